@@ -1,0 +1,31 @@
+//! The words of workspace sync as types, and the algorithms that decide: no I/O, no clock, no async runtime.
+//!
+//! Everything here is a pure function of its arguments, so the same input gives the same bytes on every machine.
+//! Reading order:
+//!
+//! - [`digest`]: what names an object; [`size`]: byte counts as people read them.
+//! - [`path`]: a validated path inside a tree; [`entry`]: what a tree holds at a path; [`content`]: a file as chunks.
+//! - [`map`]: the ordered map as a Merkle search tree: build, get, edit, diff, merge, verify over a node source.
+//! - [`snapshot`]: an immutable commit, named by the digest of its canonical JSON.
+//! - [`retry`]: when to try again, as arithmetic; [`fault`]: the face that every error of ours shows.
+//! - [`wire`]: primitive encodings; [`codec`]: the one place that names `bincode`.
+
+pub mod codec;
+pub mod content;
+pub mod digest;
+pub mod entry;
+pub mod fault;
+pub mod map;
+pub mod path;
+pub mod retry;
+pub mod size;
+pub mod snapshot;
+pub mod wire;
+
+pub use content::{Chunk, Content};
+pub use digest::Digest;
+pub use entry::Entry;
+pub use fault::{Class, Fault};
+pub use path::TreePath;
+pub use size::ByteCount;
+pub use snapshot::{Roots, Snapshot, SnapshotId};
