@@ -6,6 +6,7 @@
 //! - [`digest`]: what names an object; [`size`]: byte counts as people read them.
 //! - [`path`]: a validated path inside a tree; [`entry`]: what a tree holds at a path; [`content`]: a file as chunks.
 //! - [`map`]: the ordered map as a Merkle search tree: build, get, edit, diff, merge, verify over a node source.
+//! - [`name`]: what tenants and branches are called.
 //! - [`snapshot`]: an immutable commit, named by the digest of its canonical JSON.
 //! - [`retry`]: when to try again, as arithmetic; [`fault`]: the face that every error of ours shows.
 //! - [`wire`]: primitive encodings; [`codec`]: the one place that names `bincode`.
@@ -16,6 +17,7 @@ pub mod digest;
 pub mod entry;
 pub mod fault;
 pub mod map;
+pub mod name;
 pub mod path;
 pub mod retry;
 pub mod size;
@@ -26,6 +28,7 @@ pub use content::{Chunk, Content};
 pub use digest::Digest;
 pub use entry::Entry;
 pub use fault::{Class, Fault};
+pub use name::Name;
 pub use path::TreePath;
 pub use size::ByteCount;
 pub use snapshot::{Roots, Snapshot, SnapshotId};
