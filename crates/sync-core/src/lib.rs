@@ -6,10 +6,16 @@
 //! - [`digest`]: what names an object; [`size`]: byte counts as people read them.
 //! - [`path`]: a validated path inside a tree; [`entry`]: what a tree holds at a path; [`content`]: a file as chunks.
 //! - [`map`]: the ordered map as a Merkle search tree: build, get, edit, diff, merge, verify over a node source.
+//!   A tree of files is a map from paths to encoded entries.
 //! - [`name`]: what tenants and branches are called.
 //! - [`snapshot`]: an immutable commit, named by the digest of its canonical JSON.
 //! - [`retry`]: when to try again, as arithmetic; [`fault`]: the face that every error of ours shows.
 //! - [`wire`]: primitive encodings; [`codec`]: the one place that names `bincode`.
+
+/// The example of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub mod codec;
 pub mod content;

@@ -24,7 +24,7 @@ impl Default for Backoff {
             base: Duration::from_millis(200),
             cap: Duration::from_secs(10),
             attempts: 5,
-            max_retry_after: Duration::from_secs(60),
+            max_retry_after: Duration::from_mins(1),
         }
     }
 }
