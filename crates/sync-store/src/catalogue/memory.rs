@@ -1,0 +1,224 @@
+//! A catalogue in memory, for tests and for stores that need not outlive the process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use sync_core::{Digest, SnapshotId};
+
+use super::{
+    Advanced, Catalogue, Expected, HeadChange, HeadMove, Location, PackRecord, TenantId,
+    TenantRecord, TokenRecord,
+};
+use crate::Error;
+use crate::error::{ExistsSnafu, UnknownTenantSnafu};
+
+/// A catalogue in memory.
+#[derive(Debug, Default)]
+pub struct MemoryCatalogue {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tenants: BTreeMap<String, TenantId>,
+    tokens: BTreeMap<String, TokenRecord>,
+    views: BTreeMap<TenantId, View>,
+}
+
+/// What one tenant has.
+#[derive(Debug, Default)]
+struct View {
+    objects: BTreeMap<Digest, Location>,
+    accepted: BTreeSet<SnapshotId>,
+    heads: BTreeMap<String, SnapshotId>,
+    moves: Vec<HeadMove>,
+}
+
+impl View {
+    fn advance(&mut self, change: &HeadChange) -> Advanced {
+        let head = self.heads.get(&change.branch).copied();
+        if head == Some(change.target) {
+            return Advanced::Already;
+        }
+        if let Expected::Is(expected) = change.expected
+            && expected != head
+        {
+            return Advanced::Stale { head };
+        }
+        self.accepted.insert(change.target);
+        self.heads.insert(change.branch.clone(), change.target);
+        self.moves.push(HeadMove {
+            branch: change.branch.clone(),
+            from: head,
+            to: change.target,
+            when: change.when,
+        });
+        Advanced::Moved
+    }
+}
+
+impl MemoryCatalogue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No change below is ever half done, so a panic elsewhere leaves nothing to fear.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn view<T>(&self, tenant: TenantId, look: impl FnOnce(&mut View) -> T) -> T {
+        look(self.state().views.entry(tenant).or_default())
+    }
+}
+
+#[async_trait]
+impl Catalogue for MemoryCatalogue {
+    async fn create_tenant(&self, name: &str) -> Result<TenantRecord, Error> {
+        let mut state = self.state();
+        if state.tenants.contains_key(name) {
+            let kind = "tenant";
+            return ExistsSnafu { kind, name }.fail();
+        }
+        let id = TenantId(crate::pack::narrow(state.tenants.len()) + 1);
+        state.tenants.insert(name.to_owned(), id);
+        let name = name.to_owned();
+        Ok(TenantRecord { id, name })
+    }
+
+    async fn tenant(&self, name: &str) -> Result<Option<TenantRecord>, Error> {
+        let id = self.state().tenants.get(name).copied();
+        let name = name.to_owned();
+        Ok(id.map(|id| TenantRecord { id, name }))
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantRecord>, Error> {
+        let record = |(name, id): (&String, &TenantId)| TenantRecord {
+            id: *id,
+            name: name.clone(),
+        };
+        Ok(self.state().tenants.iter().map(record).collect())
+    }
+
+    async fn put_token(&self, token: TokenRecord) -> Result<(), Error> {
+        let mut state = self.state();
+        if !state.tenants.contains_key(&token.tenant) {
+            return UnknownTenantSnafu { name: token.tenant }.fail();
+        }
+        if state.tokens.contains_key(&token.id) {
+            let (kind, name) = ("token", token.id);
+            return ExistsSnafu { kind, name }.fail();
+        }
+        state.tokens.insert(token.id.clone(), token);
+        Ok(())
+    }
+
+    async fn token(&self, id: &str) -> Result<Option<TokenRecord>, Error> {
+        Ok(self.state().tokens.get(id).cloned())
+    }
+
+    async fn tokens(&self, tenant: &str) -> Result<Vec<TokenRecord>, Error> {
+        let state = self.state();
+        let of_tenant = state.tokens.values().filter(|token| token.tenant == tenant);
+        Ok(of_tenant.cloned().collect())
+    }
+
+    async fn revoke_token(&self, id: &str, when: u64) -> Result<bool, Error> {
+        let mut state = self.state();
+        let token = state.tokens.get_mut(id);
+        Ok(token.is_some_and(|token| {
+            token.revoked.get_or_insert(when);
+            true
+        }))
+    }
+
+    async fn locate(
+        &self,
+        tenant: TenantId,
+        objects: &[Digest],
+    ) -> Result<Vec<Option<Location>>, Error> {
+        Ok(self.view(tenant, |view| {
+            let place = |digest| view.objects.get(digest).copied();
+            objects.iter().map(place).collect()
+        }))
+    }
+
+    async fn holds(&self, tenant: TenantId, prefixes: &[[u8; 8]]) -> Result<Vec<bool>, Error> {
+        let bound = |prefix: &[u8; 8], rest: u8| {
+            let mut digest = [rest; Digest::LEN];
+            digest[..8].copy_from_slice(prefix);
+            Digest::from_bytes(digest)
+        };
+        Ok(self.view(tenant, |view| {
+            let holds = |prefix| {
+                let range = bound(prefix, 0)..=bound(prefix, 0xff);
+                view.objects.range(range).next().is_some()
+            };
+            prefixes.iter().map(holds).collect()
+        }))
+    }
+
+    async fn is_vacant(&self, tenant: TenantId) -> Result<bool, Error> {
+        Ok(self.view(tenant, |view| view.objects.is_empty()))
+    }
+
+    async fn accepted(&self, tenant: TenantId, ids: &[SnapshotId]) -> Result<Vec<bool>, Error> {
+        Ok(self.view(tenant, |view| {
+            ids.iter().map(|id| view.accepted.contains(id)).collect()
+        }))
+    }
+
+    async fn snapshots(
+        &self,
+        tenant: TenantId,
+        first: SnapshotId,
+        last: SnapshotId,
+        limit: usize,
+    ) -> Result<Vec<SnapshotId>, Error> {
+        if first > last {
+            return Ok(Vec::new());
+        }
+        Ok(self.view(tenant, |view| {
+            view.accepted
+                .range(first..=last)
+                .take(limit)
+                .copied()
+                .collect()
+        }))
+    }
+
+    async fn head(&self, tenant: TenantId, branch: &str) -> Result<Option<SnapshotId>, Error> {
+        Ok(self.view(tenant, |view| view.heads.get(branch).copied()))
+    }
+
+    async fn heads(&self, tenant: TenantId) -> Result<Vec<(String, SnapshotId)>, Error> {
+        Ok(self.view(tenant, |view| {
+            let heads = view.heads.iter();
+            heads
+                .map(|(branch, head)| (branch.clone(), *head))
+                .collect()
+        }))
+    }
+
+    async fn head_moves(&self, tenant: TenantId, limit: usize) -> Result<Vec<HeadMove>, Error> {
+        Ok(self.view(tenant, |view| {
+            view.moves.iter().rev().take(limit).cloned().collect()
+        }))
+    }
+
+    async fn commit(
+        &self,
+        tenant: TenantId,
+        packs: &[PackRecord],
+        head: Option<&HeadChange>,
+    ) -> Result<Option<Advanced>, Error> {
+        Ok(self.view(tenant, |view| {
+            for pack in packs {
+                for (digest, place) in &pack.objects {
+                    view.objects.entry(*digest).or_insert(Location {
+                        pack: pack.name,
+                        place: *place,
+                    });
+                }
+            }
+            head.map(|change| view.advance(change))
+        }))
+    }
+}

@@ -1,0 +1,360 @@
+//! The messages of the protocol (ADR 0004): routes, headers, and the JSON of bodies.
+//!
+//! Both ends see this crate, so both speak with these types. Packs are in [`crate::pack`].
+//! Fields that a reader does not know are ignored, so that a newer server can say more.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use snafu::Snafu;
+use sync_core::{Digest, Snapshot, SnapshotId};
+
+/// The request header with the id of the snapshot that a push is about.
+pub const SNAPSHOT_HEADER: &str = "sync-snapshot";
+/// The header with the id of a request, on requests and answers.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+/// The media type of a pack.
+pub const PACK_MEDIA_TYPE: &str = "application/vnd.sync.pack";
+/// The media type of digests and prefixes one after the other, and of the answer to `missing`.
+pub const BINARY_MEDIA_TYPE: &str = "application/octet-stream";
+
+/// The most digests in one `missing` or `objects` request.
+pub const MAX_DIGESTS: usize = 1 << 20;
+/// The most snapshots in one page of the log.
+pub const MAX_LOG: usize = 1000;
+
+/// The paths that requests go to. Names of tenants and branches are safe in a path as they are.
+pub mod routes {
+    /// What the paths of a tenant start with; `{tenant}/...` follows.
+    pub const TENANTS: &str = "/v1/tenants/";
+    /// What the operator's paths start with.
+    pub const ADMIN: &str = "/v1/admin/";
+    /// Tenants: GET lists, POST makes one.
+    pub const ADMIN_TENANTS: &str = "/v1/admin/tenants";
+    /// Tokens: GET (`?tenant=`) lists, POST makes one.
+    pub const ADMIN_TOKENS: &str = "/v1/admin/tokens";
+    /// Whether the process lives.
+    pub const HEALTH: &str = "/healthz";
+    /// Whether it can serve.
+    pub const READY: &str = "/readyz";
+
+    /// A branch's head: GET reads it, POST moves it.
+    pub fn head(tenant: &str, branch: &str) -> String {
+        format!("{TENANTS}{tenant}/heads/{branch}")
+    }
+
+    /// Which objects are missing: POST prefixes.
+    pub fn missing(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/missing")
+    }
+
+    /// What one snapshot has and another lacks: POST [`super::Fetch`].
+    pub fn fetch(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/fetch")
+    }
+
+    /// Objects by name: POST digests.
+    pub fn objects(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/objects")
+    }
+
+    /// History: GET with `from` and `limit` in the query.
+    pub fn snapshots(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/snapshots")
+    }
+
+    /// One snapshot by the start of its id: GET.
+    pub fn snapshot(tenant: &str, prefix: &str) -> String {
+        format!("{TENANTS}{tenant}/snapshots/{prefix}")
+    }
+
+    /// One token: DELETE revokes it.
+    pub fn admin_token(id: &str) -> String {
+        format!("{ADMIN_TOKENS}/{id}")
+    }
+}
+
+/// The answer to a question for a head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The head; absent where the branch does not exist.
+    pub head: Option<SnapshotId>,
+    /// The snapshot itself.
+    pub snapshot: Option<Snapshot>,
+    /// Whether the tenant has no object at all, so that there is no use in asking what is missing.
+    pub vacant: bool,
+}
+
+/// The answer to a push that moved the head, or found it moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advanced {
+    /// The head now.
+    pub head: SnapshotId,
+    /// How many objects came with the push.
+    pub objects: u64,
+    /// How many bytes of pack came with the push.
+    pub bytes: u64,
+}
+
+/// A request for what `want` has and `have` lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// The snapshot that is wanted.
+    pub want: SnapshotId,
+    /// One that the sender holds whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub have: Option<SnapshotId>,
+    /// Whether chunks are wanted too, not only snapshot, nodes and lists.
+    #[serde(default)]
+    pub contents: bool,
+}
+
+/// History, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Log {
+    /// The snapshots.
+    pub snapshots: Vec<Logged>,
+}
+
+/// One snapshot of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logged {
+    /// Its name.
+    pub id: SnapshotId,
+    /// Itself.
+    pub snapshot: Snapshot,
+}
+
+/// The body of every answer that is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// The error.
+    pub error: ErrorDetail,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// The stable code, for programs.
+    pub code: String,
+    /// What went wrong, for people.
+    pub message: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The request that it went wrong in.
+    pub request_id: String,
+    /// What a program needs to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
+}
+
+/// What a program needs to go on after an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Details {
+    /// The head is another than expected.
+    Stale(Stale),
+    /// Objects are missing.
+    Incomplete(Incomplete),
+}
+
+/// The head is another than expected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stale {
+    /// What it is.
+    pub head: Option<SnapshotId>,
+}
+
+/// Objects that a pushed snapshot names are missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incomplete {
+    /// The first thousand.
+    pub missing: Vec<Digest>,
+    /// How many there are.
+    pub total: u64,
+}
+
+/// What a token allows; each scope includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Read heads, snapshots and objects.
+    Read,
+    /// Push.
+    Write,
+    /// Deploy.
+    Deploy,
+    /// Manage the tenant's tokens.
+    Admin,
+}
+
+/// A text is none of the scopes.
+#[derive(Debug, Clone, PartialEq, Eq, Snafu)]
+#[snafu(display("a scope is one of read, write, deploy, admin"))]
+pub struct ParseScopeError;
+
+impl Scope {
+    /// The scope as text, as in JSON and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Deploy => "deploy",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = ParseScopeError;
+
+    fn from_str(text: &str) -> Result<Self, ParseScopeError> {
+        [Self::Read, Self::Write, Self::Deploy, Self::Admin]
+            .into_iter()
+            .find(|scope| scope.as_str() == text)
+            .ok_or(ParseScopeError)
+    }
+}
+
+/// A tenant to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewTenant {
+    /// Its name.
+    pub name: String,
+}
+
+/// What is told of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantInfo {
+    /// Its name.
+    pub name: String,
+}
+
+/// A token to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    /// The tenant that it is for.
+    pub tenant: String,
+    /// What it allows.
+    pub scope: Scope,
+    /// For how many seconds it is good; without an end where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_seconds: Option<u64>,
+    /// What its owner calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+/// A token that was made: the only time that its secret is shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedToken {
+    /// Its public name.
+    pub id: String,
+    /// The token itself.
+    pub token: String,
+}
+
+impl std::fmt::Debug for IssuedToken {
+    // The secret stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IssuedToken")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is told of a token. Times are in milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// Its public name.
+    pub id: String,
+    /// The tenant that it is for.
+    pub tenant: String,
+    /// What it allows.
+    pub scope: Scope,
+    /// What its owner calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// When it was made.
+    pub created: u64,
+    /// When it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<u64>,
+}
+
+impl From<crate::TokenRecord> for TokenInfo {
+    fn from(record: crate::TokenRecord) -> Self {
+        Self {
+            id: record.id,
+            tenant: record.tenant,
+            scope: record.scope,
+            label: record.label,
+            created: record.created,
+            expires: record.expires,
+            revoked: record.revoked,
+        }
+    }
+}
+
+/// The body of a `missing` request: the first eight bytes of each digest.
+pub fn encode_prefixes<'d>(digests: impl IntoIterator<Item = &'d Digest>) -> Vec<u8> {
+    let prefixes = digests.into_iter().map(prefix);
+    prefixes.flatten().collect()
+}
+
+/// The first eight bytes of a digest.
+pub fn prefix(digest: &Digest) -> [u8; 8] {
+    let mut prefix = [0; 8];
+    prefix.copy_from_slice(&digest.as_bytes()[..8]);
+    prefix
+}
+
+/// The prefixes in the body of a `missing` request; `None` where a piece is left over.
+pub fn decode_prefixes(body: &[u8]) -> Option<Vec<[u8; 8]>> {
+    let (prefixes, rest) = body.as_chunks();
+    rest.is_empty().then(|| prefixes.to_vec())
+}
+
+/// The body of an `objects` request.
+pub fn encode_digests<'d>(digests: impl IntoIterator<Item = &'d Digest>) -> Vec<u8> {
+    let digests = digests.into_iter().map(|digest| *digest.as_bytes());
+    digests.flatten().collect()
+}
+
+/// The digests in the body of an `objects` request; `None` where a piece is left over.
+pub fn decode_digests(body: &[u8]) -> Option<Vec<Digest>> {
+    let (digests, rest) = body.as_chunks();
+    let digests = digests.iter().copied().map(Digest::from_bytes);
+    rest.is_empty().then(|| digests.collect())
+}
+
+/// The body of the answer to `missing`: one bit for each prefix, the first in the lowest bit of the first byte,
+/// 1 where no object starts so; the bits that are left over are 0.
+pub fn encode_bits(bits: &[bool]) -> Vec<u8> {
+    let byte = |bits: &[bool]| {
+        let set = bits.iter().enumerate().filter(|(_, bit)| **bit);
+        set.fold(0, |byte, (index, _)| byte | 1 << index)
+    };
+    bits.chunks(8).map(byte).collect()
+}
+
+/// The first `count` bits of such a body; `None` where it has another length, or a bit beyond is set.
+pub fn decode_bits(body: &[u8], count: usize) -> Option<Vec<bool>> {
+    let bit = |index: usize| Some(body.get(index / 8)? >> (index % 8) & 1 == 1);
+    let bits: Vec<_> = (0..count).map(bit).collect::<Option<_>>()?;
+    (encode_bits(&bits) == body).then_some(bits)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! One tenant's view of the store.
+
+mod advance;
+mod assembly;
+mod blocks;
+mod closure;
+mod export;
+mod history;
+mod nodes;
+mod receive;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use snafu::OptionExt;
+use sync_core::{Digest, SnapshotId};
+
+use crate::blobs::Blobs;
+use crate::catalogue::{Catalogue, Location, TenantRecord};
+use crate::error::{CorruptSnafu, Error};
+
+pub use advance::Advance;
+pub(crate) use blocks::BlockCache;
+pub use nodes::RepositoryNodes;
+pub use receive::Received;
+
+/// One tenant's view of the store: its objects, snapshots and heads. Cheap to clone.
+///
+/// Everything is async and runs on a Tokio runtime; what needs the processor or the disk runs on its blocking threads.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    blobs: Arc<dyn Blobs>,
+    catalogue: Arc<dyn Catalogue>,
+    blocks: Arc<BlockCache>,
+    tenant: Arc<TenantRecord>,
+    /// A stored pack is closed when it has this many bytes.
+    roll_bytes: u64,
+}
+
+/// 32 MiB: large enough for an object store to like it, small enough to be held in memory.
+const ROLL_BYTES: u64 = 32 << 20;
+
+impl Repository {
+    pub(crate) fn new(
+        blobs: Arc<dyn Blobs>,
+        catalogue: Arc<dyn Catalogue>,
+        blocks: Arc<BlockCache>,
+        tenant: TenantRecord,
+    ) -> Self {
+        Self {
+            blobs,
+            catalogue,
+            blocks,
+            tenant: Arc::new(tenant),
+            roll_bytes: ROLL_BYTES,
+        }
+    }
+
+    /// The same view, with smaller stored packs, so that tests need not send much.
+    #[cfg(test)]
+    pub(crate) fn rolling_at(self, roll_bytes: u64) -> Self {
+        Self { roll_bytes, ..self }
+    }
+
+    /// The tenant's name.
+    pub fn name(&self) -> &str {
+        &self.tenant.name
+    }
+
+    /// Whether the tenant has no object at all: then nothing need be asked before everything is sent.
+    pub async fn is_vacant(&self) -> Result<bool, Error> {
+        self.catalogue.is_vacant(self.tenant.id).await
+    }
+
+    /// For each prefix of a digest, in the order asked, whether *no* object starts so and it has to be sent.
+    ///
+    /// An answer "not missing" can be wrong, where another object happens to start so;
+    /// [`Repository::advance`] then names the object that is missing after all.
+    pub async fn missing(&self, prefixes: &[[u8; 8]]) -> Result<Vec<bool>, Error> {
+        let held = self.catalogue.holds(self.tenant.id, prefixes).await?;
+        Ok(held.into_iter().map(|held| !held).collect())
+    }
+
+    /// The head of a branch; `None` where nothing was ever pushed to it.
+    pub async fn head(&self, branch: &str) -> Result<Option<SnapshotId>, Error> {
+        self.catalogue.head(self.tenant.id, branch).await
+    }
+
+    /// All branches with their heads, by name.
+    pub async fn heads(&self) -> Result<Vec<(String, SnapshotId)>, Error> {
+        self.catalogue.heads(self.tenant.id).await
+    }
+
+    /// An object, checked against its digest; `None` where it is not stored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where the stored bytes are not what the digest names.
+    pub async fn object(&self, digest: &Digest) -> Result<Option<Bytes>, Error> {
+        let found = self.locate(&[*digest]).await?;
+        let Some(location) = found.into_iter().flatten().next() else {
+            return Ok(None);
+        };
+        let block = self.block(&location).await?;
+        blocks::object(&block.raw, &location, digest).map(Some)
+    }
+
+    /// Gives every one of `digests` that is stored to `take`, checked, those of one block together.
+    /// Returns those that are not stored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where stored bytes are not what their digest names; `take` may have had others by then.
+    pub async fn objects(
+        &self,
+        digests: &[Digest],
+        mut take: impl FnMut(Digest, Bytes),
+    ) -> Result<Vec<Digest>, Error> {
+        let locations = self.locate(digests).await?;
+        let mut absent = Vec::new();
+        let mut found = Vec::with_capacity(digests.len());
+        for (digest, location) in digests.iter().zip(locations) {
+            match location {
+                Some(location) => found.push((*digest, location)),
+                None => absent.push(*digest),
+            }
+        }
+        let block = |location: &Location| (location.pack, location.place.block);
+        found.sort_by_key(|(_, location)| (block(location), location.place.start));
+        for group in found.chunk_by(|(_, a), (_, b)| block(a) == block(b)) {
+            let decoded = self.block(&group[0].1).await?;
+            for (digest, location) in group {
+                take(*digest, blocks::object(&decoded.raw, location, digest)?);
+            }
+        }
+        Ok(absent)
+    }
+
+    /// A source of map nodes for blocking threads.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime; its methods panic on the runtime's own async threads.
+    pub fn nodes(&self) -> RepositoryNodes {
+        RepositoryNodes::new(self.clone(), None)
+    }
+
+    async fn locate(&self, digests: &[Digest]) -> Result<Vec<Option<Location>>, Error> {
+        self.catalogue.locate(self.tenant.id, digests).await
+    }
+
+    /// The bytes of a stored block, header included, not looked at.
+    async fn stored_block(&self, location: &Location) -> Result<Bytes, Error> {
+        let start = u64::from(location.place.block);
+        let range = start..start + u64::from(location.place.block_len);
+        let stored = self.blobs.get(&location.pack, range).await?;
+        stored.context(CorruptSnafu {
+            digest: location.pack,
+            reason: "the pack is not there",
+        })
+    }
+}

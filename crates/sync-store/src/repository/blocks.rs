@@ -1,0 +1,130 @@
+//! Stored blocks taken apart, with a cache of the last few.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use snafu::{OptionExt, ensure};
+use sync_core::Digest;
+
+use super::Repository;
+use crate::catalogue::Location;
+use crate::error::CorruptSnafu;
+use crate::pack::{BlockDecoder, Class, Span};
+use crate::{Error, task};
+
+/// A block taken apart.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) class: Class,
+    pub(crate) raw: Bytes,
+    pub(crate) spans: Vec<Span>,
+}
+
+/// Which block: the pack, and where in it.
+type Key = (Digest, u32);
+
+/// The last blocks that were taken apart, up to a number of bytes. What is evicted is what was used longest ago.
+#[derive(Debug, Default)]
+pub(crate) struct BlockCache {
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    blocks: HashMap<Key, (Arc<Block>, u64)>,
+    bytes: usize,
+    uses: u64,
+}
+
+/// 16 MiB: some sixty blocks of the usual size.
+const MAX_BYTES: usize = 16 << 20;
+
+impl Block {
+    fn bytes(&self) -> usize {
+        self.raw.len() + self.spans.len() * size_of::<Span>()
+    }
+}
+
+impl BlockCache {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
+        // A cache: whatever a panic left is as good as anything.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<Arc<Block>> {
+        let mut held = self.lock();
+        held.uses += 1;
+        let now = held.uses;
+        let (block, used) = held.blocks.get_mut(&key)?;
+        *used = now;
+        Some(Arc::clone(block))
+    }
+
+    pub(crate) fn insert(&self, key: Key, block: &Arc<Block>) {
+        let mut held = self.lock();
+        held.uses += 1;
+        let uses = held.uses;
+        held.bytes += block.bytes();
+        if let Some((before, _)) = held.blocks.insert(key, (Arc::clone(block), uses)) {
+            held.bytes -= before.bytes();
+        }
+        while held.bytes > MAX_BYTES && held.blocks.len() > 1 {
+            let oldest = held.blocks.iter().min_by_key(|(_, (_, used))| *used);
+            let Some(key) = oldest.map(|(key, _)| *key) else {
+                break;
+            };
+            if let Some((evicted, _)) = held.blocks.remove(&key) {
+                held.bytes -= evicted.bytes();
+            }
+        }
+    }
+}
+
+/// The object at `location` among the raw bytes of its block, checked against its digest.
+pub(crate) fn object(raw: &Bytes, location: &Location, digest: &Digest) -> Result<Bytes, Error> {
+    let span = Span {
+        start: location.place.start,
+        len: location.place.len,
+    };
+    let reason = "its bytes are not what its digest names";
+    let corrupt = CorruptSnafu {
+        digest: *digest,
+        reason,
+    };
+    let object = span.of(raw).context(corrupt)?;
+    ensure!(Digest::of(&object) == *digest, corrupt);
+    Ok(object)
+}
+
+/// Takes a stored block apart; what is wrong with it is damage, since it was checked when it came.
+pub(crate) fn decode(
+    decoder: &mut BlockDecoder,
+    stored: Bytes,
+    pack: &Digest,
+) -> Result<Arc<Block>, Error> {
+    let block = decoder.decode(stored).ok().context(CorruptSnafu {
+        digest: *pack,
+        reason: "a block of the pack does not decode",
+    })?;
+    Ok(Arc::new(Block {
+        class: block.header.class,
+        raw: block.raw,
+        spans: block.spans,
+    }))
+}
+
+impl Repository {
+    /// A stored block, from the cache or the blob store.
+    pub(crate) async fn block(&self, location: &Location) -> Result<Arc<Block>, Error> {
+        let (pack, key) = (location.pack, (location.pack, location.place.block));
+        if let Some(block) = self.blocks.get(key) {
+            return Ok(block);
+        }
+        let stored = self.stored_block(location).await?;
+        let block =
+            task::blocking(move || decode(&mut BlockDecoder::new()?, stored, &pack)).await?;
+        self.blocks.insert(key, &block);
+        Ok(block)
+    }
+}

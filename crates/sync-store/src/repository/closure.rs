@@ -1,0 +1,218 @@
+//! Whether everything that a new snapshot names is here and well formed.
+//!
+//! The new map is walked in key order. A subtree that the base has in the same place is trusted; everything else is read:
+//! nodes (shape, order across nodes, counts, cuts), entries (path, encoding, links, nothing below a file), chunk lists
+//! (depth, sums), and chunks are looked up with their lengths. What is missing is collected, what is wrong ends the walk.
+//!
+//! **Invariant:** nothing that was received is believed. Order across nodes, which is checked on the way, makes the walk end:
+//! no subtree can come twice. Memory is bounded by a node per level, a batch of chunks, and one line per chunk list.
+
+mod entries;
+mod lookup;
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use snafu::ensure;
+use sync_core::map::{Map, Node, check_node};
+use sync_core::{Digest, Snapshot, SnapshotId};
+
+use self::entries::Entries;
+use self::lookup::Lookup;
+use super::RepositoryNodes;
+use crate::Error;
+use crate::error::MalformedSnafu;
+
+/// What the walk did not find.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// At most [`Error::MAX_MISSING`] of the missing objects, each once.
+    pub(super) missing: Vec<Digest>,
+    /// How many there are. Beyond those that are listed, one that is named twice counts twice.
+    pub(super) total: u64,
+}
+
+/// The missing objects so far.
+#[derive(Debug, Default)]
+struct Missing {
+    found: Found,
+    listed: HashSet<Digest>,
+}
+
+impl Missing {
+    fn add(&mut self, digest: Digest) {
+        if self.found.missing.len() == Error::MAX_MISSING {
+            self.found.total += u64::from(!self.listed.contains(&digest));
+        } else if self.listed.insert(digest) {
+            self.found.missing.push(digest);
+            self.found.total += 1;
+        }
+    }
+}
+
+/// Decodes a snapshot that was received.
+pub(super) fn snapshot(id: SnapshotId, bytes: &[u8]) -> Result<Snapshot, Error> {
+    Snapshot::decode(bytes).map_err(|error| malformed_error(format!("snapshot {id}"), error))
+}
+
+/// Walks the files map under `root`, trusting what the accepted map under `base` has. Blocking.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] where something is wrong with the map, or the store failed.
+pub(super) fn check(
+    reader: &RepositoryNodes,
+    base: Option<Digest>,
+    root: Digest,
+) -> Result<Found, Error> {
+    let mut walk = Walk {
+        reader,
+        base: base.map(|base| Lookup::new(reader, base)),
+        entries: Entries::new(reader, root, base.is_some()),
+        missing: Missing::default(),
+    };
+    walk.root(root)?;
+    walk.entries.finish(&mut walk.missing)?;
+    Ok(walk.missing.found)
+}
+
+fn malformed_error(place: impl Into<String>, reason: impl std::fmt::Display) -> Error {
+    MalformedSnafu {
+        place,
+        reason: reason.to_string(),
+    }
+    .build()
+}
+
+/// What a parent says of a node, and what comes before it.
+struct Claim<'p> {
+    level: u8,
+    last_key: &'p [u8],
+    len: u64,
+    /// The last key before the node's first.
+    lower: Option<&'p [u8]>,
+    /// Whether no node comes after it on its level.
+    is_last: bool,
+}
+
+struct Walk<'r> {
+    reader: &'r RepositoryNodes,
+    base: Option<Lookup<'r>>,
+    entries: Entries<'r>,
+    missing: Missing,
+}
+
+impl Walk<'_> {
+    fn root(&mut self, root: Digest) -> Result<(), Error> {
+        let same = self.base.as_ref().is_some_and(|base| base.root() == root);
+        if same || root == Map::empty_root() {
+            return Ok(());
+        }
+        let Some(node) = self.read(root)? else {
+            return Ok(());
+        };
+        ensure_shape(node.count() > 0, root, "an empty node is not the empty map")?;
+        ensure_shape(
+            node.level() == 0 || node.count() > 1,
+            root,
+            "a root has a single child",
+        )?;
+        self.inside(&node, None, true)
+    }
+
+    fn subtree(&mut self, digest: Digest, claim: &Claim<'_>) -> Result<(), Error> {
+        if self.is_trusted(digest, claim)? {
+            return Ok(());
+        }
+        let Some(node) = self.read(digest)? else {
+            return Ok(());
+        };
+        let shape = |holds, reason| ensure_shape(holds, digest, reason);
+        shape(
+            node.level() == claim.level,
+            "it is not one level below its parent",
+        )?;
+        shape(
+            node.total() == claim.len,
+            "it has not as many entries as its parent says",
+        )?;
+        shape(
+            node.last_key() == Some(claim.last_key),
+            "its last key is not the one that its parent says",
+        )?;
+        shape(
+            claim.is_last || node.ends_in_cut(),
+            "it ends where the cut rule does not end it",
+        )?;
+        self.inside(&node, claim.lower, claim.is_last)
+    }
+
+    /// Whether the base has the very same subtree with nothing in between that the new map would order differently.
+    /// Its edges are looked at again where its neighbours are others: it must come after what is before it now, and it
+    /// must end in a cut where it was the last of its level and is no longer.
+    fn is_trusted(&mut self, digest: Digest, claim: &Claim<'_>) -> Result<bool, Error> {
+        let Some(base) = &mut self.base else {
+            return Ok(false);
+        };
+        let Some(known) = base.node(claim.level, claim.last_key)? else {
+            return Ok(false);
+        };
+        Ok(known.digest == digest
+            && known.len == claim.len
+            && claim.lower <= known.lower.as_deref()
+            && (claim.is_last || !known.is_last))
+    }
+
+    fn inside(&mut self, node: &Node, lower: Option<&[u8]>, is_last: bool) -> Result<(), Error> {
+        let mut lower = lower;
+        if node.level() == 0 {
+            for (key, value) in node.entries() {
+                if lower >= Some(key) {
+                    let reason = "it overlaps the node before";
+                    return Err(malformed_error(entries::name(key), reason));
+                }
+                lower = None;
+                let (base, missing) = (self.base.as_mut(), &mut self.missing);
+                self.entries.check(base, key, value, missing)?;
+            }
+            return Ok(());
+        }
+        let last = node.count() - 1;
+        for (index, child) in node.children().enumerate() {
+            let claim = Claim {
+                level: node.level() - 1,
+                last_key: child.last_key,
+                len: child.len,
+                lower,
+                is_last: is_last && index == last,
+            };
+            self.subtree(child.digest, &claim)?;
+            lower = Some(child.last_key);
+        }
+        Ok(())
+    }
+
+    /// A node with its own shape checked; `None` where it is missing, which is noted.
+    fn read(&mut self, digest: Digest) -> Result<Option<Node>, Error> {
+        let Some(bytes) = self.reader.object(&digest)? else {
+            self.missing.add(digest);
+            return Ok(None);
+        };
+        parse(digest, bytes).map(Some)
+    }
+}
+
+fn parse(digest: Digest, bytes: Bytes) -> Result<Node, Error> {
+    check_node(bytes).map_err(|error| malformed_error(format!("node {digest}"), error))
+}
+
+fn ensure_shape(holds: bool, digest: Digest, reason: &str) -> Result<(), Error> {
+    ensure!(
+        holds,
+        MalformedSnafu {
+            place: format!("node {digest}"),
+            reason
+        }
+    );
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Objects in the order in which they are wanted, into the pieces of a pack.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use snafu::{OptionExt, ensure};
+use sync_core::Digest;
+use tokio::sync::mpsc;
+
+use crate::Error;
+use crate::catalogue::Location;
+use crate::error::CorruptSnafu;
+use crate::pack::{BlockHeader, HEADER_LEN, MAX_COUNT, PackWriter};
+use crate::repository::{RepositoryNodes, blocks};
+
+/// How many wanted objects are looked at together: more than one block has, so that a block that is wanted whole is seen
+/// to be.
+const WINDOW: usize = 2 * MAX_COUNT as usize;
+
+/// Takes digests in the order in which they are wanted, each once, and sends their objects.
+pub(super) struct Outgoing {
+    reader: RepositoryNodes,
+    writer: PackWriter,
+    sender: mpsc::Sender<Result<Bytes, Error>>,
+    window: Vec<Digest>,
+}
+
+/// Which block: the pack, and where in it.
+type Key = (Digest, u32);
+
+fn key(location: &Location) -> Key {
+    (location.pack, location.place.block)
+}
+
+impl Outgoing {
+    pub(super) fn new(
+        reader: RepositoryNodes,
+        sender: mpsc::Sender<Result<Bytes, Error>>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            reader,
+            writer: PackWriter::new()?,
+            sender,
+            window: Vec::new(),
+        })
+    }
+
+    /// Wants one more object.
+    pub(super) fn push(&mut self, digest: Digest) -> Result<(), Error> {
+        self.window.push(digest);
+        if self.window.len() < WINDOW {
+            return Ok(());
+        }
+        self.send_window(false)
+    }
+
+    /// Sends everything that is wanted so far; what follows is in blocks of its own.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        self.send_window(true)?;
+        self.writer.flush()?;
+        self.send_ready()
+    }
+
+    /// Sends the rest and the end of the pack.
+    pub(super) fn finish(mut self) -> Result<(), Error> {
+        self.send_window(true)?;
+        for piece in self.writer.finish()? {
+            send(&self.sender, piece)?;
+        }
+        Ok(())
+    }
+
+    fn send_window(&mut self, to_the_end: bool) -> Result<(), Error> {
+        let wanted = std::mem::take(&mut self.window);
+        let mut located = Vec::with_capacity(wanted.len());
+        let found = self.reader.locations(&wanted)?;
+        for (digest, location) in wanted.into_iter().zip(found) {
+            let location = location.context(CorruptSnafu {
+                digest,
+                reason: "an object that an accepted snapshot names is not there",
+            })?;
+            located.push((digest, location));
+        }
+        if !to_the_end && let Some((_, last)) = located.last() {
+            // More of the last block may follow: it waits, so that it can go whole.
+            let last = key(last);
+            let waits = located.iter().filter(|(_, location)| key(location) == last);
+            self.window = waits.map(|(digest, _)| *digest).collect();
+            located.retain(|(_, location)| key(location) != last);
+        }
+        let mut numbers = HashMap::<Key, u32>::new();
+        for (_, location) in &located {
+            *numbers.entry(key(location)).or_default() += 1;
+        }
+        self.send_located(&located, &numbers)
+    }
+
+    fn send_located(
+        &mut self,
+        located: &[(Digest, Location)],
+        numbers: &HashMap<Key, u32>,
+    ) -> Result<(), Error> {
+        let mut whole = HashSet::new();
+        let mut part = HashSet::new();
+        for (digest, location) in located {
+            let key = key(location);
+            if whole.contains(&key) {
+                continue;
+            }
+            if part.insert(key) {
+                let stored = self.reader.stored(location)?;
+                let objects = header(&stored, &location.pack)?.count;
+                if numbers.get(&key) == Some(&objects) {
+                    whole.insert(key);
+                    self.writer.add_stored(stored, objects);
+                    self.send_ready()?;
+                    continue;
+                }
+                self.reader.keep(location, stored)?;
+            }
+            let block = self.reader.block(location)?;
+            let object = blocks::object(&block.raw, location, digest)?;
+            self.writer.add(block.class, &object)?;
+            self.send_ready()?;
+        }
+        Ok(())
+    }
+
+    fn send_ready(&mut self) -> Result<(), Error> {
+        self.writer
+            .take()
+            .try_for_each(|piece| send(&self.sender, piece))
+    }
+}
+
+fn header(stored: &Bytes, pack: &Digest) -> Result<BlockHeader, Error> {
+    let corrupt = CorruptSnafu {
+        digest: *pack,
+        reason: "a block of the pack does not decode",
+    };
+    let header = stored.first_chunk::<HEADER_LEN>().context(corrupt)?;
+    let header = BlockHeader::decode(header).ok().context(corrupt)?;
+    ensure!(header.total_len() == stored.len(), corrupt);
+    Ok(header)
+}
+
+fn send(sender: &mpsc::Sender<Result<Bytes, Error>>, piece: Bytes) -> Result<(), Error> {
+    let sent = sender.blocking_send(Ok(piece));
+    sent.map_err(|gone| Error::Cut {
+        source: gone.into(),
+    })
+}

@@ -1,0 +1,98 @@
+//! Snapshots and their history.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+
+use snafu::{OptionExt, ensure};
+use sync_core::{Digest, Snapshot, SnapshotId};
+
+use super::Repository;
+use crate::Error;
+use crate::catalogue::HeadMove;
+use crate::error::{CorruptSnafu, UnknownSnapshotSnafu};
+
+/// The most snapshots that a prefix is resolved to.
+const MAX_RESOLVED: usize = 16;
+
+impl Repository {
+    /// An accepted snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownSnapshot`] where the tenant has accepted none of this name.
+    pub async fn snapshot(&self, id: SnapshotId) -> Result<Snapshot, Error> {
+        ensure!(self.is_accepted(id).await?, UnknownSnapshotSnafu { id });
+        let corrupt = CorruptSnafu {
+            digest: id.0,
+            reason: "an accepted snapshot is not there, or is none",
+        };
+        let bytes = self.object(&id.0).await?.context(corrupt)?;
+        Snapshot::decode(&bytes).ok().context(corrupt)
+    }
+
+    /// The accepted snapshots whose ids start with `prefix`, hexadecimal digits, at most sixteen.
+    /// What is not a prefix of an id resolves to none.
+    pub async fn resolve(&self, prefix: &str) -> Result<Vec<SnapshotId>, Error> {
+        let digits = 2 * Digest::LEN;
+        if prefix.is_empty() || prefix.len() > digits {
+            return Ok(Vec::new());
+        }
+        let bound = |rest: char| -> Option<SnapshotId> {
+            let rest = std::iter::repeat_n(rest, digits - prefix.len());
+            prefix.chars().chain(rest).collect::<String>().parse().ok()
+        };
+        let (Some(first), Some(last)) = (bound('0'), bound('f')) else {
+            return Ok(Vec::new());
+        };
+        self.catalogue
+            .snapshots(self.tenant.id, first, last, MAX_RESOLVED)
+            .await
+    }
+
+    /// The history of `from`, itself first: at most `limit` snapshots, each before its parents, newest first where
+    /// their makers' clocks are right. Memory follows `limit`.
+    pub async fn log(
+        &self,
+        from: SnapshotId,
+        limit: usize,
+    ) -> Result<Vec<(SnapshotId, Snapshot)>, Error> {
+        let mut listed = Vec::new();
+        if limit == 0 {
+            return Ok(listed);
+        }
+        let first = self.snapshot(from).await?;
+        let mut seen = HashSet::from([from]);
+        // Newest first; of equally old ones, the one that was found first.
+        let mut ahead = BinaryHeap::from([(first.time, Reverse(0), from)]);
+        let mut snapshots = std::collections::HashMap::from([(from, first)]);
+        while let Some((_, _, id)) = ahead.pop() {
+            let Some(snapshot) = snapshots.remove(&id) else {
+                continue;
+            };
+            let parents = snapshot.parents.clone();
+            listed.push((id, snapshot));
+            if listed.len() == limit {
+                break;
+            }
+            for parent in parents {
+                if seen.insert(parent) {
+                    let found = self.snapshot(parent).await?;
+                    ahead.push((found.time, Reverse(seen.len()), parent));
+                    snapshots.insert(parent, found);
+                }
+            }
+        }
+        Ok(listed)
+    }
+
+    /// The latest moves of the tenant's heads, newest first, at most `limit`.
+    pub async fn head_moves(&self, limit: usize) -> Result<Vec<HeadMove>, Error> {
+        self.catalogue.head_moves(self.tenant.id, limit).await
+    }
+
+    /// Whether the tenant has accepted this snapshot: everything that it names is here.
+    pub async fn is_accepted(&self, id: SnapshotId) -> Result<bool, Error> {
+        let accepted = self.catalogue.accepted(self.tenant.id, &[id]).await?;
+        Ok(accepted.first() == Some(&true))
+    }
+}

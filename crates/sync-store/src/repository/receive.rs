@@ -1,0 +1,359 @@
+//! Objects come in: from a stream of a pack, or from this process itself.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use sync_core::Digest;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Repository;
+use super::assembly::{Assembly, Pending};
+use crate::catalogue::{Advanced, HeadChange};
+use crate::error::{BoxError, Error};
+use crate::pack::{BlockBuilder, Class, DecodedBlock, Event, PackDecoder, PackError, Span};
+use crate::task;
+
+/// How many pieces of a stream wait for the thread that takes them apart.
+const QUEUE: usize = 8;
+
+/// Objects that were received: everything but the last pack is stored and recorded, that one waits for
+/// [`Repository::advance`], [`Repository::adopt`] or [`Repository::record`]. Dropped, its objects are forgotten.
+#[derive(Debug, Clone, Default)]
+#[must_use = "the last pack is not stored yet"]
+pub struct Received {
+    /// How many objects came, those included that were there before.
+    pub objects: u64,
+    /// How many bytes of pack came.
+    pub bytes: u64,
+    pub(crate) pending: Option<Arc<Pending>>,
+}
+
+impl Received {
+    /// Nothing at all, for moving a head to what is stored already.
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+}
+
+enum Message {
+    Piece(Bytes),
+    /// The stream came to its end by itself; without this the receiver went away.
+    Done,
+}
+
+impl Repository {
+    /// Takes in a pack as it arrives: checks it, digests every object, and stores what is new.
+    ///
+    /// The work is done on a blocking thread that the stream is fed to; a bounded number of pieces is in between,
+    /// so a fast sender is held back. Memory is bounded by one stored pack, 32 MiB, and its index.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cut`] where the stream fails or ends early, or this future is dropped: the complete blocks are stored and
+    /// recorded all the same. [`Error::Pack`] where it is not a pack: full stored packs before are kept, the rest is not.
+    /// [`Error::Blobs`], [`Error::Catalogue`] where it cannot be stored.
+    pub async fn receive<E: Into<BoxError>>(
+        &self,
+        stream: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<Received, Error> {
+        let (sender, pieces) = mpsc::channel(QUEUE);
+        let (repository, runtime) = (self.clone(), Handle::current());
+        let work = move || Receiving::new(repository, runtime)?.run(pieces);
+        let worker = tokio::task::spawn_blocking(work);
+        let broken = feed(stream, sender).await;
+        let outcome = worker.await?;
+        match (outcome, broken) {
+            (Ok(_) | Err(Error::Cut { .. }), Some(source)) => Err(Error::Cut { source }),
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// Makes a pack of objects of this process: those that are not stored yet, each once.
+    /// Nothing is stored until the outcome is recorded; a pack that grows beyond 32 MiB is stored and recorded on the way.
+    pub async fn prepare<I>(&self, objects: I) -> Result<Received, Error>
+    where
+        I: IntoIterator<Item = (Class, Vec<u8>)> + Send + 'static,
+    {
+        let (repository, runtime) = (self.clone(), Handle::current());
+        task::blocking(move || {
+            let mut receiving = Receiving::new(repository, runtime)?;
+            receiving.take_own(objects)?;
+            receiving.finish()
+        })
+        .await
+    }
+
+    /// Stores objects of this process: one pack, durable when this returns.
+    pub async fn put<I>(&self, objects: I) -> Result<Received, Error>
+    where
+        I: IntoIterator<Item = (Class, Vec<u8>)> + Send + 'static,
+    {
+        let mut prepared = self.prepare(objects).await?;
+        self.record(&prepared).await?;
+        prepared.pending = None;
+        Ok(prepared)
+    }
+
+    /// Stores and records the last pack of what was received, and moves no head.
+    pub async fn record(&self, received: &Received) -> Result<(), Error> {
+        self.store(received, None).await.map(drop)
+    }
+
+    /// The pack first, then the one transaction that names it.
+    pub(super) async fn store(
+        &self,
+        received: &Received,
+        head: Option<&HeadChange>,
+    ) -> Result<Option<Advanced>, Error> {
+        let records = match &received.pending {
+            None if head.is_none() => return Ok(None),
+            None => Vec::new(),
+            Some(pending) => {
+                self.blobs.put(&pending.record.name, &pending.parts).await?;
+                vec![pending.record.clone()]
+            }
+        };
+        self.catalogue.commit(self.tenant.id, &records, head).await
+    }
+}
+
+/// Hands the stream to the worker; gives the error that the stream ended with.
+async fn feed<E: Into<BoxError>>(
+    stream: impl Stream<Item = Result<Bytes, E>>,
+    sender: mpsc::Sender<Message>,
+) -> Option<BoxError> {
+    let mut stream = pin!(stream);
+    while let Some(piece) = stream.next().await {
+        match piece {
+            Ok(piece) => {
+                if sender.send(Message::Piece(piece)).await.is_err() {
+                    // The worker found something wrong, and says what.
+                    return None;
+                }
+            }
+            Err(error) => return Some(error.into()),
+        }
+    }
+    // Where this fails the worker has ended already.
+    let _ = sender.send(Message::Done).await;
+    None
+}
+
+/// The work of receiving, on a blocking thread.
+struct Receiving {
+    repository: Repository,
+    runtime: Handle,
+    assembly: Assembly,
+    /// The pack that was closed last, on its way to the disk while the next one fills.
+    storing: Option<JoinHandle<Result<(), Error>>>,
+    /// Whether nothing is stored yet, so that nothing need be looked up.
+    vacant: bool,
+    received: Received,
+}
+
+impl Receiving {
+    fn new(repository: Repository, runtime: Handle) -> Result<Self, Error> {
+        let vacant = runtime.block_on(repository.is_vacant())?;
+        Ok(Self {
+            repository,
+            runtime,
+            assembly: Assembly::new(),
+            storing: None,
+            vacant,
+            received: Received::default(),
+        })
+    }
+
+    fn run(mut self, pieces: mpsc::Receiver<Message>) -> Result<Received, Error> {
+        let end = match self.take_stream(pieces) {
+            Ok(end) => end,
+            Err(error) => {
+                // What is on its way to the disk arrives before the caller hears of anything.
+                return self.settle().and(Err(error));
+            }
+        };
+        match end {
+            None => self.finish(),
+            Some(source) => self.cut(source),
+        }
+    }
+
+    /// Takes the stream apart; gives what was wrong with its end.
+    fn take_stream(
+        &mut self,
+        mut pieces: mpsc::Receiver<Message>,
+    ) -> Result<Option<BoxError>, Error> {
+        let mut decoder = PackDecoder::new()?;
+        loop {
+            match pieces.blocking_recv() {
+                Some(Message::Piece(piece)) => {
+                    self.received.bytes += piece.len() as u64;
+                    decoder.push(&piece);
+                    while let Some(event) = decoder.next_event()? {
+                        if let Event::Block(block) = event {
+                            self.take_block(&block)?;
+                        }
+                    }
+                }
+                Some(Message::Done) => return Ok(decoder.finish().err().map(Into::into)),
+                None => return Ok(Some("the receiver went away".into())),
+            }
+        }
+    }
+
+    /// Keeps what is complete. Only a stream that is merely too short leads here.
+    fn cut(self, source: BoxError) -> Result<Received, Error> {
+        let (repository, runtime) = (self.repository.clone(), self.runtime.clone());
+        let received = self.finish()?;
+        runtime.block_on(repository.record(&received))?;
+        Err(Error::Cut { source })
+    }
+
+    fn take_block(&mut self, block: &DecodedBlock) -> Result<(), Error> {
+        let digests = block.objects().map(|object| Digest::of(&object));
+        let spans = block.spans.iter().copied();
+        let objects: Vec<_> = digests.zip(spans).collect();
+        self.received.objects += objects.len() as u64;
+        if !self.all_known(&objects)? {
+            self.append(block.stored.clone(), &objects)?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, stored: Bytes, objects: &[(Digest, Span)]) -> Result<(), Error> {
+        self.assembly.push(stored, objects);
+        if self.assembly.len() >= self.repository.roll_bytes {
+            self.roll()?;
+        }
+        Ok(())
+    }
+
+    fn all_known(&self, objects: &[(Digest, Span)]) -> Result<bool, Error> {
+        let fresh = objects.iter().map(|(digest, _)| *digest);
+        let fresh: Vec<_> = fresh.filter(|d| !self.assembly.contains(d)).collect();
+        if fresh.is_empty() || self.vacant {
+            return Ok(fresh.is_empty());
+        }
+        // Most blocks are all new or all known: the first object mostly decides.
+        if !self.is_stored(&fresh[..1])? {
+            return Ok(false);
+        }
+        self.is_stored(&fresh)
+    }
+
+    fn is_stored(&self, digests: &[Digest]) -> Result<bool, Error> {
+        let found = self.runtime.block_on(self.repository.locate(digests))?;
+        Ok(found.iter().all(Option::is_some))
+    }
+
+    /// Closes the stored pack and starts the next one, while this one goes to the disk.
+    fn roll(&mut self) -> Result<(), Error> {
+        self.settle()?;
+        let full = std::mem::replace(&mut self.assembly, Assembly::new());
+        let received = Received {
+            pending: full.finish().map(Arc::new),
+            ..Received::default()
+        };
+        let repository = self.repository.clone();
+        let store = async move { repository.record(&received).await };
+        self.storing = Some(self.runtime.spawn(store));
+        self.vacant = false;
+        Ok(())
+    }
+
+    /// Waits until the pack that was closed last is stored.
+    fn settle(&mut self) -> Result<(), Error> {
+        match self.storing.take() {
+            Some(storing) => self.runtime.block_on(storing)?,
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<Received, Error> {
+        self.settle()?;
+        self.received.pending = self.assembly.finish().map(Arc::new);
+        Ok(self.received)
+    }
+
+    fn take_own(
+        &mut self,
+        objects: impl IntoIterator<Item = (Class, Vec<u8>)>,
+    ) -> Result<(), Error> {
+        let mut open = [Own::new(Class::Nodes)?, Own::new(Class::Contents)?];
+        let mut batch = Vec::new();
+        for (class, object) in objects {
+            batch.push((class, Digest::of(&object), object));
+            if batch.len() == OWN_BATCH {
+                self.take_batch(&mut open, &mut batch)?;
+            }
+        }
+        self.take_batch(&mut open, &mut batch)?;
+        for own in &mut open {
+            if let Some(block) = own.builder.finish()? {
+                let objects = own.objects(&block.spans);
+                self.append(block.stored, &objects)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_batch(
+        &mut self,
+        open: &mut [Own; 2],
+        batch: &mut Vec<(Class, Digest, Vec<u8>)>,
+    ) -> Result<(), Error> {
+        let digests: Vec<_> = batch.iter().map(|(_, digest, _)| *digest).collect();
+        let stored = if self.vacant {
+            vec![None; digests.len()]
+        } else {
+            self.runtime.block_on(self.repository.locate(&digests))?
+        };
+        for ((class, digest, object), stored) in batch.drain(..).zip(stored) {
+            let waits = open.iter().any(|own| own.waiting.contains(&digest));
+            if stored.is_some() || waits || self.assembly.contains(&digest) {
+                continue;
+            }
+            self.received.objects += 1;
+            self.received.bytes += object.len() as u64;
+            let own = &mut open[usize::from(class == Class::Contents)];
+            if let Some(block) = own.builder.add(&object)? {
+                let objects = own.objects(&block.spans);
+                self.append(block.stored, &objects)?;
+            }
+            let own = &mut open[usize::from(class == Class::Contents)];
+            own.order.push(digest);
+            own.waiting.insert(digest);
+        }
+        Ok(())
+    }
+}
+
+/// How many objects of this process are looked up at once.
+const OWN_BATCH: usize = 256;
+
+/// A block of objects of this process in the making, with their digests.
+struct Own {
+    builder: BlockBuilder,
+    order: Vec<Digest>,
+    waiting: std::collections::HashSet<Digest>,
+}
+
+impl Own {
+    fn new(class: Class) -> Result<Self, PackError> {
+        Ok(Self {
+            builder: BlockBuilder::new(class)?,
+            order: Vec::new(),
+            waiting: std::collections::HashSet::new(),
+        })
+    }
+
+    /// The digests of a finished block with their spans; what waits afterwards is nothing.
+    fn objects(&mut self, spans: &[Span]) -> Vec<(Digest, Span)> {
+        self.waiting.clear();
+        self.order.drain(..).zip(spans.iter().copied()).collect()
+    }
+}

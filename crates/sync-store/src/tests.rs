@@ -1,0 +1,10 @@
+//! Tests of the whole store, over its adapters.
+
+mod adapters;
+mod cut;
+mod export;
+mod faults;
+mod fixture;
+mod history;
+mod hostile;
+mod push;

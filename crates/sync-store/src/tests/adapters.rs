@@ -1,0 +1,100 @@
+//! Every adapter does what its port says.
+
+use crate::blobs::{DirBlobs, MemoryBlobs};
+use crate::catalogue::{Catalogue, MemoryCatalogue, RedbCatalogue};
+use crate::contract;
+use crate::{Error, Store};
+
+#[tokio::test]
+async fn memory() {
+    contract::blobs(&MemoryBlobs::default()).await;
+    contract::catalogue(&MemoryCatalogue::default()).await;
+}
+
+#[tokio::test]
+async fn embedded() {
+    let dir = tempfile::tempdir().unwrap();
+    contract::blobs(&DirBlobs::open(&dir.path().join("packs")).unwrap()).await;
+    contract::catalogue(&RedbCatalogue::open(&dir.path().join("c.redb")).unwrap()).await;
+}
+
+/// Most runs only look: they neither write the file nor sync it.
+#[tokio::test]
+async fn a_store_that_is_only_read_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_dir(dir.path()).await.unwrap();
+    store.create_tenant("acme").await.unwrap();
+    drop(store);
+    let file = dir.path().join("catalogue.redb");
+    let before = std::fs::metadata(&file).unwrap().modified().unwrap();
+    let store = Store::open_dir(dir.path()).await.unwrap();
+    let repository = store.tenant("acme").await.unwrap().unwrap();
+    assert_eq!(repository.head("main").await.unwrap(), None);
+    // Dropping the one leaves the other locked.
+    drop(store);
+    assert!(matches!(
+        Store::open_dir(dir.path()).await,
+        Err(Error::Held { .. })
+    ));
+    drop(repository);
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().modified().unwrap(),
+        before
+    );
+    let store = Store::open_dir(dir.path()).await.unwrap();
+    store.create_tenant("second").await.unwrap();
+    assert_eq!(store.tenants().await.unwrap(), ["acme", "second"]);
+}
+
+/// Without a store's lock: whoever writes must be alone, and is told so before anything changes.
+#[tokio::test]
+async fn a_catalogue_that_others_read_is_not_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.redb");
+    RedbCatalogue::open(&path)
+        .unwrap()
+        .create_tenant("a")
+        .await
+        .unwrap();
+    let one = RedbCatalogue::open(&path).unwrap();
+    let other = RedbCatalogue::open(&path).unwrap();
+    assert!(matches!(
+        one.create_tenant("b").await,
+        Err(Error::Held { .. })
+    ));
+    assert_eq!(other.tenants().await.unwrap().len(), 1);
+    drop(other);
+    one.create_tenant("b").await.unwrap();
+    assert!(matches!(
+        RedbCatalogue::open(&path),
+        Err(Error::Held { .. })
+    ));
+    assert_eq!(one.tenants().await.unwrap().len(), 2);
+}
+
+#[test]
+fn another_layout_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.redb");
+    let database = redb::Database::create(&path).unwrap();
+    let write = database.begin_write().unwrap();
+    let table = redb::TableDefinition::<&str, u64>::new("meta");
+    write
+        .open_table(table)
+        .unwrap()
+        .insert("layout", 99)
+        .unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let refused = RedbCatalogue::open(&path);
+    assert!(matches!(
+        refused,
+        Err(Error::Layout {
+            found: 99,
+            known: 1
+        })
+    ));
+    std::fs::write(&path, b"not a database at all").unwrap();
+    let refused = RedbCatalogue::open(&path);
+    assert!(matches!(refused, Err(Error::Catalogue { .. })));
+}
