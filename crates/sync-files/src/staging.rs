@@ -1,0 +1,338 @@
+//! The wanted files, written aside chunk by chunk before anything in the tree is touched.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, openat, symlinkat};
+use rustix::io::Errno;
+use snafu::{OptionExt, ensure};
+use sync_core::{Digest, Entry};
+
+use crate::beneath::{Handles, above, is_absence, lstat};
+use crate::cache::{Lookup, StatCache};
+use crate::error::{CorruptSnafu, Doing, Error, PlanSnafu, Result, SplitSnafu};
+use crate::plan::{Plan, Step};
+use crate::read::{each_chunk, open_file};
+use crate::stat::FileStat;
+use crate::tree::Tree;
+use crate::txn::Txn;
+
+/// A plan whose wanted files are being written below the private directory.
+///
+/// Chunks come through [`Staging::put`] in any order; [`Staging::commit`](crate::Staging::commit) does the rest.
+/// Dropping it deletes what was staged; the tree is as it was.
+#[derive(Debug)]
+pub struct Staging<'t> {
+    pub(crate) tree: &'t Tree,
+    pub(crate) plan: Plan,
+    /// Taken out when the commit record is written.
+    pub(crate) txn: Option<Txn>,
+    /// By step: the stat that vouches for what is expected, where the cache has one.
+    pub(crate) vouched: Vec<Option<FileStat>>,
+    /// By step: the stat of the staged file or link, once it is complete.
+    pub(crate) staged: Vec<Option<FileStat>>,
+    /// By step: how many chunks are missing.
+    missing: Vec<u32>,
+    /// Each missing chunk, and the first place where it goes.
+    first: HashMap<Digest, u32>,
+    spots: Vec<Spot>,
+    pub(crate) new: Handles,
+    /// Files with several chunks that were written to last.
+    open: Vec<(u32, File)>,
+}
+
+/// A place where a chunk goes.
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    step: u32,
+    offset: u64,
+    len: u64,
+    /// The next place of the same chunk, or [`NONE`].
+    next: u32,
+}
+
+const NONE: u32 = u32::MAX;
+/// How many files with several chunks are open at once.
+const OPEN: usize = 8;
+
+impl Tree {
+    /// Begins to apply a plan: makes the directories, links and empty files of it aside, and waits for chunks.
+    ///
+    /// `cache` vouches for files that need not be read to be compared with what the plan expects.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Plan`] where the plan contradicts itself or names what no tree may hold, [`Error::Pending`] where an earlier
+    /// apply waits for [`Tree::recover`], [`Error::Busy`] where another process applies a plan,
+    /// [`Error::Split`] where the tree and the private directory are on two file systems. The tree is untouched.
+    pub fn stage(&self, plan: Plan, cache: &StatCache) -> Result<Staging<'_>> {
+        self.still_there()?;
+        let plan = plan.checked()?;
+        let device = |fd| fstat(fd).map(|stat| stat.st_dev).doing("stat", ".");
+        ensure!(
+            device(&self.root)? == device(&self.private)?,
+            SplitSnafu {
+                path: self.path().display().to_string()
+            }
+        );
+        let mut lookup = Lookup::new(cache)?;
+        let vouched = plan
+            .steps
+            .iter()
+            .map(|step| match &step.expected {
+                Some(entry) => lookup.vouched(step.path.as_str(), entry),
+                None => Ok(None),
+            })
+            .collect::<Result<_>>()?;
+        let txn = Txn::begin(self)?;
+        let mut staging = Staging {
+            tree: self,
+            new: Handles::new(&txn.new).doing("open", "txn/new")?,
+            txn: Some(txn),
+            vouched,
+            staged: vec![None; plan.steps.len()],
+            missing: vec![0; plan.steps.len()],
+            first: HashMap::new(),
+            spots: Vec::new(),
+            plan,
+            open: Vec::new(),
+        };
+        staging.index()?;
+        staging.scaffold()?;
+        Ok(staging)
+    }
+}
+
+impl Staging<'_> {
+    /// The chunks that are still missing, in no order.
+    pub fn wanted(&self) -> impl Iterator<Item = Digest> + '_ {
+        self.first.keys().copied()
+    }
+
+    /// Whether a chunk is still missing.
+    pub fn wants(&self, digest: &Digest) -> bool {
+        self.first.contains_key(digest)
+    }
+
+    /// Writes a chunk to every place that needs it. One that no place needs, or needs any more, is ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where the bytes are not what the digest names: nothing was written, and the chunk is still missing.
+    /// [`Error::Io`] where it could not be written: drop the staging.
+    pub fn put(&mut self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        let Some(first) = self.first.get(digest).copied() else {
+            return Ok(());
+        };
+        let len = self.spots[first as usize].len;
+        ensure!(
+            bytes.len() as u64 == len && Digest::of(bytes) == *digest,
+            CorruptSnafu { digest: *digest }
+        );
+        self.first.remove(digest);
+        let mut at = first;
+        while at != NONE {
+            let spot = self.spots[at as usize];
+            self.write(spot, bytes)?;
+            at = spot.next;
+        }
+        Ok(())
+    }
+
+    /// Takes chunks that are still missing from the files that the plan replaces or removes, each verified.
+    /// What these files do not have, or no longer have, stays missing.
+    pub fn fill_from_tree(&mut self) -> Result<()> {
+        let mut live = Handles::new(&self.tree.root).doing("open", self.tree.path().display())?;
+        for at in 0..self.plan.steps.len() {
+            if self.first.is_empty() {
+                break;
+            }
+            let Some(Entry::File { content, .. }) = &self.plan.steps[at].expected else {
+                continue;
+            };
+            let named = |digest| self.first.contains_key(digest);
+            if content.depth == 0 && !content.chunks.iter().any(|c| named(&c.digest)) {
+                continue;
+            }
+            let size = self.plan.steps[at].expected.as_ref().map_or(0, Entry::size);
+            let path = self.plan.steps[at].path.clone();
+            let opened = live.parent(path.as_str());
+            let file = match opened.and_then(|(dir, name)| open_file(dir, name)) {
+                Ok(file) => file,
+                Err(error) if is_absence(error) => continue,
+                Err(error) => return Err(error).doing("read", &path),
+            };
+            // Cutting the file again gives the chunks that its lists name, without the lists.
+            let mut outcome = Ok(());
+            each_chunk(&file, size, |bytes| {
+                let digest = Digest::of(bytes);
+                if outcome.is_ok() && self.wants(&digest) {
+                    outcome = self.put(&digest, bytes);
+                }
+            })
+            .doing("read", &path)?;
+            outcome?;
+        }
+        Ok(())
+    }
+
+    /// Notes where each chunk goes.
+    fn index(&mut self) -> Result<()> {
+        for (at, step) in self.plan.steps.iter().enumerate() {
+            let number = u32::try_from(at).ok().filter(|number| *number != NONE);
+            let number = number.context(PlanSnafu {
+                path: step.path.as_str(),
+                reason: "the plan has too many steps",
+            })?;
+            let mut offset = 0;
+            for chunk in &step.chunks {
+                let here = u32::try_from(self.spots.len()).unwrap_or(NONE);
+                ensure!(
+                    here != NONE,
+                    PlanSnafu {
+                        path: step.path.as_str(),
+                        reason: "the plan has too many chunks",
+                    }
+                );
+                let next = self.first.insert(chunk.digest, here).unwrap_or(NONE);
+                ensure!(
+                    next == NONE || self.spots[next as usize].len == chunk.len,
+                    PlanSnafu {
+                        path: step.path.as_str(),
+                        reason: "one chunk has two lengths",
+                    }
+                );
+                self.spots.push(Spot {
+                    step: number,
+                    offset,
+                    len: chunk.len,
+                    next,
+                });
+                offset += chunk.len;
+            }
+            self.missing[at] = u32::try_from(step.chunks.len()).unwrap_or(NONE);
+        }
+        Ok(())
+    }
+
+    /// Makes everything that needs no chunk.
+    fn scaffold(&mut self) -> Result<()> {
+        let mut made: HashSet<Box<str>> = HashSet::new();
+        for at in 0..self.plan.steps.len() {
+            let Step { path, wanted, .. } = &self.plan.steps[at];
+            let Some(wanted) = wanted else { continue };
+            let path = path.clone();
+            let mut dirs: Vec<&str> = above(path.as_str())
+                .take_while(|dir| !made.contains(*dir))
+                .collect();
+            if matches!(wanted, Entry::Directory) {
+                dirs.insert(0, path.as_str());
+            }
+            for dir in dirs.into_iter().rev() {
+                self.tree.step("stage", dir)?;
+                let (parent, name) = self.new.parent(dir).doing("open", dir)?;
+                mkdirat(parent, name, Mode::from_raw_mode(0o777)).doing("stage", dir)?;
+                made.insert(dir.into());
+            }
+            match wanted {
+                Entry::Link { target } => {
+                    let target = target.clone();
+                    self.tree.step("stage", &path)?;
+                    let (dir, name) = self.new.parent(path.as_str()).doing("open", &path)?;
+                    symlinkat(target.as_str(), dir, name).doing("stage", &path)?;
+                    self.staged[at] = lstat(dir, name).doing("stat", &path)?;
+                }
+                Entry::File { .. } if self.missing[at] == 0 => {
+                    let file = self.create(at)?;
+                    self.staged[at] = Some(stat_of(&file, &path)?);
+                }
+                Entry::File { .. } | Entry::Directory => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the staged file of a step, making it where it does not exist.
+    /// A new file gets the permissions that any new file gets here.
+    fn create(&mut self, at: usize) -> Result<File> {
+        let step = &self.plan.steps[at];
+        let executable = matches!(
+            step.wanted,
+            Some(Entry::File {
+                executable: true,
+                ..
+            })
+        );
+        let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.tree.step("stage", &step.path)?;
+        let (dir, name) = self
+            .new
+            .parent(step.path.as_str())
+            .doing("open", &step.path)?;
+        let file = openat(dir, name, flags, mode).doing("stage", &step.path)?;
+        Ok(File::from(file))
+    }
+
+    fn write(&mut self, spot: Spot, bytes: &[u8]) -> Result<()> {
+        let at = spot.step as usize;
+        if self.plan.steps[at].chunks.len() == 1 {
+            let mut file = self.create(at)?;
+            let path = &self.plan.steps[at].path;
+            file.write_all(bytes).doing("stage", path)?;
+            self.staged[at] = Some(stat_of(&file, path)?);
+            self.missing[at] = 0;
+            return Ok(());
+        }
+        let file = match self.open.iter().position(|(step, _)| *step == spot.step) {
+            Some(open) => self.open.remove(open).1,
+            None => self.create(at)?,
+        };
+        let path = &self.plan.steps[at].path;
+        self.tree.step("stage", path)?;
+        file.write_all_at(bytes, spot.offset).doing("stage", path)?;
+        self.missing[at] -= 1;
+        if self.missing[at] == 0 {
+            self.staged[at] = Some(stat_of(&file, path)?);
+        } else {
+            if self.open.len() == OPEN {
+                self.open.remove(0);
+            }
+            self.open.push((spot.step, file));
+        }
+        Ok(())
+    }
+
+    /// Fails where a chunk is missing.
+    pub(crate) fn ensure_complete(&self) -> Result<()> {
+        match self.first.keys().min() {
+            None => Ok(()),
+            Some(first) => Err(Error::Incomplete {
+                missing: self.first.len(),
+                first: *first,
+            }),
+        }
+    }
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        if let Some(txn) = self.txn.take()
+            && let Err(error) = txn.discard(self.tree)
+        {
+            tracing::warn!(%error, "what was staged is deleted by the next apply");
+        }
+    }
+}
+
+fn stat_of(file: &File, path: impl ToString) -> Result<FileStat> {
+    let stat = fstat(file).map(|stat| FileStat::of(&stat));
+    let stat = stat.doing("stat", path.to_string())?;
+    if stat.kind() == FileType::RegularFile {
+        Ok(stat)
+    } else {
+        Err(Errno::INVAL).doing("stage", path)
+    }
+}
