@@ -1,1 +1,24 @@
-//! stub
+//! The tenant server: the sync protocol over HTTP, with tenants and scoped tokens, above any `sync-store`.
+//!
+//! [`Server`] is a [`sync_transport::Handler`]: put it behind a TCP or TLS listener, a Unix socket,
+//! or an in-memory connection, and it behaves the same.
+//! It holds no state of its own besides the store, so any number of them may share one.
+//!
+//! - [`route`]: a method and a path as one of the known requests, purely.
+//! - [`auth`]: tokens, and what a caller may do.
+//! - `api`: the protocol's requests; `admin`: tenants and tokens; `answer`: JSON and error bodies.
+//!
+//! It never prints, never reads the environment, and never tells a caller whether another tenant exists.
+#![doc = ""]
+#![doc = include_str!("../README.md")]
+
+mod admin;
+mod answer;
+mod api;
+pub mod auth;
+mod error;
+pub mod route;
+mod server;
+
+pub use error::Error;
+pub use server::{Clock, Server};

@@ -1,0 +1,276 @@
+//! The protocol's requests about one tenant (ADR 0004).
+
+use http::header::{HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use http::{Request, Response, StatusCode};
+use snafu::{OptionExt, ResultExt, ensure};
+use sync_core::{Digest, Name, SnapshotId};
+use sync_store::protocol::{
+    Advanced, BINARY_MEDIA_TYPE, Fetch, Head, Log, Logged, MAX_DIGESTS, MAX_LOG, PACK_MEDIA_TYPE,
+    SNAPSHOT_HEADER, decode_digests, decode_prefixes, encode_bits,
+};
+use sync_store::{Advance, Repository};
+use sync_transport::Body;
+
+use crate::admin::read_json;
+use crate::error::{BodySnafu, MalformedSnafu, NoSnapshotSnafu, StaleSnafu, StoreSnafu};
+use crate::route::{TenantRoute, query};
+use crate::{Error, Server, answer};
+
+/// Length in bytes of a digest prefix in a `missing` request.
+const PREFIX_LEN: usize = 8;
+
+/// Serves a request of a caller who may make it.
+pub(crate) async fn serve(
+    server: &Server,
+    repository: &Repository,
+    route: TenantRoute,
+    request: Request<Body>,
+) -> Result<Response<Body>, Error> {
+    match route {
+        TenantRoute::Head(branch) => head(repository, &branch, request.headers()).await,
+        TenantRoute::Push(branch) => push(server, repository, &branch, request).await,
+        TenantRoute::Missing => missing(repository, request).await,
+        TenantRoute::Fetch => fetch(repository, request).await,
+        TenantRoute::Objects => objects(repository, request).await,
+        TenantRoute::Log => log(repository, request.uri().query()).await,
+        TenantRoute::Resolve(prefix) => resolve(repository, &prefix).await,
+    }
+}
+
+async fn head(
+    repository: &Repository,
+    branch: &Name,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Error> {
+    let head = repository.head(branch.as_str()).await.context(StoreSnafu)?;
+    let known = headers
+        .get(IF_NONE_MATCH)
+        .map(|value| entity_tag(value, "if-none-match"))
+        .transpose()?
+        .flatten();
+    if head.is_some() && known == head {
+        return Ok(answer::tagged(
+            answer::empty(StatusCode::NOT_MODIFIED),
+            head,
+        ));
+    }
+    let snapshot = match head {
+        Some(id) => Some(repository.snapshot(id).await.context(StoreSnafu)?),
+        None => None,
+    };
+    let vacant = repository.is_vacant().await.context(StoreSnafu)?;
+    Ok(answer::tagged(
+        answer::json(
+            StatusCode::OK,
+            &Head {
+                head,
+                snapshot,
+                vacant,
+            },
+        ),
+        head,
+    ))
+}
+
+async fn push(
+    server: &Server,
+    repository: &Repository,
+    branch: &Name,
+    request: Request<Body>,
+) -> Result<Response<Body>, Error> {
+    let headers = request.headers();
+    let expected = precondition(headers)?;
+    let target = headers
+        .get(SNAPSHOT_HEADER)
+        .and_then(|value| value.to_str().ok()?.parse::<SnapshotId>().ok())
+        .with_context(|| MalformedSnafu {
+            reason: format!("`{SNAPSHOT_HEADER}` is not a snapshot id"),
+        })?;
+    // Asked before the body is read: who lost the race need not send it.
+    let head = repository.head(branch.as_str()).await.context(StoreSnafu)?;
+    if head != expected && head != Some(target) {
+        return StaleSnafu { head }.fail();
+    }
+    let received = repository
+        .receive(request.into_body().into_stream())
+        .await
+        .context(StoreSnafu)?;
+    let (objects, bytes) = (received.objects, received.bytes);
+    let advance = Advance {
+        branch: branch.as_str().to_owned(),
+        expected,
+        target,
+        when: server.now(),
+    };
+    match repository
+        .advance(received, advance)
+        .await
+        .context(StoreSnafu)?
+    {
+        sync_store::Advanced::Moved | sync_store::Advanced::Already => {
+            let body = Advanced {
+                head: target,
+                objects,
+                bytes,
+            };
+            Ok(answer::tagged(
+                answer::json(StatusCode::OK, &body),
+                Some(target),
+            ))
+        }
+        sync_store::Advanced::Stale { head } => StaleSnafu { head }.fail(),
+    }
+}
+
+/// What a push expects the head to be: `If-Match: "<id>"`, or `If-None-Match: *` for a branch that is yet to be.
+fn precondition(headers: &HeaderMap) -> Result<Option<SnapshotId>, Error> {
+    match (headers.get(IF_MATCH), headers.get(IF_NONE_MATCH)) {
+        (Some(value), None) => {
+            let id = entity_tag(value, "if-match")?;
+            ensure!(
+                id.is_some(),
+                MalformedSnafu {
+                    reason: "`if-match` needs a snapshot id"
+                }
+            );
+            Ok(id)
+        }
+        (None, Some(value)) if value == "*" => Ok(None),
+        _ => MalformedSnafu {
+            reason: "a push needs `if-match: \"<snapshot>\"` or `if-none-match: *`",
+        }
+        .fail(),
+    }
+}
+
+/// A snapshot id in quotes; `None` for a tag that names something else.
+fn entity_tag(value: &HeaderValue, header: &str) -> Result<Option<SnapshotId>, Error> {
+    let text = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.strip_prefix('"')?.strip_suffix('"'));
+    let text = text.with_context(|| MalformedSnafu {
+        reason: format!("`{header}` is not an entity tag"),
+    })?;
+    Ok(text.parse().ok())
+}
+
+async fn missing(repository: &Repository, request: Request<Body>) -> Result<Response<Body>, Error> {
+    let bytes = request
+        .into_body()
+        .read_to_end(MAX_DIGESTS * PREFIX_LEN)
+        .await
+        .context(BodySnafu)?;
+    let prefixes = decode_prefixes(&bytes).context(MalformedSnafu {
+        reason: "the body is not a list of prefixes",
+    })?;
+    let missing = repository.missing(&prefixes).await.context(StoreSnafu)?;
+    let body = Body::full(encode_bits(&missing));
+    Ok(answer::with_type(
+        StatusCode::OK,
+        HeaderValue::from_static(BINARY_MEDIA_TYPE),
+        body,
+    ))
+}
+
+async fn fetch(repository: &Repository, request: Request<Body>) -> Result<Response<Body>, Error> {
+    let Fetch {
+        want,
+        have,
+        contents,
+    } = read_json(request).await?;
+    require_snapshot(repository, want).await?;
+    // A base that this tenant never had (it was restored, say) is no reason to refuse: everything is sent then.
+    let have = match have {
+        Some(id) if repository.is_accepted(id).await.context(StoreSnafu)? => Some(id),
+        _ => None,
+    };
+    Ok(pack(Body::stream(
+        repository
+            .export(want, have, contents)
+            .await
+            .context(StoreSnafu)?,
+    )))
+}
+
+async fn objects(repository: &Repository, request: Request<Body>) -> Result<Response<Body>, Error> {
+    let bytes = request
+        .into_body()
+        .read_to_end(MAX_DIGESTS * Digest::LEN)
+        .await
+        .context(BodySnafu)?;
+    let digests = decode_digests(&bytes).context(MalformedSnafu {
+        reason: "the body is not a list of digests",
+    })?;
+    Ok(pack(Body::stream(
+        repository
+            .export_objects(digests)
+            .await
+            .context(StoreSnafu)?,
+    )))
+}
+
+fn pack(body: Body) -> Response<Body> {
+    answer::with_type(
+        StatusCode::OK,
+        HeaderValue::from_static(PACK_MEDIA_TYPE),
+        body,
+    )
+}
+
+async fn log(repository: &Repository, parameters: Option<&str>) -> Result<Response<Body>, Error> {
+    let from = query(parameters, "from").context(MalformedSnafu {
+        reason: "`from` is missing",
+    })?;
+    let from: SnapshotId = from.parse().ok().context(MalformedSnafu {
+        reason: "`from` is not a snapshot id",
+    })?;
+    let limit = match query(parameters, "limit") {
+        None => MAX_LOG,
+        Some(text) => text.parse().ok().context(MalformedSnafu {
+            reason: "`limit` is not a number",
+        })?,
+    };
+    require_snapshot(repository, from).await?;
+    let found = repository
+        .log(from, limit.min(MAX_LOG))
+        .await
+        .context(StoreSnafu)?;
+    let snapshots = found
+        .into_iter()
+        .map(|(id, snapshot)| Logged { id, snapshot })
+        .collect();
+    Ok(answer::json(StatusCode::OK, &Log { snapshots }))
+}
+
+async fn resolve(repository: &Repository, prefix: &str) -> Result<Response<Body>, Error> {
+    let hex = (4..=2 * Digest::LEN).contains(&prefix.len())
+        && prefix.bytes().all(|b| b.is_ascii_hexdigit());
+    ensure!(
+        hex,
+        MalformedSnafu {
+            reason: "a snapshot is named by at least 4 hexadecimal digits"
+        }
+    );
+    let found = repository
+        .resolve(&prefix.to_ascii_lowercase())
+        .await
+        .context(StoreSnafu)?;
+    match *found.as_slice() {
+        [id] => {
+            let snapshot = repository.snapshot(id).await.context(StoreSnafu)?;
+            Ok(answer::json(StatusCode::OK, &Logged { id, snapshot }))
+        }
+        [] => NoSnapshotSnafu { id: prefix }.fail(),
+        _ => MalformedSnafu {
+            reason: format!("`{prefix}` is the start of several snapshots: give more digits"),
+        }
+        .fail(),
+    }
+}
+
+async fn require_snapshot(repository: &Repository, id: SnapshotId) -> Result<(), Error> {
+    let known = repository.is_accepted(id).await.context(StoreSnafu)?;
+    ensure!(known, NoSnapshotSnafu { id: id.to_string() });
+    Ok(())
+}

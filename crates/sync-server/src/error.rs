@@ -1,0 +1,194 @@
+//! Why a request is refused.
+
+use http::StatusCode;
+use snafu::Snafu;
+use sync_core::{Class, Fault, SnapshotId};
+use sync_store::protocol::{Details, Incomplete, Scope, Stale};
+
+use crate::auth::Rejection;
+use crate::route::NoRoute;
+
+/// Why a request is refused. The store is left as it was, but for objects that had already arrived.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(crate)))]
+pub enum Error {
+    /// No valid token came with the request.
+    #[snafu(display("the request has no valid token"))]
+    Unauthorized {
+        /// For the operator's log alone.
+        rejection: Rejection,
+    },
+    /// The token does not reach so far.
+    #[snafu(display("the token does not allow `{scope}` on tenant `{tenant}`"))]
+    Forbidden {
+        /// What was needed.
+        scope: Scope,
+        /// On which tenant.
+        tenant: String,
+    },
+    /// Only the operator may do this.
+    #[snafu(display("only the server's operator may manage tenants"))]
+    OperatorOnly,
+    /// No such request.
+    #[snafu(display("there is no such request"))]
+    NoRoute {
+        /// Why not.
+        reason: NoRoute,
+    },
+    /// The tenant does not exist; only the operator is told.
+    #[snafu(display("there is no tenant `{tenant}`"))]
+    NoTenant {
+        /// Its name.
+        tenant: String,
+    },
+    /// No snapshot of the tenant is meant.
+    #[snafu(display("the tenant has no snapshot `{id}`"))]
+    NoSnapshot {
+        /// What was asked for.
+        id: String,
+    },
+    /// A token with this id does not exist.
+    #[snafu(display("there is no token `{id}`"))]
+    NoToken {
+        /// What was asked for.
+        id: String,
+    },
+    /// A header or a body is not what the request needs.
+    #[snafu(display("the request is malformed: {reason}"))]
+    Malformed {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The branch is not where the push expected it.
+    #[snafu(display("the branch has moved"))]
+    Stale {
+        /// Where it is.
+        head: Option<SnapshotId>,
+    },
+    /// The body could not be read to its end.
+    #[snafu(display("the request's body could not be read"))]
+    Body {
+        /// What the connection said.
+        source: sync_transport::Error,
+    },
+    /// The store refused or failed.
+    #[snafu(display("the store could not serve the request"))]
+    Store {
+        /// What it said.
+        source: sync_store::Error,
+    },
+    /// The operating system has no randomness to give.
+    #[snafu(display("no randomness for a new token"))]
+    Random {
+        /// What it said.
+        source: getrandom::Error,
+    },
+}
+
+impl Error {
+    /// The status that the answer carries.
+    ///
+    /// 429, 502, 503 and 504 invite a retry, so only what may pass by itself gets one of them.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+            Self::Forbidden { .. } | Self::OperatorOnly => StatusCode::FORBIDDEN,
+            Self::NoRoute {
+                reason: NoRoute::Method,
+            } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoRoute { .. }
+            | Self::NoTenant { .. }
+            | Self::NoSnapshot { .. }
+            | Self::NoToken { .. } => StatusCode::NOT_FOUND,
+            Self::Body {
+                source: sync_transport::Error::TimedOut { .. },
+            } => StatusCode::REQUEST_TIMEOUT,
+            Self::Malformed { .. } | Self::Body { .. } => StatusCode::BAD_REQUEST,
+            Self::Stale { .. } => StatusCode::PRECONDITION_FAILED,
+            Self::Store { source } => match source {
+                // The push names what did not come: sending the same again would not help.
+                sync_store::Error::Incomplete { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+                // Whoever still hears this sent a whole body that is not a whole pack.
+                sync_store::Error::Cut { .. } => StatusCode::BAD_REQUEST,
+                _ => match source.class() {
+                    Class::Conflict => StatusCode::CONFLICT,
+                    Class::Integrity | Class::Usage => StatusCode::UNPROCESSABLE_ENTITY,
+                    Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+                    Class::Denied => StatusCode::FORBIDDEN,
+                    Class::Failed | Class::Bug => StatusCode::INTERNAL_SERVER_ERROR,
+                },
+            },
+            Self::Random { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What a program needs to go on.
+    pub fn details(&self) -> Option<Details> {
+        match self {
+            Self::Stale { head } => Some(Details::Stale(Stale { head: *head })),
+            Self::Store {
+                source: sync_store::Error::Incomplete { missing, total },
+            } => Some(Details::Incomplete(Incomplete {
+                missing: missing.clone(),
+                total: *total,
+            })),
+            _ => None,
+        }
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthorized { .. } => "server/unauthorized",
+            Self::Forbidden { .. } => "server/forbidden",
+            Self::OperatorOnly => "server/operator-only",
+            Self::NoRoute { .. } => "server/no-route",
+            Self::NoTenant { .. } => "server/no-tenant",
+            Self::NoSnapshot { .. } => "server/no-snapshot",
+            Self::NoToken { .. } => "server/no-token",
+            Self::Malformed { .. } => "server/malformed",
+            Self::Stale { .. } => "server/stale",
+            Self::Body { .. } => "server/body",
+            Self::Store { source } => source.code(),
+            Self::Random { .. } => "server/random",
+        }
+    }
+
+    fn class(&self) -> Class {
+        match self {
+            Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::OperatorOnly => {
+                Class::Denied
+            }
+            Self::NoRoute { .. }
+            | Self::NoTenant { .. }
+            | Self::NoSnapshot { .. }
+            | Self::NoToken { .. }
+            | Self::Malformed { .. } => Class::Usage,
+            Self::Stale { .. } => Class::Conflict,
+            Self::Body { .. } => Class::Unavailable,
+            Self::Store { source } => source.class(),
+            Self::Random { .. } => Class::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unauthorized { .. } => {
+                Some("set SYNC_TOKEN or run `sync-cli login` with a valid token".into())
+            }
+            Self::Forbidden { .. } => {
+                Some("ask the operator for a token of that tenant and scope".into())
+            }
+            Self::OperatorOnly => {
+                Some("run the command on the server's machine with `--data DIR`".into())
+            }
+            Self::NoTenant { tenant } => {
+                Some(format!("create it with `sync-cli tenant create {tenant}`"))
+            }
+            Self::Stale { .. } => Some("pull, then push again".into()),
+            Self::Store { source } => source.hint(),
+            _ => None,
+        }
+    }
+}

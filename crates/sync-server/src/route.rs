@@ -1,0 +1,197 @@
+//! A method and a path as one of the known requests.
+
+use http::Method;
+use sync_core::Name;
+
+/// A request that the server knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// Whether the process lives.
+    Healthz,
+    /// Whether it can serve.
+    Readyz,
+    /// A request about one tenant.
+    Tenant(Name, TenantRoute),
+    /// List tenants.
+    ListTenants,
+    /// Create a tenant.
+    CreateTenant,
+    /// List tokens.
+    ListTokens,
+    /// Issue a token.
+    IssueToken,
+    /// Revoke the token with this id.
+    RevokeToken(String),
+}
+
+/// A request about one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TenantRoute {
+    /// Where a branch points to.
+    Head(Name),
+    /// Push to a branch.
+    Push(Name),
+    /// Which objects are missing.
+    Missing,
+    /// What one snapshot has and another lacks.
+    Fetch,
+    /// Objects by digest.
+    Objects,
+    /// The log.
+    Log,
+    /// The snapshots whose ids start so.
+    Resolve(String),
+}
+
+/// Why there is no route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoRoute {
+    /// No such path.
+    NotFound,
+    /// The path exists for another method.
+    Method,
+    /// A name in the path is not a valid name.
+    Name,
+}
+
+/// Finds the route; empty path segments are skipped, because clients join base and path by concatenation.
+pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
+    let segments: Vec<&str> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
+    let is = |wanted: Method, route: Route| {
+        if *method == wanted {
+            Ok(route)
+        } else {
+            Err(NoRoute::Method)
+        }
+    };
+    match *segments.as_slice() {
+        ["healthz"] => is(Method::GET, Route::Healthz),
+        ["readyz"] => is(Method::GET, Route::Readyz),
+        ["v1", "admin", "tenants"] if method == Method::POST => Ok(Route::CreateTenant),
+        ["v1", "admin", "tenants"] => is(Method::GET, Route::ListTenants),
+        ["v1", "admin", "tokens"] if method == Method::POST => Ok(Route::IssueToken),
+        ["v1", "admin", "tokens"] => is(Method::GET, Route::ListTokens),
+        ["v1", "admin", "tokens", id] => is(Method::DELETE, Route::RevokeToken(id.to_owned())),
+        ["v1", "tenants", tenant, ref rest @ ..] => {
+            let tenant = tenant.parse().map_err(|_| NoRoute::Name)?;
+            tenant_route(method, rest).map(|route| Route::Tenant(tenant, route))
+        }
+        _ => Err(NoRoute::NotFound),
+    }
+}
+
+fn tenant_route(method: &Method, segments: &[&str]) -> Result<TenantRoute, NoRoute> {
+    let is = |wanted: Method, route: TenantRoute| {
+        if *method == wanted {
+            Ok(route)
+        } else {
+            Err(NoRoute::Method)
+        }
+    };
+    match *segments {
+        ["heads", branch] => {
+            let branch = branch.parse().map_err(|_| NoRoute::Name)?;
+            match *method {
+                Method::POST => Ok(TenantRoute::Push(branch)),
+                _ => is(Method::GET, TenantRoute::Head(branch)),
+            }
+        }
+        ["missing"] => is(Method::POST, TenantRoute::Missing),
+        ["fetch"] => is(Method::POST, TenantRoute::Fetch),
+        ["objects"] => is(Method::POST, TenantRoute::Objects),
+        ["snapshots"] => is(Method::GET, TenantRoute::Log),
+        ["snapshots", prefix] => is(Method::GET, TenantRoute::Resolve(prefix.to_owned())),
+        _ => Err(NoRoute::NotFound),
+    }
+}
+
+/// The value of `key` in a query string; values of ours need no percent-decoding.
+pub fn query<'a>(query: Option<&'a str>, key: &str) -> Option<&'a str> {
+    query?
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(name, _)| *name == key)
+        .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(method: &str, path: &str, expected: &Result<Route, NoRoute>) {
+        assert_eq!(
+            &route(&method.parse().unwrap(), path),
+            expected,
+            "{method} {path}"
+        );
+    }
+
+    fn tenant(route: TenantRoute) -> Route {
+        Route::Tenant("acme".parse().unwrap(), route)
+    }
+
+    #[test]
+    fn every_request_has_one_route() {
+        let main: Name = "main".parse().unwrap();
+        check("GET", "/healthz", &Ok(Route::Healthz));
+        check("GET", "/readyz", &Ok(Route::Readyz));
+        check(
+            "GET",
+            "/v1/tenants/acme/heads/main",
+            &Ok(tenant(TenantRoute::Head(main.clone()))),
+        );
+        check(
+            "POST",
+            "//v1/tenants/acme/heads/main",
+            &Ok(tenant(TenantRoute::Push(main))),
+        );
+        check(
+            "POST",
+            "/v1/tenants/acme/missing",
+            &Ok(tenant(TenantRoute::Missing)),
+        );
+        check(
+            "POST",
+            "/v1/tenants/acme/fetch",
+            &Ok(tenant(TenantRoute::Fetch)),
+        );
+        check(
+            "POST",
+            "/v1/tenants/acme/objects",
+            &Ok(tenant(TenantRoute::Objects)),
+        );
+        check(
+            "GET",
+            "/v1/tenants/acme/snapshots",
+            &Ok(tenant(TenantRoute::Log)),
+        );
+        check(
+            "GET",
+            "/v1/tenants/acme/snapshots/ab12",
+            &Ok(tenant(TenantRoute::Resolve("ab12".into()))),
+        );
+        check("GET", "/v1/admin/tenants", &Ok(Route::ListTenants));
+        check("POST", "/v1/admin/tenants", &Ok(Route::CreateTenant));
+        check(
+            "DELETE",
+            "/v1/admin/tokens/x",
+            &Ok(Route::RevokeToken("x".into())),
+        );
+        check("PUT", "/v1/tenants/acme/heads/main", &Err(NoRoute::Method));
+        check("GET", "/v1/tenants/acme/missing", &Err(NoRoute::Method));
+        check("GET", "/v1/tenants/..%2fx/heads/main", &Err(NoRoute::Name));
+        check("GET", "/v1/tenants/acme", &Err(NoRoute::NotFound));
+        check("GET", "/", &Err(NoRoute::NotFound));
+    }
+
+    #[test]
+    fn query_values() {
+        assert_eq!(query(Some("from=ab&limit=3"), "limit"), Some("3"));
+        assert_eq!(query(Some("limits=3"), "limit"), None);
+        assert_eq!(query(None, "limit"), None);
+    }
+}

@@ -1,0 +1,202 @@
+//! The handler: who calls, what for, and what came of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use http::header::{AUTHORIZATION, HeaderMap};
+use http::{Request, Response, StatusCode};
+use snafu::{ResultExt, ensure};
+use sync_core::Name;
+use sync_store::protocol::Scope;
+use sync_store::{Repository, Store};
+use sync_transport::{Body, Handler, Peer, RequestId};
+use tracing::Instrument;
+
+use crate::auth::{self, Caller, Known, Rejection};
+use crate::error::{
+    ForbiddenSnafu, NoRouteSnafu, NoTenantSnafu, OperatorOnlySnafu, StoreSnafu, UnauthorizedSnafu,
+};
+use crate::route::{Route, TenantRoute, route};
+use crate::{Error, admin, answer, api};
+
+/// Says what time it is, in milliseconds since 1970-01-01T00:00:00Z.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The tenant server over one store. Cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    store: Store,
+    clock: Clock,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+impl Handler for Server {
+    fn handle(&self, request: Request<Body>, peer: Peer) -> BoxFuture<'_, Response<Body>> {
+        let server = self.clone();
+        Box::pin(async move { server.answer(request, peer).await })
+    }
+}
+
+impl Server {
+    /// A server over `store`, which reads the time from `clock`.
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        (self.clock)()
+    }
+
+    /// Answers one request, and leaves one line about it in the log.
+    async fn answer(self, request: Request<Body>, peer: Peer) -> Response<Body> {
+        let started = Instant::now();
+        // The transport has given every request an id, and repeats it in the answer.
+        let id = request
+            .extensions()
+            .get::<RequestId>()
+            .map_or_else(String::new, ToString::to_string);
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let span = tracing::info_span!("request", %id);
+        let outcome = self.dispatch(request, peer).instrument(span.clone()).await;
+        let _entered = span.enter();
+        let response = outcome.unwrap_or_else(|error| {
+            log_refusal(&error);
+            answer::refusal(&error, &id)
+        });
+        tracing::info!(
+            %method,
+            %path,
+            status = response.status().as_u16(),
+            ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "answered"
+        );
+        response
+    }
+
+    async fn dispatch(&self, request: Request<Body>, peer: Peer) -> Result<Response<Body>, Error> {
+        let route = route(request.method(), request.uri().path());
+        match route {
+            Ok(Route::Healthz) => return Ok(answer::empty(StatusCode::OK)),
+            Ok(Route::Readyz) => {
+                self.store.tenants().await.context(StoreSnafu)?;
+                return Ok(answer::empty(StatusCode::OK));
+            }
+            _ => {}
+        }
+        // Who calls is settled before anything is said about what exists.
+        let caller = self.caller(request.headers(), &peer).await?;
+        let (tenant, route) = match route {
+            Ok(Route::Tenant(tenant, route)) => (tenant, route),
+            Ok(route) => return self.administer(&caller, route, request).await,
+            Err(reason) => return NoRouteSnafu { reason }.fail(),
+        };
+        let scope = match route {
+            TenantRoute::Push(_) => Scope::Write,
+            _ => Scope::Read,
+        };
+        let repository = self.repository(&caller, &tenant, scope).await?;
+        api::serve(self, &repository, route, request).await
+    }
+
+    /// The tenant's repository, for a caller who may have it.
+    async fn repository(
+        &self,
+        caller: &Caller,
+        tenant: &Name,
+        scope: Scope,
+    ) -> Result<Repository, Error> {
+        ensure!(
+            auth::allows(caller, tenant, scope),
+            ForbiddenSnafu {
+                scope,
+                tenant: tenant.as_str()
+            }
+        );
+        let found = self
+            .store
+            .tenant(tenant.as_str())
+            .await
+            .context(StoreSnafu)?;
+        found.map_or_else(
+            || {
+                NoTenantSnafu {
+                    tenant: tenant.as_str(),
+                }
+                .fail()
+            },
+            Ok,
+        )
+    }
+
+    async fn administer(
+        &self,
+        caller: &Caller,
+        route: Route,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Error> {
+        match route {
+            Route::ListTenants => {
+                ensure!(*caller == Caller::Operator, OperatorOnlySnafu);
+                admin::list_tenants(self).await
+            }
+            Route::CreateTenant => {
+                ensure!(*caller == Caller::Operator, OperatorOnlySnafu);
+                admin::create_tenant(self, request).await
+            }
+            Route::ListTokens => admin::list_tokens(self, caller, request.uri().query()).await,
+            Route::IssueToken => admin::issue_token(self, caller, request).await,
+            Route::RevokeToken(id) => admin::revoke_token(self, caller, &id).await,
+            // Answered before anybody was asked who he is.
+            Route::Healthz | Route::Readyz | Route::Tenant(..) => Ok(answer::empty(StatusCode::OK)),
+        }
+    }
+
+    /// Who calls: the operator where only he can connect, else the holder of the token.
+    async fn caller(&self, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Error> {
+        match peer {
+            Peer::Unix | Peer::Memory => return Ok(Caller::Operator),
+            Peer::Tcp(_) => {}
+        }
+        let rejected = |rejection| UnauthorizedSnafu { rejection }.build();
+        let text = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let bearer = text.and_then(|text| text.strip_prefix("Bearer "));
+        let (id, presented) = bearer
+            .and_then(auth::parse)
+            .ok_or_else(|| rejected(Rejection::Malformed))?;
+        let record = self.store.token(id).await.context(StoreSnafu)?;
+        let known = record.and_then(|record| {
+            Some(Known {
+                hash: record.secret_hash,
+                tenant: record.tenant.parse().ok()?,
+                scope: record.scope,
+                expires: record.expires,
+                revoked: record.revoked,
+            })
+        });
+        auth::judge(id, presented, known, self.now()).map_err(rejected)
+    }
+}
+
+fn log_refusal(error: &Error) {
+    let reason = answer::chain(error);
+    match error {
+        Error::Unauthorized { rejection } => {
+            tracing::warn!(rejection = rejection.as_str(), "unauthorized");
+        }
+        _ if error.status().is_server_error() => tracing::error!(%reason, "failed"),
+        _ => tracing::info!(%reason, "refused"),
+    }
+}
