@@ -1,1 +1,48 @@
-//! stub
+//! Workspace sync in order: capture, plan, send or receive, apply, record.
+//!
+//! A [`Session`] is one run in a [`Workspace`] against a [`Remote`]. Every operation is a plan and its application:
+//! a plan reads and changes nothing on either side, and applying it does exactly what it says or reports what moved.
+//!
+//! - [`config`]: `sync.toml`; [`workspace`]: where it is, and who works in it.
+//! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
+//! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`status`], [`history`]: the operations.
+//! - [`report`] and [`event`]: what was done, and what is being done.
+//!
+//! It never prints, never reads the environment or the clock, and never opens a connection:
+//! the [`sync_transport::Client`] inside the [`Remote`] comes from the caller.
+#![doc = ""]
+#![doc = include_str!("../README.md")]
+
+pub mod config;
+pub mod decide;
+pub mod doctor;
+mod error;
+pub mod event;
+mod fetch;
+pub mod history;
+mod look;
+mod maps;
+pub mod pull;
+pub mod push;
+mod receive;
+pub mod remote;
+pub mod report;
+pub mod session;
+pub mod state;
+pub mod status;
+mod tree_map;
+pub mod workspace;
+
+pub use config::{Config, Location};
+pub use decide::{Point, Standing};
+pub use doctor::TreeFindings;
+pub use error::Error;
+pub use event::{Event, Listener};
+pub use history::{Difference, FileDifference, Lines, Side};
+pub use pull::{PullOutcome, PullPlan};
+pub use push::{PushOutcome, PushPlan};
+pub use remote::Remote;
+pub use report::{ChangeKind, Counts, FileChange, Problem, Report, State, Traffic};
+pub use session::{Context, Random, Session};
+pub use status::FilesStatus;
+pub use workspace::Workspace;

@@ -1,0 +1,189 @@
+//! `sync.toml`: what a workspace is called, where its tree is, and which tenant it belongs to.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use snafu::{ResultExt, ensure};
+use sync_core::{Name, TreePath};
+
+use crate::Error;
+use crate::error::{ConfigSnafu, ConfigSyntaxSnafu, ReadSnafu};
+
+/// The name of the configuration file, which marks a workspace's root.
+pub const CONFIG_FILE: &str = "sync.toml";
+/// The directory of private state beside it.
+pub const PRIVATE_DIR: &str = ".sync";
+
+/// The configuration of a workspace; an unknown key is an error, so that a typing mistake is not a silent default.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The workspace itself.
+    #[serde(default)]
+    pub workspace: WorkspaceConfig,
+    /// What of the tree travels.
+    #[serde(default)]
+    pub files: FilesConfig,
+    /// The tenant it belongs to; commands that need one say so where it is absent.
+    #[serde(default)]
+    pub remote: Option<RemoteConfig>,
+}
+
+/// The `[workspace]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkspaceConfig {
+    /// What people call it; only for them.
+    pub name: String,
+    /// The directory that is synced, relative to the workspace's root.
+    pub tree: TreePath,
+}
+
+impl Default for WorkspaceConfig {
+    fn default() -> Self {
+        // "services" is a valid path by its spelling.
+        let tree = TreePath::new("services").unwrap_or_else(|_| unreachable!());
+        Self {
+            name: String::new(),
+            tree,
+        }
+    }
+}
+
+/// The `[files]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FilesConfig {
+    /// Patterns in git's syntax of files that may travel although their names are those of secrets.
+    pub allow_secrets: Vec<String>,
+}
+
+/// The `[remote]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteConfig {
+    /// `https://host[:port]`, `http://` to loopback only, or `embedded:DIR`.
+    pub url: String,
+    /// The tenant's name.
+    #[serde(default = "default_tenant")]
+    pub tenant: Name,
+    /// The branch that this workspace follows.
+    #[serde(default = "default_branch")]
+    pub branch: Name,
+    /// A PEM file with the only certificate authorities to trust, relative to the workspace's root.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+fn default_tenant() -> Name {
+    "default".parse().unwrap_or_else(|_| unreachable!())
+}
+
+fn default_branch() -> Name {
+    "main".parse().unwrap_or_else(|_| unreachable!())
+}
+
+/// Where a tenant lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// In a directory, served in this process.
+    Embedded(PathBuf),
+    /// Behind an address, `http://` or `https://`.
+    Address(String),
+}
+
+impl RemoteConfig {
+    /// Where the tenant lives; a relative directory is taken from the workspace's `root`.
+    ///
+    /// # Errors
+    ///
+    /// Where `url` is neither an address nor `embedded:DIR`.
+    pub fn location(&self, root: &Path) -> Result<Location, Error> {
+        if let Some(dir) = self.url.strip_prefix("embedded:") {
+            ensure!(
+                !dir.is_empty(),
+                ConfigSnafu {
+                    key: "remote.url",
+                    reason: "`embedded:` names no directory"
+                }
+            );
+            return Ok(Location::Embedded(root.join(dir)));
+        }
+        let address = self.url.starts_with("https://") || self.url.starts_with("http://");
+        ensure!(
+            address,
+            ConfigSnafu {
+                key: "remote.url",
+                reason: "expected `https://HOST[:PORT]` or `embedded:DIR`"
+            }
+        );
+        Ok(Location::Address(self.url.clone()))
+    }
+}
+
+impl Config {
+    /// Reads and checks the `sync.toml` of the workspace at `root`.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read, is not TOML, or has unknown keys or invalid values; the message has the line.
+    pub fn load(root: &Path) -> Result<Self, Error> {
+        let path = root.join(CONFIG_FILE);
+        let text = std::fs::read_to_string(&path).context(ReadSnafu { path: &path })?;
+        Self::parse(&text).context(ConfigSyntaxSnafu { path })
+    }
+
+    fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, complaint: Option<&str>) {
+        match (Config::parse(text), complaint) {
+            (Ok(_), None) => {}
+            (Err(error), Some(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (outcome, _) => panic!("{outcome:?}"),
+        }
+    }
+
+    #[test]
+    fn complains_with_the_key_and_its_line() {
+        check("", None);
+        check("[remote]\nurl = \"https://a\"", None);
+        check("[remote]\nurll = \"https://a\"", Some("line 2"));
+        check(
+            "[remote]\nurl = \"https://a\"\ntenant = \"../x\"",
+            Some("a name is 1 to 64"),
+        );
+        check("[workspace]\ntree = \"../up\"", Some("`..`"));
+        check("[remote", Some("line 1"));
+    }
+
+    #[test]
+    fn locations() {
+        let location = |url: &str| {
+            let toml = format!("[remote]\nurl = \"{url}\"");
+            let remote = Config::parse(&toml).unwrap().remote.unwrap();
+            remote.location(Path::new("/w")).ok()
+        };
+        assert_eq!(
+            location("embedded:.sync/t"),
+            Some(Location::Embedded("/w/.sync/t".into()))
+        );
+        assert_eq!(
+            location("embedded:/data"),
+            Some(Location::Embedded("/data".into()))
+        );
+        assert_eq!(
+            location("https://a:1"),
+            Some(Location::Address("https://a:1".into()))
+        );
+        assert_eq!(location("embedded:"), None);
+        assert_eq!(location("ftp://a"), None);
+    }
+}

@@ -1,0 +1,98 @@
+//! What to do, from where base, workspace and tenant stand: pure, and the same for every command.
+
+use serde::{Deserialize, Serialize};
+use sync_core::{Digest, SnapshotId};
+
+/// A snapshot and the root of its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Point {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// The root of its map of files.
+    pub files: Digest,
+}
+
+/// Where a workspace stands to its tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Both hold the same.
+    InSync,
+    /// Only the workspace has changed since the base.
+    LocalAhead,
+    /// Only the tenant has changed since the base.
+    CloudAhead,
+    /// Both have changed since the base.
+    Diverged,
+}
+
+impl Standing {
+    /// The word that people and programs read.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InSync => "in_sync",
+            Self::LocalAhead => "local_ahead",
+            Self::CloudAhead => "cloud_ahead",
+            Self::Diverged => "diverged",
+        }
+    }
+}
+
+/// Compares base, workspace and tenant.
+///
+/// A base or a head that is absent counts as `empty`, the root of the empty map.
+pub fn standing(
+    base: Option<Point>,
+    local: Digest,
+    head: Option<Point>,
+    empty: Digest,
+) -> Standing {
+    let files = |point: Option<Point>| point.map_or(empty, |point| point.files);
+    let (base_files, head_files) = (files(base), files(head));
+    match (local == base_files, head_files == base_files) {
+        _ if local == head_files => Standing::InSync,
+        (false, true) => Standing::LocalAhead,
+        (true, false) => Standing::CloudAhead,
+        (true, true) | (false, false) => Standing::Diverged,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(name: &str) -> Digest {
+        Digest::of(name.as_bytes())
+    }
+
+    /// Each of base, local and head is a letter; `-` is an absent snapshot, `e` the empty map.
+    #[track_caller]
+    fn check(base: &str, local: &str, head: &str, expected: Standing) {
+        let point = |name: &str| {
+            (name != "-").then(|| Point {
+                id: SnapshotId(root("id")),
+                files: root(name),
+            })
+        };
+        assert_eq!(
+            standing(point(base), root(local), point(head), root("e")),
+            expected
+        );
+    }
+
+    #[test]
+    fn every_case() {
+        check("a", "a", "a", Standing::InSync);
+        check("a", "b", "a", Standing::LocalAhead);
+        check("a", "a", "b", Standing::CloudAhead);
+        check("a", "b", "c", Standing::Diverged);
+        check("a", "b", "b", Standing::InSync);
+        check("-", "a", "-", Standing::LocalAhead);
+        check("-", "e", "-", Standing::InSync);
+        check("-", "e", "a", Standing::CloudAhead);
+        check("-", "a", "b", Standing::Diverged);
+        check("-", "a", "a", Standing::InSync);
+        // The branch was deleted under an unchanged workspace: the tenant has changed, to nothing.
+        check("a", "a", "-", Standing::CloudAhead);
+    }
+}

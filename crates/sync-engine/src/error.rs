@@ -1,0 +1,327 @@
+//! Why an operation did not do what it was asked.
+
+use std::path::PathBuf;
+
+use snafu::Snafu;
+use sync_core::map::MapError;
+use sync_core::{Class, Digest, Fault, SnapshotId};
+
+/// Why an operation did not do what it was asked.
+///
+/// Where nothing else is said, workspace and tenant are as they were.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(crate)))]
+pub enum Error {
+    /// There is no workspace where one was looked for.
+    #[snafu(display("there is no workspace at `{}` or above it", path.display()))]
+    NoWorkspace {
+        /// Where the search began.
+        path: PathBuf,
+    },
+    /// There is a workspace already.
+    #[snafu(display("there is a workspace at `{}` already", path.display()))]
+    WorkspaceExists {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A file could not be read.
+    #[snafu(display("could not read `{}`", path.display()))]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file could not be written.
+    #[snafu(display("could not write `{}`", path.display()))]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// `sync.toml` is not TOML, or has an unknown key or a wrong value.
+    #[snafu(display("`{}` is not a valid configuration", path.display()))]
+    ConfigSyntax {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with the line.
+        source: toml::de::Error,
+    },
+    /// A value in `sync.toml` makes no sense.
+    #[snafu(display("`{key}` in sync.toml is not valid: {reason}"))]
+    Config {
+        /// Which key.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The workspace belongs to no tenant.
+    #[snafu(display("the workspace has no `[remote]` in its sync.toml"))]
+    NoRemote,
+    /// `.sync/state.json` cannot be read.
+    #[snafu(display("the workspace's state in `{}` is damaged: {reason}", path.display()))]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another run holds the workspace.
+    #[snafu(display("another run is working in this workspace: {holder}"))]
+    Locked {
+        /// Who, and since when.
+        holder: String,
+    },
+    /// The tree could not be captured or changed.
+    #[snafu(transparent)]
+    Files {
+        /// What `sync-files` said.
+        source: sync_files::Error,
+    },
+    /// The private store of the workspace failed.
+    #[snafu(display("the workspace's private store failed"))]
+    Store {
+        /// What it said.
+        source: sync_store::Error,
+    },
+    /// A map could not be read.
+    #[snafu(display("the map of files could not be read"))]
+    Map {
+        /// What is wrong.
+        source: MapError,
+    },
+    /// The tenant cannot be reached.
+    #[snafu(transparent)]
+    Transport {
+        /// What the transport said.
+        source: sync_transport::Error,
+    },
+    /// The tenant's server refused the request.
+    #[snafu(display("the tenant refused: {message} ({code}, request {request_id})"))]
+    Refused {
+        /// The status of its answer.
+        status: u16,
+        /// Its own code.
+        code: String,
+        /// What it said.
+        message: String,
+        /// What it advised.
+        advice: Option<String>,
+        /// The request, as its log names it.
+        request_id: String,
+        /// How long it asked to be left alone.
+        retry_after: Option<std::time::Duration>,
+    },
+    /// The tenant's server answered with something that is not of the protocol.
+    #[snafu(display("the answer of the tenant's server is not of the protocol: {reason}"))]
+    Answer {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tenant sent an object that nobody asked for, or that is not what its name promises.
+    #[snafu(display("the tenant sent objects that are refused: {reason}"))]
+    Hostile {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// Both sides have changed since the base.
+    #[snafu(display("workspace and tenant have both changed since they last agreed"))]
+    Diverged {
+        /// The tenant's head.
+        head: Option<SnapshotId>,
+    },
+    /// Somebody else moved the branch while this push was under way.
+    #[snafu(display("the branch moved to {} while this push was made", head.map_or_else(|| "nothing".to_owned(), |head| head.short())))]
+    Stale {
+        /// Where it is now.
+        head: Option<SnapshotId>,
+    },
+    /// The tenant no longer has what the workspace last agreed on with it.
+    #[snafu(display("the tenant's branch is gone; this workspace last agreed with it on {}", base.short()))]
+    BranchGone {
+        /// The base.
+        base: SnapshotId,
+    },
+    /// A pull would overwrite local edits.
+    #[snafu(display("{} changed here and on the tenant: {}", count(paths.len(), "path"), listed(paths)))]
+    Conflict {
+        /// The paths.
+        paths: Vec<String>,
+    },
+    /// A file that both sides know can no longer be captured: a push would look as if it had been deleted.
+    #[snafu(display(
+        "`{path}` is part of the history and is left out now: a push would delete it on the tenant"
+    ))]
+    LeftOut {
+        /// Its path.
+        path: String,
+    },
+    /// Another run has synced this workspace since the plan was made.
+    #[snafu(display("another run has synced this workspace since the plan was made"))]
+    Overtaken,
+    /// What was being received ended early.
+    #[snafu(display("the contents ended before they were complete"))]
+    Cut,
+    /// The tenant keeps asking for an object that nothing here has.
+    #[snafu(display("the tenant lacks object {digest}, and this workspace does not have it"))]
+    Unobtainable {
+        /// Which.
+        digest: Digest,
+    },
+    /// No snapshot, or several, start with these digits.
+    #[snafu(display("`{given}` does not name a snapshot: {reason}"))]
+    NoSnapshot {
+        /// As given.
+        given: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Author and message are too long for a snapshot.
+    #[snafu(display("the snapshot could not be made"))]
+    Snapshot {
+        /// What is wrong.
+        source: sync_core::snapshot::SnapshotError,
+    },
+    /// A task of this process ended without an answer.
+    #[snafu(display("a task of this process ended without an answer"))]
+    Task {
+        /// What the runtime said.
+        source: tokio::task::JoinError,
+    },
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{n} {what}s")
+    }
+}
+
+fn listed(paths: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let text = paths
+        .iter()
+        .take(SHOWN)
+        .map(|path| format!("`{path}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    match paths.len().checked_sub(SHOWN) {
+        None | Some(0) => text,
+        Some(more) => format!("{text} and {more} more"),
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoWorkspace { .. } => "engine/no-workspace",
+            Self::WorkspaceExists { .. } => "engine/workspace-exists",
+            Self::Read { .. } => "engine/read",
+            Self::Write { .. } => "engine/write",
+            Self::ConfigSyntax { .. } => "engine/config-syntax",
+            Self::Config { .. } => "engine/config",
+            Self::NoRemote => "engine/no-remote",
+            Self::State { .. } => "engine/state",
+            Self::Locked { .. } => "engine/locked",
+            Self::Files { source } => source.code(),
+            Self::Store { .. } => "engine/store",
+            Self::Map { .. } => "engine/map",
+            Self::Transport { source } => source.code(),
+            Self::Refused { .. } => "engine/refused",
+            Self::Answer { .. } => "engine/answer",
+            Self::Hostile { .. } => "engine/hostile",
+            Self::Diverged { .. } => "engine/diverged",
+            Self::Stale { .. } => "engine/stale",
+            Self::BranchGone { .. } => "engine/branch-gone",
+            Self::Conflict { .. } => "engine/conflict",
+            Self::LeftOut { .. } => "engine/left-out",
+            Self::Overtaken => "engine/overtaken",
+            Self::Cut => "engine/cut",
+            Self::Unobtainable { .. } => "engine/unobtainable",
+            Self::NoSnapshot { .. } => "engine/no-snapshot",
+            Self::Snapshot { .. } => "engine/snapshot",
+            Self::Task { .. } => "engine/task",
+        }
+    }
+
+    fn class(&self) -> Class {
+        match self {
+            Self::NoWorkspace { .. }
+            | Self::WorkspaceExists { .. }
+            | Self::ConfigSyntax { .. }
+            | Self::Config { .. }
+            | Self::NoRemote
+            | Self::NoSnapshot { .. }
+            | Self::Snapshot { .. } => Class::Usage,
+            Self::Read { .. } | Self::Write { .. } => Class::Failed,
+            Self::Files { source } => source.class(),
+            Self::Store { source } => source.class(),
+            Self::Transport { source } => source.class(),
+            Self::Locked { .. } | Self::Cut => Class::Unavailable,
+            Self::State { .. }
+            | Self::Answer { .. }
+            | Self::Hostile { .. }
+            | Self::Unobtainable { .. } => Class::Integrity,
+            Self::Map { source } => match source {
+                MapError::Store { .. } => Class::Failed,
+                _ => Class::Integrity,
+            },
+            Self::Refused { status, .. } => match status {
+                401 | 403 => Class::Denied,
+                409 | 412 => Class::Conflict,
+                422 => Class::Integrity,
+                408 | 429 | 502..=504 => Class::Unavailable,
+                400 | 404 | 405 | 413 => Class::Usage,
+                _ => Class::Failed,
+            },
+            Self::Diverged { .. }
+            | Self::Stale { .. }
+            | Self::BranchGone { .. }
+            | Self::LeftOut { .. }
+            | Self::Overtaken
+            | Self::Conflict { .. } => Class::Conflict,
+            Self::Task { .. } => Class::Bug,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NoWorkspace { .. } => {
+                "run `sync-cli init` there, or name the workspace with `-C DIR`"
+            }
+            Self::NoRemote => {
+                "add `[remote]` with `url = \"https://...\"` or `url = \"embedded:DIR\"`"
+            }
+            Self::State { .. } => {
+                "restore the file; without it the next sync takes workspace and tenant for two that never met"
+            }
+            Self::Locked { .. } => "wait for it to end",
+            Self::Files { source } => return source.hint(),
+            Self::Transport { source } => return source.hint(),
+            Self::Store { source } if source.class() == Class::Unavailable => return source.hint(),
+            Self::LeftOut { .. } => {
+                "allow it in `files.allow_secrets`, or move it out of the tree to delete it on the tenant"
+            }
+            Self::Overtaken => "run the command again",
+            Self::Store { .. } | Self::Map { .. } => {
+                "run `sync-cli doctor`; `.sync/store` and `.sync/stat-cache` may be deleted, they are made again"
+            }
+            Self::Refused {
+                advice: Some(advice),
+                ..
+            } => advice,
+            Self::Diverged { .. } | Self::Stale { .. } => "run `sync-cli pull`, then push again",
+            Self::BranchGone { .. } => {
+                "if that is as it should be, remove the branch from `.sync/state.json` and push: it is made anew"
+            }
+            Self::Conflict { .. } => {
+                "move your version of each path aside (or undo your edit), pull, then bring your edit in again"
+            }
+            Self::NoSnapshot { .. } => "`sync-cli log` lists the snapshots",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}

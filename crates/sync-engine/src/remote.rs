@@ -1,0 +1,388 @@
+//! The tenant, as the protocol shows it (ADR 0004).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, Method, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use snafu::{OptionExt, ensure};
+use sync_core::{Digest, Name, SnapshotId};
+use sync_store::protocol::{
+    self, Advanced, BINARY_MEDIA_TYPE, Details, ErrorBody, Fetch, Head, Incomplete, Log, Logged,
+    PACK_MEDIA_TYPE, SNAPSHOT_HEADER, Stale,
+};
+use sync_transport::{Body, Call, CallBody, Client};
+
+use crate::Error;
+use crate::error::{AnswerSnafu, NoSnapshotSnafu, RefusedSnafu};
+use crate::receive::Objects;
+use crate::report::Traffic;
+
+/// The most bytes of a JSON answer; a page of the log may be long.
+const MAX_JSON: usize = 64 << 20;
+
+/// One branch of a tenant, over any connection. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    client: Client,
+    tenant: Name,
+    branch: Name,
+}
+
+/// What came of a push.
+#[derive(Debug)]
+pub(crate) enum Pushed {
+    /// The head is where it should be.
+    Done,
+    /// Somebody else moved it.
+    Stale {
+        /// Where it is.
+        head: Option<SnapshotId>,
+    },
+    /// The tenant lacks these; what it received is kept.
+    Incomplete {
+        /// The first of them.
+        missing: Vec<Digest>,
+    },
+}
+
+impl Remote {
+    /// A branch of a tenant behind `client`.
+    pub fn new(client: Client, tenant: Name, branch: Name) -> Self {
+        Self {
+            client,
+            tenant,
+            branch,
+        }
+    }
+
+    /// The branch.
+    pub fn branch(&self) -> &Name {
+        &self.branch
+    }
+
+    /// What went over the wire so far.
+    pub fn traffic(&self) -> Traffic {
+        let traffic = self.client.traffic();
+        Traffic {
+            bytes_sent: traffic.bytes_sent,
+            bytes_received: traffic.bytes_received,
+            requests: traffic.requests,
+        }
+    }
+
+    /// Where the branch points to; `None` where it still is at `known`.
+    pub async fn head(&self, known: Option<SnapshotId>) -> Result<Option<Head>, Error> {
+        let mut headers = HeaderMap::new();
+        if let Some(id) = known {
+            headers.insert(IF_NONE_MATCH, quoted(id));
+        }
+        let path = protocol::routes::head(self.tenant.as_str(), self.branch.as_str());
+        let response = self
+            .call(Method::GET, path, headers, CallBody::Empty)
+            .await?;
+        if response.status() == StatusCode::NOT_MODIFIED && known.is_some() {
+            return Ok(None);
+        }
+        let head: Head = json(expect_ok(response).await?).await?;
+        if let (Some(id), Some(snapshot)) = (head.head, &head.snapshot) {
+            let named = snapshot.encode().is_ok_and(|(digest, _)| digest == id);
+            ensure!(
+                named,
+                AnswerSnafu {
+                    reason: "the head's snapshot is not what its id promises"
+                }
+            );
+        }
+        ensure!(
+            head.head.is_some() == head.snapshot.is_some(),
+            AnswerSnafu {
+                reason: "a head without its snapshot"
+            }
+        );
+        Ok(Some(head))
+    }
+
+    /// Which of `digests` the tenant (probably) lacks.
+    pub(crate) async fn missing(&self, digests: &[Digest]) -> Result<Vec<bool>, Error> {
+        let mut missing = Vec::with_capacity(digests.len());
+        for page in digests.chunks(protocol::MAX_DIGESTS) {
+            let body = protocol::encode_prefixes(page);
+            let path = protocol::routes::missing(self.tenant.as_str());
+            let response = self
+                .call(
+                    Method::POST,
+                    path,
+                    typed(BINARY_MEDIA_TYPE),
+                    CallBody::Bytes(body.into()),
+                )
+                .await?;
+            let body = expect_ok(response)
+                .await?
+                .read_to_end(page.len().div_ceil(8))
+                .await?;
+            let bits = protocol::decode_bits(&body, page.len());
+            missing.extend(bits.context(AnswerSnafu {
+                reason: "not one bit for each digest",
+            })?);
+        }
+        Ok(missing)
+    }
+
+    /// Moves the branch from `expected` to `target`, which `body`, a pack, completes.
+    pub(crate) async fn push(
+        &self,
+        expected: Option<SnapshotId>,
+        target: SnapshotId,
+        body: Body,
+    ) -> Result<Pushed, Error> {
+        let mut headers = typed(PACK_MEDIA_TYPE);
+        match expected {
+            Some(id) => headers.insert(IF_MATCH, quoted(id)),
+            None => headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*")),
+        };
+        headers.insert(
+            HeaderName::from_static(SNAPSHOT_HEADER),
+            plain(target.to_string()),
+        );
+        let path = protocol::routes::head(self.tenant.as_str(), self.branch.as_str());
+        let response = self
+            .call(Method::POST, path, headers, CallBody::Stream(body))
+            .await?;
+        if response.status().is_success() {
+            let done: Advanced = json(response.into_body()).await?;
+            ensure!(
+                done.head == target,
+                AnswerSnafu {
+                    reason: "the head moved elsewhere"
+                }
+            );
+            return Ok(Pushed::Done);
+        }
+        let (error, details) = refusal(response).await;
+        match details {
+            Some(Details::Stale(Stale { head })) => Ok(Pushed::Stale { head }),
+            Some(Details::Incomplete(Incomplete { missing, .. })) if !missing.is_empty() => {
+                Ok(Pushed::Incomplete { missing })
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Streams what `fetch` asks for.
+    pub(crate) async fn fetch(&self, fetch: Fetch) -> Result<Objects, Error> {
+        let path = protocol::routes::fetch(self.tenant.as_str());
+        let response = self
+            .call(
+                Method::POST,
+                path,
+                typed("application/json"),
+                json_body(&fetch),
+            )
+            .await?;
+        Objects::new(expect_ok(response).await?)
+    }
+
+    /// Streams objects by digest.
+    pub(crate) async fn objects(&self, digests: &[Digest]) -> Result<Objects, Error> {
+        let body = protocol::encode_digests(digests);
+        let path = protocol::routes::objects(self.tenant.as_str());
+        let response = self
+            .call(
+                Method::POST,
+                path,
+                typed(BINARY_MEDIA_TYPE),
+                CallBody::Bytes(body.into()),
+            )
+            .await?;
+        Objects::new(expect_ok(response).await?)
+    }
+
+    /// The snapshots from `from` backwards, newest first.
+    pub async fn log(&self, from: SnapshotId, limit: usize) -> Result<Vec<Logged>, Error> {
+        let path = format!(
+            "{}?from={from}&limit={limit}",
+            protocol::routes::snapshots(self.tenant.as_str())
+        );
+        let response = self
+            .call(Method::GET, path, HeaderMap::new(), CallBody::Empty)
+            .await?;
+        let log: Log = json(expect_ok(response).await?).await?;
+        log.snapshots.iter().try_for_each(check_logged)?;
+        Ok(log.snapshots)
+    }
+
+    /// The one snapshot whose id starts with `prefix`.
+    pub async fn resolve(&self, prefix: &str) -> Result<Logged, Error> {
+        let hex = (4..=64).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_hexdigit());
+        ensure!(
+            hex,
+            NoSnapshotSnafu {
+                given: prefix,
+                reason: "expected 4 to 64 hexadecimal digits"
+            }
+        );
+        let path = protocol::routes::snapshot(self.tenant.as_str(), prefix);
+        let response = self
+            .call(Method::GET, path, HeaderMap::new(), CallBody::Empty)
+            .await?;
+        if matches!(
+            response.status(),
+            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST
+        ) {
+            let (error, _) = refusal(response).await;
+            return match error {
+                Error::Refused { code, message, .. }
+                    if code == "server/no-snapshot" || code == "server/malformed" =>
+                {
+                    NoSnapshotSnafu {
+                        given: prefix,
+                        reason: message,
+                    }
+                    .fail()
+                }
+                error => Err(error),
+            };
+        }
+        let found: Logged = json(expect_ok(response).await?).await?;
+        check_logged(&found)?;
+        let asked = found
+            .id
+            .to_string()
+            .starts_with(&prefix.to_ascii_lowercase());
+        ensure!(
+            asked,
+            AnswerSnafu {
+                reason: "another snapshot than was asked for"
+            }
+        );
+        Ok(found)
+    }
+
+    /// Calls a route that answers JSON, such as those of the operator.
+    pub async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, Error> {
+        let body = body.map_or(CallBody::Empty, json_body);
+        let response = self
+            .call(method, path, typed("application/json"), body)
+            .await?;
+        json(expect_ok(response).await?).await
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: String,
+        headers: HeaderMap,
+        body: CallBody,
+    ) -> Result<Response<Body>, Error> {
+        // Of our posts only the operator's make something new each time; a stream is never repeated in any case.
+        let idempotent = method != Method::POST || !path.starts_with(protocol::routes::ADMIN);
+        let call = Call {
+            method,
+            path_and_query: path,
+            headers,
+            body,
+            idempotent,
+        };
+        Ok(self.client.send(call).await?)
+    }
+}
+
+fn check_logged(logged: &Logged) -> Result<(), Error> {
+    let named = logged
+        .snapshot
+        .encode()
+        .is_ok_and(|(id, _)| id == logged.id);
+    ensure!(
+        named,
+        AnswerSnafu {
+            reason: format!("snapshot {} is not what its id promises", logged.id.short())
+        }
+    );
+    Ok(())
+}
+
+fn json_body(value: &impl Serialize) -> CallBody {
+    CallBody::Bytes(Bytes::from(serde_json::to_vec(value).unwrap_or_default()))
+}
+
+async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
+    let bytes = body.read_to_end(MAX_JSON).await?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        AnswerSnafu {
+            reason: error.to_string(),
+        }
+        .build()
+    })
+}
+
+/// The body of a success; anything else as an error.
+async fn expect_ok(response: Response<Body>) -> Result<Body, Error> {
+    if response.status().is_success() {
+        return Ok(response.into_body());
+    }
+    Err(refusal(response).await.0)
+}
+
+/// What a refusing answer says; a body that is not of the protocol (a proxy's page, say) is told by its status.
+async fn refusal(response: Response<Body>) -> (Error, Option<Details>) {
+    let status = response.status();
+    let seconds = response.headers().get(http::header::RETRY_AFTER);
+    let seconds = seconds.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let retry_after = seconds.map(Duration::from_secs);
+    let header = response.headers().get(protocol::REQUEST_ID_HEADER);
+    let request_id = header
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let bytes = response
+        .into_body()
+        .read_to_end(MAX_JSON)
+        .await
+        .unwrap_or_default();
+    if let Ok(ErrorBody { error }) = serde_json::from_slice::<ErrorBody>(&bytes) {
+        let refused = RefusedSnafu {
+            status: status.as_u16(),
+            code: error.code,
+            // Text of the server must not write to a terminal.
+            message: error.message.replace(|c: char| c.is_control(), " "),
+            advice: error
+                .hint
+                .map(|hint| hint.replace(|c: char| c.is_control(), " ")),
+            request_id: error.request_id,
+            retry_after,
+        };
+        (refused.build(), error.details)
+    } else {
+        let message = format!("answered {status}");
+        let refused = RefusedSnafu {
+            status: status.as_u16(),
+            code: "",
+            message,
+            advice: None,
+            request_id,
+            retry_after,
+        };
+        (refused.build(), None)
+    }
+}
+
+fn quoted(id: SnapshotId) -> HeaderValue {
+    plain(format!("\"{id}\""))
+}
+
+/// A header value made of hexadecimal digits and quotes, which always is one.
+fn plain(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn typed(content_type: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))])
+}

@@ -1,0 +1,414 @@
+//! One run in a workspace: its tenant, its private store, what it captured.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use snafu::{OptionExt, ResultExt, ensure};
+use sync_core::map::{self, Map, MapError};
+use sync_core::{Digest, Entry, Snapshot, SnapshotId, TreePath};
+use sync_files::{CaptureEvent, CaptureOptions, IsKnown, Recovered, StatCache, Tree};
+use sync_store::pack::Class;
+use sync_store::{Repository, Store};
+use tokio::sync::OnceCell;
+
+use crate::decide::Point;
+use crate::error::{MapSnafu, NoRemoteSnafu, OvertakenSnafu, StoreSnafu, TaskSnafu, WriteSnafu};
+use crate::event::{Event, Listener};
+use crate::maps::Maps;
+use crate::remote::Remote;
+use crate::report::Problem;
+use crate::state::{Remembered, State, key};
+use crate::tree_map::empty_root;
+use crate::workspace::Lock;
+use crate::{Error, Workspace};
+
+/// Below the private directory: the objects that this workspace holds.
+const STORE_DIR: &str = "store";
+/// What the store calls its only tenant.
+const STORE_TENANT: &str = "workspace";
+
+/// What a run needs to know of the world around it.
+#[derive(Clone)]
+pub struct Context {
+    /// Who makes snapshots.
+    pub author: String,
+    /// The time, in milliseconds since 1970-01-01T00:00:00Z.
+    pub now: u64,
+    /// A source of random numbers, to wait by when a push was cut.
+    pub random: Random,
+    /// Who is told what happens.
+    pub listener: Listener,
+}
+
+/// Gives uniformly random numbers.
+pub type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("author", &self.author)
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One run in a workspace.
+///
+/// Plans read, and change nothing on either side; applying a plan does exactly what it says.
+#[derive(Debug)]
+pub struct Session {
+    pub(crate) workspace: Workspace,
+    pub(crate) remote: Remote,
+    pub(crate) context: Context,
+    key: String,
+    private: OnceCell<Repository>,
+}
+
+/// What was captured of the tree.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) root: Digest,
+    pub(crate) refused: Vec<Problem>,
+    pub(crate) maps: Maps,
+    pub(crate) cache: StatCache,
+}
+
+impl Session {
+    /// A run in `workspace` against `remote`. Nothing is read yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRemote`] where the workspace belongs to no tenant.
+    pub fn new(workspace: Workspace, remote: Remote, context: Context) -> Result<Self, Error> {
+        let config = workspace.config().remote.as_ref().context(NoRemoteSnafu)?;
+        let key = key(&config.url, config.tenant.as_str(), config.branch.as_str());
+        Ok(Self {
+            workspace,
+            remote,
+            context,
+            key,
+            private: OnceCell::new(),
+        })
+    }
+
+    /// The tenant.
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// Completes or takes back what an earlier run left when it was cut short. Call this before planning anything
+    /// that will be applied.
+    pub async fn recover(&self) -> Result<(), Error> {
+        if !self.workspace.private().join("txn").exists() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        let (tree, private) = (self.workspace.tree(), self.workspace.private());
+        let recovered = blocking(move || Ok(Tree::open(&tree, &private)?.recover()?)).await?;
+        match recovered {
+            Recovered::Nothing | Recovered::Discarded => {}
+            Recovered::Finished { .. } => self.tell(Event::Recovered {
+                finished: true,
+                kept: Vec::new(),
+            }),
+            Recovered::Undone { kept, .. } => {
+                let kept = kept.iter().map(ToString::to_string).collect();
+                self.tell(Event::Recovered {
+                    finished: false,
+                    kept,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        (self.context.listener)(event);
+    }
+
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
+        self.workspace.lock(self.context.now)
+    }
+
+    /// What the workspace remembers of this tenant and branch.
+    pub(crate) fn remembered(&self) -> Result<Remembered, Error> {
+        Ok(State::load(&self.workspace.private())?.remembered(&self.key))
+    }
+
+    /// What the workspace last agreed on with this tenant and branch.
+    pub(crate) fn base(&self) -> Result<Option<Point>, Error> {
+        Ok(self.remembered()?.base)
+    }
+
+    /// Takes the workspace for applying a plan that was made when `seen` was the base.
+    pub(crate) fn lock_for(&self, seen: Option<Point>) -> Result<Lock, Error> {
+        let lock = self.lock()?;
+        ensure!(self.base()? == seen, OvertakenSnafu);
+        Ok(lock)
+    }
+
+    /// Makes the directory of the tree for a workspace that has never synced: git, for one, keeps no empty directories.
+    pub fn make_tree(&self) -> Result<(), Error> {
+        let tree = self.workspace.tree();
+        if self.base()?.is_none() && !tree.exists() {
+            std::fs::create_dir_all(&tree).context(WriteSnafu { path: tree })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_base(&self, base: Point) -> Result<(), Error> {
+        let private = self.workspace.private();
+        let mut state = State::load(&private)?;
+        let agreed = Remembered {
+            base: Some(base),
+            pushing: None,
+        };
+        if state.remembered(&self.key) == agreed {
+            return Ok(());
+        }
+        state.set_base(&private, &self.key, base)
+    }
+
+    pub(crate) fn set_pushing(&self, target: Point) -> Result<(), Error> {
+        let private = self.workspace.private();
+        State::load(&private)?.set_pushing(&private, &self.key, target)
+    }
+
+    /// The private store, where there is one yet.
+    async fn stored(&self) -> Result<Option<Repository>, Error> {
+        if self.private.get().is_none() && !self.workspace.private().join(STORE_DIR).exists() {
+            return Ok(None);
+        }
+        self.private().await.map(Some)
+    }
+
+    /// The private store; it is made where there is none.
+    pub(crate) async fn private(&self) -> Result<Repository, Error> {
+        let open = || async {
+            self.workspace.make_private()?;
+            let store = Store::open_dir(self.workspace.private().join(STORE_DIR))
+                .await
+                .context(StoreSnafu)?;
+            match store.tenant(STORE_TENANT).await.context(StoreSnafu)? {
+                Some(repository) => Ok(repository),
+                None => store.create_tenant(STORE_TENANT).await.context(StoreSnafu),
+            }
+        };
+        self.private.get_or_try_init(open).await.cloned()
+    }
+
+    /// The objects that this run can read.
+    pub(crate) async fn maps(&self) -> Result<Maps, Error> {
+        let maps = Maps::new();
+        self.attach(&maps).await?;
+        Ok(maps)
+    }
+
+    /// Lets `maps` read what the private store has; a capture that found nothing new has not even opened it.
+    pub(crate) async fn attach(&self, maps: &Maps) -> Result<(), Error> {
+        if !maps.is_attached()
+            && let Some(repository) = self.stored().await?
+        {
+            maps.attach(repository.nodes());
+        }
+        Ok(())
+    }
+
+    /// Stores everything that is new in `maps`.
+    pub(crate) async fn keep(&self, maps: &Maps) -> Result<(), Error> {
+        let new = maps.take_new();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut objects: Vec<_> = new.into_iter().collect();
+        objects.sort_unstable_by_key(|(digest, _)| *digest);
+        let objects = objects
+            .into_iter()
+            .map(|(_, bytes)| (Class::Nodes, bytes.to_vec()));
+        let stored = self.private().await?.put(objects).await;
+        stored.map(drop).context(StoreSnafu)?;
+        self.attach(maps).await
+    }
+
+    /// Captures the tree. Nothing is written: [`Session::remember`] does that.
+    pub(crate) async fn capture(&self) -> Result<Local, Error> {
+        let private = self.workspace.private();
+        let cache = blocking(move || Ok(StatCache::load(&private))).await?;
+        let old_root = cache.root();
+        let captured = self.capture_from(cache).await?;
+        if captured.changes.is_empty()
+            && let Some(root) = old_root
+        {
+            let maps = Maps::new();
+            // Where nothing is to be done, the private store is not even opened.
+            if self.base()?.is_none_or(|base| base.files != root)
+                && !self.holds(&maps, root).await?
+            {
+                return self.capture_anew(maps).await;
+            }
+            return Ok(Local::new(captured, root, maps));
+        }
+        let maps = self.maps().await?;
+        let from = old_root.unwrap_or_else(empty_root);
+        let edited = blocking({
+            let mut sink = maps.clone();
+            move || {
+                let outcome = edit(&sink.clone(), from, &captured.changes, &mut sink);
+                Ok((captured, outcome))
+            }
+        })
+        .await?;
+        match edited {
+            (captured, Ok(map)) => Ok(Local::new(captured, map.root, maps)),
+            // The store lost what the stat cache speaks of: then everything is hashed anew.
+            (_, Err(MapError::Missing { .. })) => self.capture_anew(maps).await,
+            (_, Err(source)) => Err(Error::Map { source }),
+        }
+    }
+
+    /// Whether the root of a map is here.
+    pub(crate) async fn holds(&self, maps: &Maps, root: Digest) -> Result<bool, Error> {
+        self.attach(maps).await?;
+        let maps = maps.clone();
+        let held = move || maps.object(&root).map_err(|source| map_store(root, source));
+        Ok(root == empty_root() || blocking(held).await?.is_some())
+    }
+
+    async fn capture_anew(&self, maps: Maps) -> Result<Local, Error> {
+        let captured = self.capture_from(StatCache::new()).await?;
+        let mut sink = maps.clone();
+        let (captured, map) = blocking(move || {
+            let map = edit(&sink.clone(), empty_root(), &captured.changes, &mut sink)
+                .context(MapSnafu)?;
+            Ok((captured, map))
+        })
+        .await?;
+        Ok(Local::new(captured, map.root, maps))
+    }
+
+    async fn capture_from(&self, cache: StatCache) -> Result<sync_files::Capture, Error> {
+        // A cache that has a root knows every path of the history itself.
+        let is_known = match cache.root() {
+            Some(_) => None,
+            None => self.known_paths().await?,
+        };
+        let options = CaptureOptions {
+            allow_secrets: self.workspace.config().files.allow_secrets.clone(),
+            is_known,
+            ..CaptureOptions::default()
+        };
+        let (tree, private) = (self.workspace.tree(), self.workspace.private());
+        let listener = Arc::clone(&self.context.listener);
+        blocking(move || capture_tree(&tree, &private, &cache, &options, &listener)).await
+    }
+
+    /// Which paths the base has.
+    async fn known_paths(&self) -> Result<Option<IsKnown>, Error> {
+        let Some(base) = self.base()? else {
+            return Ok(None);
+        };
+        let maps = self.maps().await?;
+        let root = self.ensure_map(&maps, Some(base)).await?;
+        let known = move |path: &TreePath| {
+            map::get(&maps, root, path.as_bytes()).is_ok_and(|entry| entry.is_some())
+        };
+        Ok(Some(Arc::new(known)))
+    }
+
+    /// Keeps what was captured, so that the next capture reads only what has changed since.
+    pub(crate) async fn remember(&self, local: &Local) -> Result<(), Error> {
+        self.workspace.make_private()?;
+        // Nodes first: a stat cache must not speak of a root that the store lacks.
+        self.keep(&local.maps).await?;
+        local.cache.save(&self.workspace.private())?;
+        Ok(())
+    }
+
+    /// Makes sure that `maps` has the map of files of `point`, and gives its root.
+    pub(crate) async fn ensure_map(
+        &self,
+        maps: &Maps,
+        point: Option<Point>,
+    ) -> Result<Digest, Error> {
+        let Some(Point { id, files }) = point else {
+            return Ok(empty_root());
+        };
+        if !self.holds(maps, files).await? {
+            self.fetch_maps(maps, id, None).await?;
+        }
+        Ok(files)
+    }
+}
+
+impl Local {
+    fn new(captured: sync_files::Capture, root: Digest, maps: Maps) -> Self {
+        for (digest, bytes) in captured.lists {
+            maps.insert(digest, bytes.into());
+        }
+        let problem = |refused: sync_files::Refused| Problem {
+            code: "files/refused".to_owned(),
+            message: refused.reason.to_string(),
+            hint: None,
+            path: Some(refused.path),
+        };
+        let mut cache = captured.cache;
+        cache.set_root(Some(root));
+        Self {
+            root,
+            refused: captured.refused.into_iter().map(problem).collect(),
+            maps,
+            cache,
+        }
+    }
+}
+
+fn map_store(digest: Digest, source: map::StoreError) -> Error {
+    Error::Map {
+        source: MapError::Store { digest, source },
+    }
+}
+
+/// A snapshot's point; a snapshot without files counts as an empty tree.
+pub(crate) fn point(id: SnapshotId, snapshot: &Snapshot) -> Point {
+    Point {
+        id,
+        files: snapshot.roots.files.unwrap_or_else(empty_root),
+    }
+}
+
+fn capture_tree(
+    tree: &std::path::Path,
+    private: &std::path::Path,
+    cache: &StatCache,
+    options: &CaptureOptions,
+    listener: &Listener,
+) -> Result<sync_files::Capture, Error> {
+    let (files, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let tell = |event: CaptureEvent| {
+        if let CaptureEvent::Read { bytes: read } = event {
+            let files = files.fetch_add(1, Ordering::Relaxed) + 1;
+            let bytes = bytes.fetch_add(read, Ordering::Relaxed) + read;
+            listener(Event::Hashing { files, bytes });
+        }
+    };
+    Ok(Tree::open(tree, private)?.capture(cache, options, &tell)?)
+}
+
+fn edit(
+    source: &Maps,
+    root: Digest,
+    changes: &[(TreePath, Option<Entry>)],
+    sink: &mut Maps,
+) -> Result<Map, MapError> {
+    let edits = changes
+        .iter()
+        .map(|(path, entry)| (path.as_bytes(), entry.as_ref().map(Entry::encode)));
+    map::edit(source, root, edits, sink)
+}
+
+/// Runs what blocks on a thread where it may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.context(TaskSnafu)?
+}

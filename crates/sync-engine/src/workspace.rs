@@ -1,0 +1,196 @@
+//! A workspace on disk: where it is, and who works in it.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use snafu::{OptionExt, ResultExt, ensure};
+use sync_core::Name;
+
+use crate::Error;
+use crate::config::{CONFIG_FILE, Config, PRIVATE_DIR};
+use crate::error::{LockedSnafu, NoWorkspaceSnafu, WorkspaceExistsSnafu, WriteSnafu};
+
+/// A workspace: a directory with a `sync.toml`, the tree that it syncs, and private state in `.sync/`.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    root: PathBuf,
+    config: Config,
+}
+
+impl Workspace {
+    /// Opens the workspace whose root is exactly `root`.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        ensure!(
+            root.join(CONFIG_FILE).is_file(),
+            NoWorkspaceSnafu { path: root }
+        );
+        Ok(Self {
+            config: Config::load(root)?,
+            root: root.to_owned(),
+        })
+    }
+
+    /// Opens the nearest workspace at `start` or above it.
+    pub fn find(start: &Path) -> Result<Self, Error> {
+        let root = start
+            .ancestors()
+            .find(|dir| dir.join(CONFIG_FILE).is_file());
+        Self::open(root.context(NoWorkspaceSnafu { path: start })?)
+    }
+
+    /// Makes a workspace at `root`: a `sync.toml`, and the directories where they are missing.
+    ///
+    /// # Errors
+    ///
+    /// Where there is a `sync.toml` already; it is left as it is.
+    pub fn init(root: &Path, name: &str, url: &str, tenant: &Name) -> Result<Self, Error> {
+        let path = root.join(CONFIG_FILE);
+        ensure!(!path.exists(), WorkspaceExistsSnafu { path: root });
+        // A JSON string is a TOML basic string.
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let text = format!(
+            "# What this workspace is called, and which tenant it belongs to.\n\
+             [workspace]\nname = {}\n\n\
+             [remote]\n# `https://HOST[:PORT]`, or `embedded:DIR` for a tenant in a directory.\n\
+             url = {}\ntenant = {}\nbranch = \"main\"\n",
+            quoted(name),
+            quoted(url),
+            quoted(tenant.as_str())
+        );
+        fs::create_dir_all(root.join("services")).context(WriteSnafu { path: root })?;
+        // `create_new`: of two runs at once, one makes the file and the other is told.
+        let mut file = File::create_new(&path).context(WriteSnafu { path: &path })?;
+        file.write_all(text.as_bytes())
+            .context(WriteSnafu { path: &path })?;
+        let workspace = Self::open(root)?;
+        workspace.make_private()?;
+        Ok(workspace)
+    }
+
+    /// The directory that holds it.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What its `sync.toml` says.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The tree that is synced.
+    pub fn tree(&self) -> PathBuf {
+        self.root.join(self.config.workspace.tree.as_str())
+    }
+
+    /// The directory of private state.
+    pub fn private(&self) -> PathBuf {
+        self.root.join(PRIVATE_DIR)
+    }
+
+    /// Makes the private directory, ignored by git, where it is missing.
+    pub(crate) fn make_private(&self) -> Result<(), Error> {
+        let dir = self.private();
+        let ignore = dir.join(".gitignore");
+        fs::create_dir_all(&dir).context(WriteSnafu { path: &dir })?;
+        if !ignore.exists() {
+            fs::write(&ignore, "*\n").context(WriteSnafu { path: ignore })?;
+        }
+        Ok(())
+    }
+
+    /// Takes the workspace for one run that changes it.
+    ///
+    /// The lock is the operating system's, so it does not outlive its holder; the file says who holds it.
+    pub(crate) fn lock(&self, now: u64) -> Result<Lock, Error> {
+        self.make_private()?;
+        let path = self.private().join("lock");
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(&path).context(WriteSnafu { path: &path })?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                let holder = if holder.is_empty() {
+                    "its process is not known".to_owned()
+                } else {
+                    holder
+                };
+                return LockedSnafu {
+                    holder: holder.trim(),
+                }
+                .fail();
+            }
+            Err(TryLockError::Error(source)) => return Err(Error::Write { path, source }),
+        }
+        let text = Holder {
+            process: std::process::id(),
+            since_ms: now,
+        };
+        let written = file.set_len(0).and_then(|()| file.rewind());
+        written
+            .and_then(|()| writeln!(file, "{text}"))
+            .context(WriteSnafu { path: &path })?;
+        Ok(Lock { _file: file })
+    }
+}
+
+/// Who holds a workspace.
+#[derive(Debug, Serialize)]
+struct Holder {
+    process: u32,
+    since_ms: u64,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "process {} since {} ms after 1970",
+            self.process, self.since_ms
+        )
+    }
+}
+
+/// The workspace is held while this lives.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workspace_is_made_once_and_found_from_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let tenant: Name = "acme".parse().unwrap();
+        Workspace::init(dir.path(), "a \"b\"", "https://a", &tenant).unwrap();
+        let below = dir.path().join("services/x");
+        fs::create_dir_all(&below).unwrap();
+        let found = Workspace::find(&below).unwrap();
+        assert_eq!(found.config().workspace.name, "a \"b\"");
+        assert_eq!(found.config().remote.as_ref().unwrap().tenant, tenant);
+        let again = Workspace::init(dir.path(), "c", "https://a", &tenant);
+        assert!(matches!(again, Err(Error::WorkspaceExists { .. })));
+    }
+
+    #[test]
+    fn two_runs_do_not_hold_it_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace =
+            Workspace::init(dir.path(), "a", "https://a", &"t".parse().unwrap()).unwrap();
+        let held = workspace.lock(5).unwrap();
+        let error = workspace.lock(6).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("process {} since 5", std::process::id())),
+            "{error}"
+        );
+        drop(held);
+        workspace.lock(7).unwrap();
+    }
+}
