@@ -1,0 +1,109 @@
+//! The verbs, a module each.
+
+mod admin;
+mod completions;
+mod diff;
+mod doctor;
+mod history;
+mod init;
+mod login;
+mod pull;
+mod push;
+pub(crate) mod serve;
+mod status;
+mod transfer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use snafu::ResultExt;
+use sync_engine::{Context, Listener, Session, Workspace};
+
+use crate::args::{Args, TenantVerb, TokenVerb, Verb};
+use crate::connect::{Connection, Purpose};
+use crate::env::Env;
+use crate::error::CurrentDirSnafu;
+use crate::terminal::Terminal;
+use crate::{Error, Outcome};
+
+/// Runs the verb.
+pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Outcome, Error> {
+    let place = Place {
+        dir: args.workspace,
+        env,
+        terminal,
+        started: Instant::now(),
+    };
+    match args.verb {
+        None => Ok(completions::usage()),
+        Some(Verb::Init(init)) => init::run(&place, init),
+        Some(Verb::Status(status)) => status::run(&place, &status).await,
+        Some(Verb::Diff(diff)) => diff::run(&place, diff).await,
+        Some(Verb::Push(push)) => push::run(&place, push).await,
+        Some(Verb::Pull(pull)) => Box::pin(pull::run(&place, &pull)).await,
+        Some(Verb::Log(log)) => history::log(&place, &log).await,
+        Some(Verb::Show(show)) => history::show(&place, &show).await,
+        Some(Verb::Doctor(_)) => doctor::run(&place).await,
+        Some(Verb::Completions(completions)) => Ok(completions::run(completions.shell)),
+        Some(Verb::Login(_)) => login::run(&place).await,
+        Some(Verb::Serve(serve)) => serve::run(&place, serve).await,
+        Some(Verb::Tenant(tenant)) => match tenant.verb {
+            TenantVerb::Create(create) => admin::create_tenant(&place, &create).await,
+            TenantVerb::List(list) => admin::list_tenants(&place, &list).await,
+        },
+        Some(Verb::Token(token)) => match token.verb {
+            TokenVerb::Create(create) => admin::create_token(&place, create).await,
+            TokenVerb::List(list) => admin::list_tokens(&place, &list).await,
+            TokenVerb::Revoke(revoke) => admin::revoke_token(&place, &revoke).await,
+        },
+    }
+}
+
+/// Where and how a command runs.
+pub(crate) struct Place<'e> {
+    dir: Option<PathBuf>,
+    env: &'e Env,
+    terminal: Terminal,
+    started: Instant,
+}
+
+impl Place<'_> {
+    /// The directory that `-C` names, else the current one.
+    fn dir(&self) -> Result<PathBuf, Error> {
+        match &self.dir {
+            Some(dir) => Ok(dir.clone()),
+            None => std::env::current_dir().context(CurrentDirSnafu),
+        }
+    }
+
+    /// The workspace that `-C` names, else the nearest one upwards.
+    fn workspace(&self) -> Result<Workspace, Error> {
+        Ok(match &self.dir {
+            Some(dir) => Workspace::open(dir)?,
+            None => Workspace::find(&self.dir()?)?,
+        })
+    }
+
+    /// A run in the workspace, connected to its tenant.
+    async fn session(
+        &self,
+        purpose: Purpose,
+        listener: Listener,
+    ) -> Result<(Session, Connection), Error> {
+        let workspace = self.workspace()?;
+        let connection = Connection::open(&workspace, self.env, purpose).await?;
+        let context = Context {
+            author: self.env.author(),
+            now: Env::now(),
+            random: Arc::new(Env::random),
+            listener,
+        };
+        let session = Session::new(workspace, connection.remote.clone(), context)?;
+        Ok((session, connection))
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,69 @@
+//! `serve`: the tenant server.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use snafu::{ResultExt, ensure};
+use sync_server::Server;
+use sync_store::Store;
+use sync_transport::{Listener, ServerOptions, ServerTls, serve};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Place;
+use crate::args::Serve;
+use crate::env::Env;
+use crate::error::{HalfTlsSnafu, NoTlsSnafu, SetupSnafu};
+use crate::{Error, Outcome};
+
+/// Below the data directory: where the operator's own commands reach a running server.
+pub(crate) const SOCKET: &str = "operator.sock";
+
+pub(super) async fn run(place: &Place<'_>, args: Serve) -> Result<Outcome, Error> {
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(cert), Some(key)) => Some(ServerTls::from_files(cert, key)?),
+        (None, None) => None,
+        _ => return HalfTlsSnafu.fail(),
+    };
+    ensure!(
+        tls.is_some() || args.listen.ip().is_loopback(),
+        NoTlsSnafu {
+            listen: args.listen
+        }
+    );
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    // The store is taken first: a second server must not even take the socket away from the first.
+    let store = Store::open_dir(&args.data).await?;
+    let public = Listener::bind_tcp(args.listen, tls).await?;
+    let address = public.local_addr().unwrap_or(args.listen);
+    let operator = Listener::bind_unix(&args.data.join(SOCKET)).await?;
+
+    let mut terminate = signal(SignalKind::terminate()).context(SetupSnafu)?;
+    let mut interrupt = signal(SignalKind::interrupt()).context(SetupSnafu)?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("finishing running requests");
+    };
+    place
+        .terminal
+        .line(&format!("listening on {scheme}://{address}"));
+    place
+        .terminal
+        .value(&json!({"event": "listening", "url": format!("{scheme}://{address}")}));
+    // Held to the end: a successor must not have its socket removed by this process.
+    let held = store.clone();
+    let server = Arc::new(Server::new(store, Arc::new(Env::now)));
+    serve(
+        vec![public, operator],
+        server,
+        ServerOptions::default(),
+        shutdown,
+    )
+    .await?;
+    let _ = std::fs::remove_file(args.data.join(SOCKET));
+    drop(held);
+    place.terminal.line("stopped");
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,59 @@
+//! `status`: where workspace and tenant stand.
+
+use serde_json::json;
+use sync_engine::{Counts, Standing};
+
+use super::Place;
+use crate::args::Status;
+use crate::connect::Purpose;
+use crate::progress::Progress;
+use crate::{Error, Outcome};
+
+pub(super) async fn run(place: &Place<'_>, status: &Status) -> Result<Outcome, Error> {
+    let progress = Progress::new(place.terminal);
+    let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
+    let found = session.status().await;
+    progress.finish();
+    let traffic = session.remote().traffic();
+    drop(session);
+    connection.close().await;
+    let found = found?;
+    let terminal = place.terminal;
+    terminal.value(&json!({
+        "operation": format!("status {}", status.target.as_str()),
+        "success": true,
+        "files": &found,
+        "errors": &found.refused,
+        "bytes_sent": traffic.bytes_sent,
+        "bytes_received": traffic.bytes_received,
+        "requests": traffic.requests,
+        "duration_ms": place.elapsed_ms(),
+    }));
+    found
+        .refused
+        .iter()
+        .for_each(|problem| terminal.problem(problem));
+    let side = |name: &str, counts: Counts| {
+        if counts.total() == 0 {
+            String::new()
+        } else {
+            format!("{name} {counts}    ")
+        }
+    };
+    let base = found.base.map_or_else(
+        || "never synced".to_owned(),
+        |base| format!("base {}", base.short()),
+    );
+    terminal.line(&format!(
+        "files     {:<13} {}{}{base}",
+        found.standing.as_str(),
+        side("here:", found.local),
+        side("tenant:", found.cloud)
+    ));
+    let different = status.exit_code && found.standing != Standing::InSync;
+    Ok(if different {
+        Outcome::Different
+    } else {
+        Outcome::Done
+    })
+}

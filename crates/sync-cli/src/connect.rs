@@ -1,0 +1,186 @@
+//! From a workspace's configuration to its tenant: over the network, or in this process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sync_core::Name;
+use sync_engine::{Location, Remote, Workspace};
+use sync_server::Server;
+use sync_store::Store;
+use sync_transport::{
+    Client, ClientOptions, ClientTls, Endpoint, Listener, Secret, ServerOptions, serve,
+};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::Error;
+use crate::credentials;
+use crate::env::Env;
+use crate::error::NoTokenSnafu;
+
+/// What the connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To change things.
+    Act,
+    /// To look: an embedded tenant that is not there is shown as empty, and is not made.
+    Look,
+}
+
+/// A tenant that can be talked to.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) remote: Remote,
+    embedded: Option<Embedded>,
+}
+
+/// A server in this process.
+#[derive(Debug)]
+struct Embedded {
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Connects to the tenant that the workspace belongs to. A network connection is opened in the background.
+    pub(crate) async fn open(
+        workspace: &Workspace,
+        env: &Env,
+        purpose: Purpose,
+    ) -> Result<Self, Error> {
+        let config = workspace
+            .config()
+            .remote
+            .as_ref()
+            .ok_or(sync_engine::Error::NoRemote)?;
+        let (tenant, branch) = (config.tenant.clone(), config.branch.clone());
+        match config.location(workspace.root())? {
+            Location::Embedded(dir) => {
+                let store = embedded_store(&dir, &tenant, purpose).await?;
+                let (client, embedded) = in_process(store);
+                Ok(Self {
+                    remote: Remote::new(client, tenant, branch),
+                    embedded: Some(embedded),
+                })
+            }
+            Location::Address(url) => {
+                let token = credentials::find(env, &config.url, tenant.as_str())?;
+                let Some(token) = token else {
+                    return NoTokenSnafu {
+                        url,
+                        tenant: tenant.as_str(),
+                    }
+                    .fail();
+                };
+                let ca_file = config
+                    .ca_file
+                    .as_ref()
+                    .map(|file| workspace.root().join(file));
+                let client = client(&url, ca_file.as_deref(), &token)?;
+                client.connect_early();
+                Ok(Self {
+                    remote: Remote::new(client, tenant, branch),
+                    embedded: None,
+                })
+            }
+        }
+    }
+
+    /// Connects to the operator's side of a data directory: to the server that holds it, else to the store itself.
+    pub(crate) async fn operator(data: &Path) -> Result<Self, Error> {
+        let socket = data.join(crate::commands::serve::SOCKET);
+        // The names only complete the type: the operator's requests name their tenant themselves.
+        let name: Name = "default"
+            .parse()
+            .unwrap_or_else(|_| unreachable!("a valid name by its spelling"));
+        match Store::open_dir(data).await {
+            Ok(store) => {
+                let (client, embedded) = in_process(store);
+                Ok(Self {
+                    remote: Remote::new(client, name.clone(), name),
+                    embedded: Some(embedded),
+                })
+            }
+            Err(sync_store::Error::Held { .. }) if socket.exists() => {
+                let client =
+                    Client::new(Endpoint::Unix(socket), None, None, ClientOptions::default());
+                Ok(Self {
+                    remote: Remote::new(client, name.clone(), name),
+                    embedded: None,
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends the connection; an embedded server has written everything when this returns.
+    pub(crate) async fn close(self) {
+        drop(self.remote);
+        if let Some(Embedded { stop, serving }) = self.embedded {
+            let _ = stop.send(());
+            let _ = serving.await;
+        }
+    }
+}
+
+/// A client of an address.
+pub(crate) fn client(url: &str, ca_file: Option<&Path>, token: &str) -> Result<Client, Error> {
+    let endpoint = Endpoint::parse(url)?;
+    let tls = match endpoint {
+        Endpoint::Https { .. } => Some(ClientTls::new(ca_file)?),
+        _ => None,
+    };
+    // A command makes a few requests one after the other: HTTP/2 would cost more and give nothing.
+    let options = ClientOptions {
+        http2: false,
+        ..ClientOptions::default()
+    };
+    Ok(Client::new(
+        endpoint,
+        tls,
+        Some(Secret::new(token)),
+        options,
+    ))
+}
+
+async fn embedded_store(dir: &Path, tenant: &Name, purpose: Purpose) -> Result<Store, Error> {
+    let vacant = async || {
+        let store = Store::in_memory();
+        store.create_tenant(tenant.as_str()).await?;
+        Ok(store)
+    };
+    if purpose == Purpose::Look && !dir.join("catalogue.redb").exists() {
+        return vacant().await;
+    }
+    let store = Store::open_dir(dir).await?;
+    if store.tenant(tenant.as_str()).await?.is_none() {
+        if purpose == Purpose::Look {
+            return vacant().await;
+        }
+        // An embedded tenant belongs to whoever has the directory: asking for it makes it.
+        store.create_tenant(tenant.as_str()).await?;
+    }
+    Ok(store)
+}
+
+fn in_process(store: Store) -> (Client, Embedded) {
+    let (connector, listener) = Listener::memory();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = Arc::new(Server::new(store, Arc::new(Env::now)));
+    let serving = tokio::spawn(async move {
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        if let Err(error) = serve(vec![listener], server, ServerOptions::default(), shutdown).await
+        {
+            tracing::error!(%error, "the embedded server ended");
+        }
+    });
+    let client = Client::new(
+        Endpoint::Memory(connector),
+        None,
+        None,
+        ClientOptions::default(),
+    );
+    (client, Embedded { stop, serving })
+}

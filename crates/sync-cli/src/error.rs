@@ -1,0 +1,144 @@
+//! What the command line itself gets wrong, and everything below it.
+
+use std::path::PathBuf;
+
+use snafu::Snafu;
+use sync_core::{Class, Fault};
+
+/// Why a command failed.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(crate)))]
+pub(crate) enum Error {
+    /// The engine failed.
+    #[snafu(transparent)]
+    Engine { source: sync_engine::Error },
+    /// The connection could not be prepared.
+    #[snafu(transparent)]
+    Transport { source: sync_transport::Error },
+    /// A store could not be opened.
+    #[snafu(transparent)]
+    Store { source: sync_store::Error },
+    /// The current directory cannot be read.
+    #[snafu(display("the current directory cannot be read"))]
+    CurrentDir { source: std::io::Error },
+    /// A file could not be written.
+    #[snafu(display("could not write `{}`", path.display()))]
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// The credentials file cannot be used.
+    #[snafu(display("the credentials in `{}` cannot be used: {reason}", path.display()))]
+    Credentials { path: PathBuf, reason: String },
+    /// The credentials file can be read by others.
+    #[snafu(display("the credentials in `{}` can be read by others", path.display()))]
+    CredentialsOpen { path: PathBuf },
+    /// There is no place for a credentials file.
+    #[snafu(display("neither HOME nor XDG_CONFIG_HOME says where credentials are kept"))]
+    NoHome,
+    /// There is no token for the remote.
+    #[snafu(display("there is no token for tenant `{tenant}` at {url}"))]
+    NoToken { url: String, tenant: String },
+    /// A token could not be read from the terminal or stdin.
+    #[snafu(display("no token could be read"))]
+    ReadToken { source: std::io::Error },
+    /// What was read is no token.
+    #[snafu(display("what was read is not a token"))]
+    NotAToken,
+    /// The remote needs no token.
+    #[snafu(display("the tenant is embedded in a directory: it needs no token"))]
+    NoLogin,
+    /// A certificate without its key, or a key without its certificate.
+    #[snafu(display("--tls-cert and --tls-key go together"))]
+    HalfTls,
+    /// Tokens would travel in the clear.
+    #[snafu(display(
+        "{listen} is not a loopback address, and without TLS tokens would travel in the clear"
+    ))]
+    NoTls { listen: std::net::SocketAddr },
+    /// A data directory that is not there.
+    #[snafu(display("there is no data directory `{}`", path.display()))]
+    NoData { path: PathBuf },
+    /// The async runtime or a signal handler could not be set up.
+    #[snafu(display("the process could not be set up"))]
+    Setup { source: std::io::Error },
+    /// The tree is empty and the tenant's is not.
+    #[snafu(display("the tree is empty: a push would remove everything from the tenant"))]
+    EmptyTree,
+    /// More than two snapshots to compare.
+    #[snafu(display("two snapshots can be compared, not more"))]
+    TooManySides,
+}
+
+impl Fault for Error {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Engine { source } => source.code(),
+            Self::Transport { source } => source.code(),
+            Self::Store { source } => source.code(),
+            Self::CurrentDir { .. } => "cli/current-dir",
+            Self::Write { .. } => "cli/write",
+            Self::Credentials { .. } => "cli/credentials",
+            Self::CredentialsOpen { .. } => "cli/credentials-open",
+            Self::NoHome => "cli/no-home",
+            Self::NoToken { .. } => "cli/no-token",
+            Self::ReadToken { .. } => "cli/read-token",
+            Self::NotAToken => "cli/not-a-token",
+            Self::NoLogin => "cli/no-login",
+            Self::HalfTls => "cli/half-tls",
+            Self::NoTls { .. } => "cli/no-tls",
+            Self::NoData { .. } => "cli/no-data",
+            Self::Setup { .. } => "cli/setup",
+            Self::EmptyTree => "cli/empty-tree",
+            Self::TooManySides => "cli/too-many-sides",
+        }
+    }
+
+    fn class(&self) -> Class {
+        match self {
+            Self::Engine { source } => source.class(),
+            Self::Transport { source } => source.class(),
+            Self::Store { source } => source.class(),
+            Self::CurrentDir { .. } | Self::Write { .. } | Self::Setup { .. } => Class::Failed,
+            Self::EmptyTree => Class::Conflict,
+            Self::CredentialsOpen { .. } | Self::NoToken { .. } => Class::Denied,
+            Self::Credentials { .. }
+            | Self::NoHome
+            | Self::ReadToken { .. }
+            | Self::NotAToken
+            | Self::NoLogin
+            | Self::TooManySides
+            | Self::HalfTls
+            | Self::NoTls { .. }
+            | Self::NoData { .. } => Class::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Engine { source } => return source.hint(),
+            Self::Transport { source } => return source.hint(),
+            Self::Store { source } => return source.hint(),
+            Self::Credentials { .. } => "delete the file and run `sync-cli login` again",
+            Self::CredentialsOpen { path } => {
+                return Some(format!("run `chmod 600 {}`", path.display()));
+            }
+            Self::NoHome => "set HOME, or give the token in SYNC_TOKEN",
+            Self::NoToken { .. } => "set SYNC_TOKEN, or run `sync-cli login`",
+            Self::NotAToken => "a token starts with `sync_`; `sync-cli token create` prints one",
+            Self::EmptyTree => "if that is what you want, push with `--yes`",
+            Self::HalfTls => "give both, or neither on a loopback address",
+            Self::NoTls { .. } => "give --tls-cert and --tls-key, or listen on 127.0.0.1",
+            Self::NoData { .. } => "`sync-cli serve --data DIR` makes it",
+            Self::CurrentDir { .. }
+            | Self::Write { .. }
+            | Self::ReadToken { .. }
+            | Self::NoLogin
+            | Self::TooManySides
+            | Self::Setup { .. } => {
+                return None;
+            }
+        };
+        Some(text.to_owned())
+    }
+}

@@ -1,0 +1,247 @@
+//! What a person sees: colours, changes, errors. Everything printed goes through here.
+
+use std::error::Error as StdError;
+use std::io::{self, Write};
+
+use serde::Serialize;
+use sync_core::{ByteCount, Fault};
+use sync_engine::{ChangeKind, FileChange, Problem};
+
+use crate::args::{Args, Color, Format, Verb};
+use crate::env::Env;
+
+/// Where and how results are printed.
+#[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub(crate) struct Terminal {
+    /// How results are printed.
+    pub(crate) format: Format,
+    /// Whether only errors are printed.
+    pub(crate) quiet: bool,
+    /// Whether progress bars are drawn on stderr.
+    pub(crate) progress: bool,
+    color: bool,
+    error_color: bool,
+    /// What is being done, as reports name it.
+    operation: &'static str,
+}
+
+/// A colour of the terminal's own palette.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Paint {
+    Green,
+    Yellow,
+    Red,
+    Dim,
+    Bold,
+}
+
+impl Paint {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Green => "32",
+            Self::Yellow => "33",
+            Self::Red => "31",
+            Self::Dim => "2",
+            Self::Bold => "1",
+        }
+    }
+}
+
+impl Terminal {
+    /// Decides from the command line and the environment.
+    pub(crate) fn new(args: &Args, env: &Env) -> Self {
+        let plain = env.var("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || env.var("TERM").is_some_and(|term| term == "dumb");
+        let color = |terminal: bool| match args.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !plain,
+        };
+        Self {
+            operation: args.verb.as_ref().map_or("help", Verb::as_str),
+            format: args.output,
+            quiet: args.quiet,
+            progress: env.stderr_terminal
+                && !args.no_progress
+                && !args.quiet
+                && args.output == Format::Text,
+            color: color(env.stdout_terminal) && args.output == Format::Text,
+            error_color: color(env.stderr_terminal),
+        }
+    }
+
+    /// `text` in a colour, where colours are on.
+    pub(crate) fn paint(self, paint: Paint, text: &str) -> String {
+        painted(self.color, paint, text)
+    }
+
+    /// Prints a line of text for a person; nothing where the format is for programs or only errors are wanted.
+    pub(crate) fn line(self, text: &str) {
+        if self.format == Format::Text && !self.quiet {
+            write_stdout(text);
+        }
+    }
+
+    /// Prints the result for a program; nothing where the format is text.
+    pub(crate) fn value(self, value: &impl Serialize) {
+        match self.format {
+            Format::Text => {}
+            Format::Json => write_stdout(&serde_json::to_string_pretty(value).unwrap_or_default()),
+            Format::Ndjson => write_stdout(&serde_json::to_string(value).unwrap_or_default()),
+        }
+    }
+
+    /// Prints an error with its whole chain and its hint to stderr.
+    pub(crate) fn error(self, error: &impl Fault) {
+        let code = format!("error[{}]", error.code());
+        let text = visible(&error.to_string());
+        let mut lines = vec![format!(
+            "{}: {text}",
+            painted(self.error_color, Paint::Red, &code)
+        )];
+        lines.extend(
+            causes(error)
+                .into_iter()
+                .map(|cause| format!("  because: {}", visible(&cause))),
+        );
+        if let Some(hint) = error.hint() {
+            lines.push(format!(
+                "{}: {hint}",
+                painted(self.error_color, Paint::Bold, "hint")
+            ));
+        }
+        write_stderr(&lines.join("\n"));
+    }
+
+    /// Prints what ended the command: for people on stderr, for programs as the result too.
+    pub(crate) fn failure(self, error: &impl Fault) {
+        if self.format == Format::Text {
+            return self.error(error);
+        }
+        let problem = Problem::from_fault(error);
+        self.value(&serde_json::json!({
+            "operation": self.operation,
+            "success": false,
+            "items_synced": 0,
+            "items_skipped": 0,
+            "snapshot": null,
+            "state": {"kind": "failed"},
+            "errors": [problem],
+            "exit_code": error.class().exit_code(),
+        }));
+    }
+
+    /// Prints a remark to stderr, whatever the format: events say the same to programs.
+    pub(crate) fn note(text: &str) {
+        write_stderr(&visible(text));
+    }
+
+    /// Prints something that was left out, to stderr.
+    pub(crate) fn problem(self, problem: &Problem) {
+        if self.format == Format::Text && !self.quiet {
+            let what = problem
+                .path
+                .as_ref()
+                .map_or(String::new(), |path| format!(" `{path}`"));
+            let mark = painted(self.error_color, Paint::Yellow, "left out");
+            write_stderr(&format!(
+                "{mark}{what}: {} [{}]",
+                problem.message, problem.code
+            ));
+        }
+    }
+
+    /// Prints the paths that differ, one a line, with sizes.
+    pub(crate) fn changes(self, changes: &[FileChange]) {
+        let width = changes
+            .iter()
+            .map(|change| change.path.as_str().chars().count())
+            .max()
+            .unwrap_or(0)
+            .min(60);
+        for change in changes {
+            let (mark, paint) = match change.kind {
+                ChangeKind::Added => ("+", Paint::Green),
+                ChangeKind::Removed => ("-", Paint::Red),
+                ChangeKind::Modified | ChangeKind::Mode | ChangeKind::Type => ("~", Paint::Yellow),
+            };
+            let note = match change.kind {
+                ChangeKind::Mode => "mode".to_owned(),
+                ChangeKind::Removed => String::new(),
+                _ => ByteCount(change.size).to_string(),
+            };
+            let line = format!(
+                "  {} {:width$}  {note}",
+                self.paint(paint, mark),
+                change.path.as_str()
+            );
+            self.line(line.trim_end());
+        }
+    }
+}
+
+fn painted(on: bool, paint: Paint, text: &str) -> String {
+    if on {
+        format!("\u{1b}[{}m{text}\u{1b}[0m", paint.code())
+    } else {
+        text.to_owned()
+    }
+}
+
+fn causes(error: &impl StdError) -> Vec<String> {
+    let mut last = error.to_string();
+    let mut found = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some libraries repeat their cause's text in their own.
+        if !last.contains(&text) {
+            found.push(text.clone());
+        }
+        last = text;
+        cause = error.source();
+    }
+    found
+}
+
+/// A closed pipe (`sync-cli log | head`) ends the output, not the work.
+fn write_stdout(text: &str) {
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+fn write_stderr(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// `0.04 s`.
+pub(crate) fn seconds(ms: u64) -> String {
+    format!("{}.{:02} s", ms / 1000, ms % 1000 / 10)
+}
+
+/// `2023-11-14 22:13:20` in the machine's time zone.
+pub(crate) fn moment(ms: u64) -> String {
+    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(ms).map_or_else(
+        |_| "at an impossible time".to_owned(),
+        |time| {
+            time.to_zoned(jiff::tz::TimeZone::system())
+                .strftime("%Y-%m-%d %H:%M:%S")
+                .to_string()
+        },
+    )
+}
+
+/// Text that may quote a peer: control characters other than line ends must not reach the terminal.
+fn visible(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+}
+
+/// Free text from a snapshot, on one line and without control characters.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
