@@ -1,0 +1,217 @@
+//! Servers and networks that go away, and come back.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::{
+    super::{
+        scenario::{OwnServer, done},
+        server,
+        trees::{self, assert_same, noise},
+    },
+    Place,
+};
+
+/// What a big push consists of; it is sent as it is, since nothing makes noise smaller.
+const BIG: u64 = 96 << 20;
+
+/// So much has been sent when the connection breaks.
+const BREAK_AT: u64 = 64 << 20;
+
+/// So much at least has to be kept: what was received, but for the pack that was being written.
+const KEPT: u64 = 24 << 20;
+
+fn write_big(own: &OwnServer) {
+    for number in 0..12 {
+        trees::write(
+            &own.workspace.services(),
+            format!("web/{number}.bin"),
+            noise(100 + number, (BIG / 12) as usize),
+        );
+    }
+    trees::sample(&own.workspace.services());
+}
+
+/// Pushes again and demands that only a part is sent, and that everything arrives.
+fn push_the_rest(place: &Place, own: &OwnServer) {
+    let rest = own.workspace.push().ok();
+    let sent = rest.number("bytes_sent");
+    assert!(sent < BIG - KEPT, "{sent} bytes of {BIG} were sent again");
+    let there = place.workspace_at("there", own.proxy.address(), &own.token);
+    there.pull().ok();
+    assert_same(&own.workspace.services(), &there.services());
+}
+
+pub(super) fn a_server_that_is_away_is_named(place: &Place) {
+    let token = place.create_tenant();
+    let own = place.own_server();
+    let address = own.server.address();
+    done(own.server.stop());
+    let here = place.workspace_at("nowhere", address, &token);
+    trees::sample(&here.services());
+    let began = Instant::now();
+    here.push()
+        .exits(4)
+        .says(&format!("https://localhost:{}", address.port()));
+    here.pull().exits(4);
+    here.call(&["log"]).exits(4);
+    assert!(
+        began.elapsed() < Duration::from_secs(90),
+        "it took too long to give up"
+    );
+}
+
+pub(super) fn a_cut_push_sends_only_the_rest(place: &Place) {
+    let own = place.own_server();
+    write_big(&own);
+    own.proxy.when_sent(BREAK_AT, |proxy| {
+        proxy.stall();
+        proxy.cut();
+        proxy.retarget(([127, 0, 0, 1], 9).into());
+    });
+    own.workspace.push().exits(4);
+    own.proxy.retarget(own.server.address());
+    push_the_rest(place, &own);
+}
+
+pub(super) fn a_server_stopped_in_a_push_goes_on_after(place: &Place) {
+    break_server(place, Signal::TERM);
+}
+
+pub(super) fn a_server_killed_in_a_push_goes_on_after(place: &Place) {
+    break_server(place, Signal::KILL);
+}
+
+fn break_server(place: &Place, with: Signal) {
+    let mut own = place.own_server();
+    write_big(&own);
+    let pid = own.server.pid().expect("the server runs");
+    own.proxy.when_sent(BREAK_AT, move |proxy| {
+        // Stopped gently, a server would otherwise wait for the rest and finish the push.
+        proxy.stall();
+        server::signal(pid, with);
+    });
+    own.workspace.push().exits(4);
+    done(own.server.wait());
+    own.server = place.start(&own.data);
+    own.proxy.retarget(own.server.address());
+    push_the_rest(place, &own);
+}
+
+pub(super) fn a_pull_that_is_cut_changes_nothing(place: &Place) {
+    let own = place.own_server();
+    write_big(&own);
+    own.workspace.push().ok();
+    let there = place.workspace_at("there", own.proxy.address(), &own.token);
+    trees::write(&there.services(), "mine.md", "a file of my own\n");
+    let before = trees::traces(&there.services());
+    // A request to fetch is small: the first bytes of it are enough to know that the answer follows.
+    let (proxy, mut child) = (
+        own.proxy.clone(),
+        there
+            .cli()
+            .command(&["pull", "files"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("run sync-cli"),
+    );
+    let began = proxy.passed();
+    while proxy.passed().since(began).received < BREAK_AT / 2 {
+        let over = child.try_wait().expect("wait for sync-cli");
+        assert!(over.is_none(), "the pull was over before it was cut");
+        std::thread::yield_now();
+    }
+    proxy.retarget(([127, 0, 0, 1], 9).into());
+    proxy.cut();
+    let status = child.wait().expect("wait for sync-cli");
+    assert_eq!(status.code(), Some(4));
+    trees::assert_untouched(&there.services(), &before);
+    own.proxy.retarget(own.server.address());
+    there.pull().ok();
+    fs::remove_file(there.services().join("mine.md")).expect("remove a file");
+    assert_same(&own.workspace.services(), &there.services());
+}
+
+pub(super) fn a_second_server_is_refused(place: &Place) {
+    let own = place.own_server();
+    let output = place
+        .serve(&own.data)
+        .stdin(Stdio::null())
+        .output()
+        .expect("run sync-cli");
+    assert!(!output.status.success(), "two servers on one directory");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let pid = own.server.pid().expect("the server runs").as_raw_nonzero();
+    assert!(
+        said.contains(&pid.to_string()),
+        "does not say who holds it: {said}"
+    );
+    trees::sample(&own.workspace.services());
+    own.workspace.push().ok();
+}
+
+pub(super) fn a_server_finishes_what_it_began(place: &Place) {
+    let mut own = place.own_server();
+    write_big(&own);
+    let pid = own.server.pid().expect("the server runs");
+    own.proxy
+        .when_sent(BREAK_AT, move |_| server::signal(pid, Signal::TERM));
+    own.workspace.push().ok();
+    let status = done(own.server.wait());
+    assert!(status.success(), "the server ended with {status}");
+    own.server = place.start(&own.data);
+    own.proxy.retarget(own.server.address());
+    let there = place.workspace_at("there", own.proxy.address(), &own.token);
+    there.pull().ok();
+    assert_same(&own.workspace.services(), &there.services());
+}
+
+pub(super) fn health_is_told(place: &Place) {
+    let data = place.directory().join("plain");
+    let mut command = place.serve(&data);
+    let plain: Vec<_> = command
+        .get_args()
+        .map(ToOwned::to_owned)
+        .take_while(|argument| argument != "--tls-cert")
+        .collect();
+    // Without TLS, so that a probe of two lines can ask.
+    let mut serve = std::process::Command::new(command.get_program());
+    serve.args(plain);
+    command = serve;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("run sync-cli");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("a pipe");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("read");
+    let address = line
+        .trim()
+        .rsplit("http://")
+        .next()
+        .expect("an address")
+        .to_owned();
+    for path in ["/healthz", "/readyz"] {
+        let mut stream = TcpStream::connect(&address).expect("connect");
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )
+        .expect("ask");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+    server::signal(rustix::process::Pid::from_child(&child), Signal::TERM);
+    assert!(child.wait().expect("wait for the server").success());
+}
