@@ -39,15 +39,6 @@ impl Incoming {
     }
 }
 
-impl From<Objects> for Incoming {
-    fn from(objects: Objects) -> Self {
-        Self {
-            objects,
-            first: None,
-        }
-    }
-}
-
 impl Session {
     /// Completes `maps` with the snapshot `want` and its maps; `have` names one whose maps are here.
     pub(crate) async fn fetch_maps(
