@@ -22,6 +22,7 @@ mod fetch;
 pub mod history;
 mod look;
 mod maps;
+mod parcel;
 pub mod pull;
 pub mod push;
 mod receive;

@@ -4,29 +4,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use snafu::ResultExt;
-use sync_core::map;
 use sync_core::retry::Backoff;
 use sync_core::{Class, Digest, Fault, Roots, Snapshot, SnapshotId};
-use sync_files::Tree;
-use sync_store::pack::{Class as ObjectClass, PackWriter};
 use sync_transport::Body;
 use tokio::sync::mpsc;
 
 use crate::Error;
 use crate::decide::{Point, Standing};
-use crate::error::{
-    DivergedSnafu, HostileSnafu, LeftOutSnafu, MapSnafu, SnapshotSnafu, StaleSnafu,
-    UnobtainableSnafu,
-};
-use crate::event::{Event, Listener};
+use crate::error::{DivergedSnafu, LeftOutSnafu, SnapshotSnafu, StaleSnafu, UnobtainableSnafu};
+use crate::event::Event;
 use crate::look::Look;
-use crate::maps::Maps;
+use crate::parcel::Parcel;
 use crate::remote::Pushed;
 use crate::report::{Counts, FileChange, Problem};
 use crate::session::{Local, Session, blocking};
-use crate::tree_map::{changes, empty_root, flat_chunks, lists_of};
+use crate::tree_map::{changes, empty_root};
 
 /// With more new objects than this the tenant is asked first which of them it lacks.
 const ASK_ABOVE: usize = 256;
@@ -304,153 +297,6 @@ impl Session {
             _ => pushed,
         }
     }
-}
-
-/// Everything that a push may send.
-#[derive(Debug)]
-struct Parcel {
-    maps: Maps,
-    tree: (std::path::PathBuf, std::path::PathBuf),
-    before: Option<Digest>,
-    root: Digest,
-    changes: Vec<FileChange>,
-    snapshot: Bytes,
-}
-
-/// A piece of a pack, or why there is none.
-type Piece = Result<Bytes, std::io::Error>;
-
-impl Parcel {
-    /// The chunks that the change brings, each once, without those of the versions that it replaces.
-    fn contents(&self) -> Result<Vec<Digest>, Error> {
-        let mut seen = self.replaced();
-        let mut found = Vec::new();
-        for change in &self.changes {
-            for chunk in change
-                .after
-                .iter()
-                .map(|entry| flat_chunks(&self.maps, entry))
-                .collect::<Result<Vec<_>, _>>()?
-                .concat()
-            {
-                if seen.insert(chunk.digest) {
-                    found.push(chunk.digest);
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// The chunks of the replaced and removed versions: the tenant has them, under this path or the one a file moved from.
-    fn replaced(&self) -> HashSet<Digest> {
-        let mut replaced = HashSet::new();
-        for entry in self
-            .changes
-            .iter()
-            .filter_map(|change| change.before.as_ref())
-        {
-            // A list that is not here (the base came from elsewhere) only means that more is sent.
-            if let Ok(chunks) = flat_chunks(&self.maps, entry) {
-                replaced.extend(chunks.into_iter().map(|chunk| chunk.digest));
-            }
-        }
-        replaced
-    }
-
-    /// Writes the pack: the snapshot, new nodes, lists, then contents in path order; `lacking` limits the contents.
-    fn produce(
-        &self,
-        lacking: Option<&HashSet<Digest>>,
-        sender: &mpsc::Sender<Piece>,
-        listener: &Listener,
-    ) -> Result<(), Error> {
-        let outcome = self.write(lacking, sender, listener);
-        if outcome.is_err() {
-            // Ends the body as broken, so that the server does not take it for a whole pack.
-            let _ = sender.blocking_send(Err(std::io::Error::other("the push was given up")));
-        }
-        outcome
-    }
-
-    fn write(
-        &self,
-        lacking: Option<&HashSet<Digest>>,
-        sender: &mpsc::Sender<Piece>,
-        listener: &Listener,
-    ) -> Result<(), Error> {
-        let packed = |error: sync_store::pack::PackError| {
-            HostileSnafu {
-                reason: error.to_string(),
-            }
-            .build()
-        };
-        let mut writer = PackWriter::new().map_err(packed)?;
-        writer
-            .add(ObjectClass::Nodes, &self.snapshot)
-            .map_err(packed)?;
-        for node in map::new_nodes(self.maps.clone(), self.before, self.maps.clone(), self.root) {
-            writer
-                .add(ObjectClass::Nodes, node.context(MapSnafu)?.node.bytes())
-                .map_err(packed)?;
-        }
-        let mut sent = self.replaced();
-        for entry in self
-            .changes
-            .iter()
-            .filter_map(|change| change.after.as_ref())
-        {
-            for digest in lists_of(&self.maps, entry)? {
-                let list = self.maps.object(&digest).ok().flatten();
-                if let Some(list) = list.filter(|_| sent.insert(digest)) {
-                    writer.add(ObjectClass::Nodes, &list).map_err(packed)?;
-                }
-            }
-        }
-        writer.flush().map_err(packed)?;
-        let tree = Tree::open(&self.tree.0, &self.tree.1)?;
-        let total = self
-            .changes
-            .iter()
-            .filter_map(|change| change.after.as_ref())
-            .map(sync_core::Entry::size)
-            .sum();
-        listener(Event::Started {
-            files: self.changes.len() as u64,
-            bytes: total,
-        });
-        let mut contents = tree.contents()?;
-        let mut moved = 0;
-        for (files, change) in self.changes.iter().enumerate() {
-            let Some(entry) = &change.after else { continue };
-            // Links and empty files have no contents to send.
-            let chunks = flat_chunks(&self.maps, entry)?;
-            let mut wanted = |digest: &Digest| {
-                lacking.is_none_or(|lacking| lacking.contains(digest)) && sent.insert(*digest)
-            };
-            if !chunks.is_empty() {
-                contents.read(&change.path, &chunks, &mut wanted, |_, bytes| {
-                    writer.add(ObjectClass::Contents, bytes).map_err(packed)
-                })?;
-            }
-            moved += entry.size();
-            if !pass_on(writer.take(), sender) {
-                return Ok(());
-            }
-            listener(Event::Moved {
-                bytes: moved,
-                items: files as u64 + 1,
-            });
-        }
-        pass_on(writer.finish().map_err(packed)?, sender);
-        Ok(())
-    }
-}
-
-/// Whether anybody still takes the pieces: the server may have answered early.
-fn pass_on(pieces: impl IntoIterator<Item = Bytes>, sender: &mpsc::Sender<Piece>) -> bool {
-    pieces
-        .into_iter()
-        .all(|piece| sender.blocking_send(Ok(piece)).is_ok())
 }
 
 /// How long the server asked to be left alone.
