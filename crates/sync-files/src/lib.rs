@@ -6,6 +6,7 @@
 //! - A [`Plan`] is a list of paths, each with the entry that is expected there and the one that is wanted.
 //!   [`Tree::stage`] writes the wanted files aside, from chunks in any order; [`Staging::commit`] checks every expectation
 //!   and moves them in under a journal; [`Tree::recover`] finishes or undoes what a crash interrupted.
+//! - [`merge_text`] merges what two sides made of one text; [`Patterns`] choose paths.
 //!
 //! Links are never followed, neither by the walk nor by an apply. Nothing here prints, waits for a network or needs a runtime;
 //! the walk and the hashing use the cores through rayon. The decisions are in `docs/adr/0005-capture-and-apply.md`.
@@ -22,6 +23,8 @@ mod cache;
 mod capture;
 mod contents;
 mod ignored;
+mod merge;
+mod patterns;
 mod read;
 mod secret;
 
@@ -40,8 +43,10 @@ pub use commit::{Applied, ApplyEvent};
 pub use contents::Contents;
 pub use error::{Error, Result};
 pub use faults::{Faults, NoFaults};
+pub use merge::merge_text;
+pub use patterns::Patterns;
 pub use plan::{Plan, Step};
-pub use read::{CHUNK_AVERAGE, CHUNK_MAX, CHUNK_MIN};
+pub use read::{CHUNK_AVERAGE, CHUNK_MAX, CHUNK_MIN, chunks};
 pub use recover::{Kept, Recovered};
 pub use staging::Staging;
 pub use stat::{FileStat, Stamp};

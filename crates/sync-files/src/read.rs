@@ -160,6 +160,24 @@ pub(crate) fn each_chunk(
     })
 }
 
+/// The chunks of a file with these bytes, in order; none for an empty file.
+pub fn chunks(bytes: &[u8]) -> Vec<&[u8]> {
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    if bytes.len() <= CHUNK_MAX {
+        return vec![bytes];
+    }
+    let mut rest = bytes;
+    let mut found = Vec::new();
+    cut(bytes, true, &mut |chunk| {
+        let (chunk, after) = rest.split_at(chunk.len());
+        found.push(chunk);
+        rest = after;
+    });
+    found
+}
+
 /// Cuts what can be cut without knowing what follows, and returns how much that was.
 fn cut(bytes: &[u8], at_end: bool, each: &mut impl FnMut(&[u8])) -> usize {
     let chunker = FastCDC::new(bytes, CHUNK_MIN, CHUNK_AVERAGE, CHUNK_MAX);
