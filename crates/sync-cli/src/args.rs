@@ -1,13 +1,17 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
+mod values;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
+use sync_engine::{MaxDelete, OnConflict};
 use sync_store::protocol::Scope;
+
+pub(crate) use values::{Color, Format, Lifetime, LogFormat, Shell, Target};
 
 /// Keeps an AI-agent workspace identical, reviewable and recoverable: shows what would change, makes it so, remembers.
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -46,79 +50,6 @@ pub(crate) struct Args {
     pub(crate) verb: Option<Verb>,
 }
 
-/// How results are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// For people.
-    Text,
-    /// One object.
-    Json,
-    /// Every event, then the result, a line each.
-    Ndjson,
-}
-
-impl FromStr for Format {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            "ndjson" => Ok(Self::Ndjson),
-            _ => Err("expected text, json or ndjson".into()),
-        }
-    }
-}
-
-/// When to colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl FromStr for Color {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "always" => Ok(Self::Always),
-            "never" => Ok(Self::Never),
-            _ => Err("expected auto, always or never".into()),
-        }
-    }
-}
-
-/// What is synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Target {
-    /// The workspace's tree of files.
-    #[default]
-    Files,
-}
-
-impl FromStr for Target {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "files" => Ok(Self::Files),
-            _ => Err("expected `files`, which is all that this version syncs".into()),
-        }
-    }
-}
-
-impl Target {
-    /// The target as it stands in operations and reports.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Files => "files",
-        }
-    }
-}
-
 /// What to do.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand)]
@@ -133,6 +64,14 @@ pub(crate) enum Verb {
     Push(Push),
     /// Tenant to workspace.
     Pull(Pull),
+    /// Both ways, merged.
+    Sync(SyncBoth),
+    /// The tenant and the workspace back to a snapshot.
+    Rollback(Rollback),
+    /// Bring back what was replaced in the workspace.
+    Undo(Undo),
+    /// Sync whenever something is saved.
+    Watch(Watch),
     /// Show the history.
     Log(Log),
     /// Show one snapshot.
@@ -160,6 +99,10 @@ impl Verb {
             Self::Diff(_) => "diff",
             Self::Push(_) => "push files",
             Self::Pull(_) => "pull files",
+            Self::Sync(_) => "sync files",
+            Self::Rollback(_) => "rollback",
+            Self::Undo(_) => "undo",
+            Self::Watch(_) => "watch files",
             Self::Log(_) => "log",
             Self::Show(_) => "show",
             Self::Doctor(_) => "doctor",
@@ -197,6 +140,9 @@ pub(crate) struct Status {
     /// what to look at: files
     #[argh(positional, default = "Target::Files")]
     pub(crate) target: Target,
+    /// only these paths, in git's pattern syntax; may be repeated
+    #[argh(option)]
+    pub(crate) filter: Vec<String>,
     /// exit with 10 where there are differences
     #[argh(switch)]
     pub(crate) exit_code: bool,
@@ -209,6 +155,9 @@ pub(crate) struct Diff {
     /// none, one or two snapshots, older first, each by at least 4 digits of its id
     #[argh(positional)]
     pub(crate) snapshots: Vec<String>,
+    /// only these paths, in git's pattern syntax; may be repeated
+    #[argh(option)]
+    pub(crate) filter: Vec<String>,
     /// only the paths, without the lines that differ
     #[argh(switch)]
     pub(crate) stat: bool,
@@ -231,7 +180,13 @@ pub(crate) struct Push {
     /// print what would be done and do nothing, on either side
     #[argh(switch)]
     pub(crate) dry_run: bool,
-    /// push even an empty tree over one that is not
+    /// only these paths, in git's pattern syntax, may be repeated; the rest is left as it is on both sides
+    #[argh(option)]
+    pub(crate) filter: Vec<String>,
+    /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
+    #[argh(option, default = "MaxDelete::default()")]
+    pub(crate) max_delete: MaxDelete,
+    /// remove as much as it takes, unasked
     #[argh(switch, short = 'y')]
     pub(crate) yes: bool,
     /// why, for the log; made from what changed where absent
@@ -249,6 +204,105 @@ pub(crate) struct Pull {
     /// print what would be done and do nothing, on either side
     #[argh(switch)]
     pub(crate) dry_run: bool,
+    /// only these paths, in git's pattern syntax, may be repeated; the rest is left as it is on both sides
+    #[argh(option)]
+    pub(crate) filter: Vec<String>,
+    /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
+    #[argh(option, default = "MaxDelete::default()")]
+    pub(crate) max_delete: MaxDelete,
+    /// remove as much as it takes, unasked
+    #[argh(switch, short = 'y')]
+    pub(crate) yes: bool,
+}
+
+/// bring what changed on the tenant, merge it with what changed here, and send the result
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "sync",
+    note = "Texts are merged by line; what cannot be merged is listed with exit code 3, and nothing is written.",
+    example = "sync-cli sync files --on-conflict keep-both"
+)]
+pub(crate) struct SyncBoth {
+    /// what to sync: files
+    #[argh(positional, default = "Target::Files")]
+    pub(crate) target: Target,
+    /// print what would be done and do nothing, on either side
+    #[argh(switch)]
+    pub(crate) dry_run: bool,
+    /// what to do where both sides changed the same: ask, ours, theirs or keep-both
+    #[argh(option, default = "OnConflict::Ask")]
+    pub(crate) on_conflict: OnConflict,
+    /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
+    #[argh(option, default = "MaxDelete::default()")]
+    pub(crate) max_delete: MaxDelete,
+    /// remove as much as it takes, unasked
+    #[argh(switch, short = 'y')]
+    pub(crate) yes: bool,
+    /// why, for the log; made from what changed where absent
+    #[argh(option, short = 'm')]
+    pub(crate) message: Option<String>,
+}
+
+/// make a new snapshot with the files of an old one, here and on the tenant
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "rollback",
+    example = "sync-cli rollback 7f3a9c0 -m \"the new prompt was worse\""
+)]
+pub(crate) struct Rollback {
+    /// the snapshot, by at least 4 digits of its id
+    #[argh(positional)]
+    pub(crate) snapshot: String,
+    /// print what would be done and do nothing, on either side
+    #[argh(switch)]
+    pub(crate) dry_run: bool,
+    /// what to do with edits of files that change: ask, ours, theirs or keep-both
+    #[argh(option, default = "OnConflict::Ask")]
+    pub(crate) on_conflict: OnConflict,
+    /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
+    #[argh(option, default = "MaxDelete::default()")]
+    pub(crate) max_delete: MaxDelete,
+    /// remove as much as it takes, unasked
+    #[argh(switch, short = 'y')]
+    pub(crate) yes: bool,
+    /// why, for the log; made from what changed where absent
+    #[argh(option, short = 'm')]
+    pub(crate) message: Option<String>,
+}
+
+/// bring back what the last pull, sync, rollback or undo replaced in the workspace
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "undo")]
+pub(crate) struct Undo {
+    /// print what would be done and do nothing, on either side
+    #[argh(switch)]
+    pub(crate) dry_run: bool,
+    /// what to do with edits since then: ask, ours (they stay), theirs (they go) or keep-both
+    #[argh(option, default = "OnConflict::Ask")]
+    pub(crate) on_conflict: OnConflict,
+    /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
+    #[argh(option, default = "MaxDelete::default()")]
+    pub(crate) max_delete: MaxDelete,
+    /// remove as much as it takes, unasked
+    #[argh(switch, short = 'y')]
+    pub(crate) yes: bool,
+}
+
+/// sync once, then again whenever something is saved in the tree, until interrupted
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "watch")]
+pub(crate) struct Watch {
+    /// what to watch: files
+    #[argh(positional, default = "Target::Files")]
+    pub(crate) target: Target,
+    /// what to do where both sides changed the same: ask, ours, theirs or keep-both
+    #[argh(option, default = "OnConflict::Ask")]
+    pub(crate) on_conflict: OnConflict,
+    /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
+    #[argh(option, default = "MaxDelete::default()")]
+    pub(crate) max_delete: MaxDelete,
 }
 
 /// show the snapshots of the tenant's branch, newest first
@@ -290,32 +344,6 @@ pub(crate) struct Completions {
     pub(crate) shell: Shell,
 }
 
-/// A shell that completions can be made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shell {
-    /// GNU Bash.
-    Bash,
-    /// Z shell.
-    Zsh,
-    /// fish.
-    Fish,
-    /// Nushell.
-    Nushell,
-}
-
-impl FromStr for Shell {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "bash" => Ok(Self::Bash),
-            "zsh" => Ok(Self::Zsh),
-            "fish" => Ok(Self::Fish),
-            "nushell" => Ok(Self::Nushell),
-            _ => Err("expected bash, zsh, fish or nushell".into()),
-        }
-    }
-}
-
 /// store a token for this workspace's tenant in a file that only you can read; reads it from the terminal or stdin
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "login")]
@@ -344,26 +372,6 @@ pub(crate) struct Serve {
     /// how logs are written to stderr: text or json
     #[argh(option, default = "LogFormat::Text")]
     pub(crate) log_format: LogFormat,
-}
-
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// An object a line.
-    Json,
-}
-
-impl FromStr for LogFormat {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err("expected text or json".into()),
-        }
-    }
 }
 
 /// create and list tenants
@@ -476,31 +484,6 @@ pub(crate) struct TokenRevoke {
     pub(crate) data: Option<PathBuf>,
 }
 
-/// A length of time as people write it: a number and one of `s`, `m`, `h`, `d`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lifetime(pub(crate) Duration);
-
-impl FromStr for Lifetime {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "expected a number and a unit, such as 90d, 12h, 30m or 45s".to_owned();
-        let unit = text.chars().next_back().ok_or_else(wrong)?;
-        let seconds = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 60 * 60,
-            'd' => 24 * 60 * 60,
-            _ => return Err(wrong()),
-        };
-        let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-        number
-            .checked_mul(seconds)
-            .map(Duration::from_secs)
-            .map(Self)
-            .ok_or_else(wrong)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -516,6 +499,12 @@ mod tests {
             "-C docs/example push files",
             "push",
             "push --dry-run -m why",
+            "push --filter agents/ --filter *.md --max-delete 10%",
+            "pull --yes --max-delete 5",
+            "sync files --on-conflict keep-both",
+            "rollback 7f3a9c0 --dry-run",
+            "undo",
+            "watch files",
             "--output json status --exit-code",
             "diff",
             "diff 7f3a9c0 9b1e44d --stat",
@@ -529,6 +518,8 @@ mod tests {
         }
         for line in [
             "push database",
+            "sync --on-conflict both",
+            "push --max-delete 101%",
             "--output xml status",
             "token create --tenant acme --scope all",
             "serve",
@@ -544,15 +535,5 @@ mod tests {
                 .err()
                 .is_some_and(|exit| exit.status.is_ok())
         );
-    }
-
-    #[test]
-    fn lifetimes() {
-        let seconds = |text: &str| text.parse::<Lifetime>().ok().map(|l| l.0.as_secs());
-        assert_eq!(seconds("90d"), Some(90 * 24 * 60 * 60));
-        assert_eq!(seconds("45s"), Some(45));
-        for bad in ["", "d", "90", "-1d", "1w", "99999999999999999999d", "1é"] {
-            assert_eq!(seconds(bad), None, "{bad}");
-        }
     }
 }

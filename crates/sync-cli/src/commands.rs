@@ -9,16 +9,20 @@ mod init;
 mod login;
 mod pull;
 mod push;
+mod rollback;
 pub(crate) mod serve;
 mod status;
+mod sync;
 mod transfer;
+mod undo;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use snafu::ResultExt;
-use sync_engine::{Context, Listener, Session, Workspace};
+use sync_engine::{Context, Listener, Patterns, Session, Workspace};
 
 use crate::args::{Args, TenantVerb, TokenVerb, Verb};
 use crate::connect::{Connection, Purpose};
@@ -42,6 +46,10 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Diff(diff)) => diff::run(&place, diff).await,
         Some(Verb::Push(push)) => push::run(&place, push).await,
         Some(Verb::Pull(pull)) => Box::pin(pull::run(&place, &pull)).await,
+        Some(Verb::Sync(both)) => Box::pin(sync::run(&place, both)).await,
+        Some(Verb::Rollback(rollback)) => Box::pin(rollback::run(&place, rollback)).await,
+        Some(Verb::Undo(undo)) => Box::pin(undo::run(&place, &undo)).await,
+        Some(Verb::Watch(watch)) => Box::pin(watch::run(&place, &watch)).await,
         Some(Verb::Log(log)) => history::log(&place, &log).await,
         Some(Verb::Show(show)) => history::show(&place, &show).await,
         Some(Verb::Doctor(_)) => doctor::run(&place).await,
@@ -101,6 +109,15 @@ impl Place<'_> {
         };
         let session = Session::new(workspace, connection.remote.clone(), context)?;
         Ok((session, connection))
+    }
+
+    /// Paths that `--filter` chooses; `None` where it was not given.
+    fn filter(patterns: &[String]) -> Result<Option<Patterns>, Error> {
+        if patterns.is_empty() {
+            return Ok(None);
+        }
+        let patterns = Patterns::new("--filter", patterns).map_err(sync_engine::Error::from)?;
+        Ok(Some(patterns))
     }
 
     fn elapsed_ms(&self) -> u64 {

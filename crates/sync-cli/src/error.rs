@@ -62,9 +62,6 @@ pub(crate) enum Error {
     /// The async runtime or a signal handler could not be set up.
     #[snafu(display("the process could not be set up"))]
     Setup { source: std::io::Error },
-    /// The tree is empty and the tenant's is not.
-    #[snafu(display("the tree is empty: a push would remove everything from the tenant"))]
-    EmptyTree,
     /// More than two snapshots to compare.
     #[snafu(display("two snapshots can be compared, not more"))]
     TooManySides,
@@ -89,7 +86,6 @@ impl Fault for Error {
             Self::NoTls { .. } => "cli/no-tls",
             Self::NoData { .. } => "cli/no-data",
             Self::Setup { .. } => "cli/setup",
-            Self::EmptyTree => "cli/empty-tree",
             Self::TooManySides => "cli/too-many-sides",
         }
     }
@@ -100,7 +96,6 @@ impl Fault for Error {
             Self::Transport { source } => source.class(),
             Self::Store { source } => source.class(),
             Self::CurrentDir { .. } | Self::Write { .. } | Self::Setup { .. } => Class::Failed,
-            Self::EmptyTree => Class::Conflict,
             Self::CredentialsOpen { .. } | Self::NoToken { .. } => Class::Denied,
             Self::Credentials { .. }
             | Self::NoHome
@@ -126,7 +121,6 @@ impl Fault for Error {
             Self::NoHome => "set HOME, or give the token in SYNC_TOKEN",
             Self::NoToken { .. } => "set SYNC_TOKEN, or run `sync-cli login`",
             Self::NotAToken => "a token starts with `sync_`; `sync-cli token create` prints one",
-            Self::EmptyTree => "if that is what you want, push with `--yes`",
             Self::HalfTls => "give both, or neither on a loopback address",
             Self::NoTls { .. } => "give --tls-cert and --tls-key, or listen on 127.0.0.1",
             Self::NoData { .. } => "`sync-cli serve --data DIR` makes it",

@@ -4,8 +4,9 @@ use std::error::Error as StdError;
 use std::io::{self, Write};
 
 use serde::Serialize;
-use sync_core::{ByteCount, Fault};
-use sync_engine::{ChangeKind, FileChange, Problem};
+use sync_core::{ByteCount, Fault, TreePath};
+use sync_engine::merge::Version;
+use sync_engine::{ChangeKind, Conflict, FileChange, Problem};
 
 use crate::args::{Args, Color, Format, Verb};
 use crate::env::Env;
@@ -144,7 +145,12 @@ impl Terminal {
                 .path
                 .as_ref()
                 .map_or(String::new(), |path| format!(" `{path}`"));
-            let mark = painted(self.error_color, Paint::Yellow, "left out");
+            let kind = if problem.code == "files/refused" {
+                "left out"
+            } else {
+                "warning"
+            };
+            let mark = painted(self.error_color, Paint::Yellow, kind);
             write_stderr(&format!(
                 "{mark}{what}: {} [{}]",
                 problem.message, problem.code
@@ -152,8 +158,31 @@ impl Terminal {
         }
     }
 
-    /// Prints the paths that differ, one a line, with sizes.
-    pub(crate) fn changes(self, changes: &[FileChange]) {
+    /// Prints a path that a person has to decide about, with what each side has.
+    pub(crate) fn conflict(self, conflict: &Conflict) {
+        self.line(&format!(
+            "  {} {}: {}",
+            self.paint(Paint::Red, "!"),
+            conflict.path,
+            conflict.reason.as_str()
+        ));
+        let side = |name: &str, version: Option<&Version>| {
+            let text = version.map_or_else(
+                || "nothing".to_owned(),
+                |version| {
+                    let digest = version.digest.short();
+                    format!("{} of {} ({digest})", version.kind, ByteCount(version.size))
+                },
+            );
+            self.line(&format!("      {name:<8} {text}"));
+        };
+        side("here", conflict.ours.as_ref());
+        side("tenant", conflict.theirs.as_ref());
+        side("base", conflict.base.as_ref());
+    }
+
+    /// Prints the paths that differ, one a line, with sizes; those that were `merged` are marked.
+    pub(crate) fn changes(self, changes: &[FileChange], merged: &[TreePath]) {
         let width = changes
             .iter()
             .map(|change| change.path.as_str().chars().count())
@@ -169,6 +198,9 @@ impl Terminal {
             let note = match change.kind {
                 ChangeKind::Mode => "mode".to_owned(),
                 ChangeKind::Removed => String::new(),
+                _ if merged.contains(&change.path) => {
+                    format!("{}  merged", ByteCount(change.size))
+                }
                 _ => ByteCount(change.size).to_string(),
             };
             let line = format!(

@@ -265,7 +265,7 @@ fn a_second_workspace_pulls_and_keeps_its_own_edits() {
         3,
         "
         error[engine/diverged]: workspace and tenant have both changed since they last agreed
-        hint: run `sync-cli pull`, then push again
+        hint: run `sync-cli sync`, which merges both sides
     ",
     );
     desk.json(&two, &["pull"], 0);
@@ -295,8 +295,12 @@ fn a_local_edit_is_never_overwritten() {
     desk.json(&one, &["push"], 0);
     put(&two, "a.txt", "a from two\n");
     desk.check(&two, &["pull"], 3, "
+        ! a.txt: both sides changed it
+              here     file of 11 B (ID)
+              tenant   file of 11 B (ID)
+              base     file of 2 B (ID)
         error[engine/conflict]: 1 path changed here and on the tenant: `a.txt`
-        hint: move your version of each path aside (or undo your edit), pull, then bring your edit in again
+        hint: run `sync-cli sync`, which merges texts by line; what it cannot merge, decide with `--on-conflict ours|theirs|keep-both`
     ");
     assert_eq!(
         (read(&two, "a.txt"), read(&two, "z.txt")),
@@ -479,8 +483,8 @@ fn secrets_and_emptied_trees_need_a_word() {
         &["push"],
         3,
         "
-        error[cli/empty-tree]: the tree is empty: a push would remove everything from the tenant
-        hint: if that is what you want, push with `--yes`
+        error[engine/empties]: none of the 2 files of the tenant would remain
+        hint: look at it with `--dry-run`; if that is what you want, add `--yes`
     ",
     );
     assert_eq!(desk.json(&work, &["push", "--yes"], 0)["items_synced"], 2);

@@ -51,11 +51,24 @@ impl Default for WorkspaceConfig {
 }
 
 /// The `[files]` table.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FilesConfig {
     /// Patterns in git's syntax of files that may travel although their names are those of secrets.
     pub allow_secrets: Vec<String>,
+    /// Patterns in git's syntax of files that are never merged: where both sides changed one, a person chooses.
+    pub restricted: Vec<String>,
+}
+
+impl Default for FilesConfig {
+    fn default() -> Self {
+        Self {
+            allow_secrets: Vec::new(),
+            restricted: ["/access-control/**", "/profiles/**"]
+                .map(str::to_owned)
+                .to_vec(),
+        }
+    }
 }
 
 /// The `[remote]` table.

@@ -33,14 +33,16 @@ impl Session {
 
     /// Reads the whole map of the base from the private store, checking every node of it.
     pub async fn examine_private(&self) -> Result<String, Error> {
-        let Some(base) = self.base()? else {
+        let agreed = self.agreed()?;
+        let Some(base) = agreed.base else {
             return Ok("never synced with this tenant".to_owned());
         };
-        if base.files == empty_root() {
+        let files = agreed.files();
+        if files == empty_root() {
             return Ok(format!("base {} is empty", base.id.short()));
         }
         let maps = self.maps().await?;
-        let whole = blocking(move || map::verify(&maps, base.files).context(MapSnafu)).await?;
+        let whole = blocking(move || map::verify(&maps, files).context(MapSnafu)).await?;
         Ok(format!(
             "base {}, {} files, every node sound",
             base.id.short(),

@@ -157,6 +157,47 @@ pub enum Error {
         /// Its path.
         path: String,
     },
+    /// Nothing, or hardly anything, would remain.
+    #[snafu(display("{} of the {of} files of {place} would remain", if *left == 0 { "none".to_owned() } else { left.to_string() }))]
+    Empties {
+        /// On which side.
+        place: &'static str,
+        /// How many would remain.
+        left: u64,
+        /// Of how many.
+        of: u64,
+    },
+    /// More would be removed than is allowed.
+    #[snafu(display("{removed} of {of} files would be removed from {place}; {allowed} may be"))]
+    Removes {
+        /// On which side.
+        place: &'static str,
+        /// How many would go.
+        removed: u64,
+        /// Of how many.
+        of: u64,
+        /// How many may.
+        allowed: u64,
+    },
+    /// A filter takes one half of a change and leaves the other.
+    #[snafu(display("the filter would leave a file where a directory has to be"))]
+    Splits,
+    /// The tree cannot be watched.
+    #[snafu(display("`{}` cannot be watched for changes", path.display()))]
+    Watch {
+        /// The tree.
+        path: PathBuf,
+        /// What the system said.
+        source: notify::Error,
+    },
+    /// There is nothing to bring back.
+    #[snafu(display(
+        "there is nothing to undo: no pull, sync or rollback has replaced anything here, or what it replaced is lost"
+    ))]
+    NothingToUndo,
+    /// The branch has no snapshot yet.
+    #[snafu(display("the tenant's branch has no snapshot yet"))]
+    NoHead,
     /// Another run has synced this workspace since the plan was made.
     #[snafu(display("another run has synced this workspace since the plan was made"))]
     Overtaken,
@@ -237,6 +278,12 @@ impl Fault for Error {
             Self::BranchGone { .. } => "engine/branch-gone",
             Self::Conflict { .. } => "engine/conflict",
             Self::LeftOut { .. } => "engine/left-out",
+            Self::Empties { .. } => "engine/empties",
+            Self::Removes { .. } => "engine/removes",
+            Self::Splits => "engine/splits",
+            Self::NothingToUndo => "engine/nothing-to-undo",
+            Self::NoHead => "engine/no-head",
+            Self::Watch { .. } => "engine/watch",
             Self::Overtaken => "engine/overtaken",
             Self::Cut => "engine/cut",
             Self::Unobtainable { .. } => "engine/unobtainable",
@@ -254,8 +301,11 @@ impl Fault for Error {
             | Self::Config { .. }
             | Self::NoRemote
             | Self::NoSnapshot { .. }
+            | Self::Splits
+            | Self::NothingToUndo
+            | Self::NoHead
             | Self::Snapshot { .. } => Class::Usage,
-            Self::Read { .. } | Self::Write { .. } => Class::Failed,
+            Self::Read { .. } | Self::Write { .. } | Self::Watch { .. } => Class::Failed,
             Self::Files { source } => source.class(),
             Self::Store { source } => source.class(),
             Self::Transport { source } => source.class(),
@@ -281,6 +331,8 @@ impl Fault for Error {
             | Self::BranchGone { .. }
             | Self::LeftOut { .. }
             | Self::Overtaken
+            | Self::Empties { .. }
+            | Self::Removes { .. }
             | Self::Conflict { .. } => Class::Conflict,
             Self::Task { .. } => Class::Bug,
         }
@@ -305,6 +357,16 @@ impl Fault for Error {
                 "allow it in `files.allow_secrets`, or move it out of the tree to delete it on the tenant"
             }
             Self::Overtaken => "run the command again",
+            Self::Empties { .. } => {
+                "look at it with `--dry-run`; if that is what you want, add `--yes`"
+            }
+            Self::Removes { .. } => {
+                "look at it with `--dry-run`; if that is what you want, add `--yes` or a larger `--max-delete`"
+            }
+            Self::Watch { .. } => {
+                "the system may be out of watches: raise `fs.inotify.max_user_watches`, or sync from a timer"
+            }
+            Self::Splits => "choose the paths above and below it, too",
             Self::Store { .. } | Self::Map { .. } => {
                 "run `sync-cli doctor`; `.sync/store` and `.sync/stat-cache` may be deleted, they are made again"
             }
@@ -312,12 +374,14 @@ impl Fault for Error {
                 advice: Some(advice),
                 ..
             } => advice,
-            Self::Diverged { .. } | Self::Stale { .. } => "run `sync-cli pull`, then push again",
+            Self::Diverged { .. } | Self::Stale { .. } => {
+                "run `sync-cli sync`, which merges both sides"
+            }
             Self::BranchGone { .. } => {
                 "if that is as it should be, remove the branch from `.sync/state.json` and push: it is made anew"
             }
             Self::Conflict { .. } => {
-                "move your version of each path aside (or undo your edit), pull, then bring your edit in again"
+                "run `sync-cli sync`, which merges texts by line; what it cannot merge, decide with `--on-conflict ours|theirs|keep-both`"
             }
             Self::NoSnapshot { .. } => "`sync-cli log` lists the snapshots",
             _ => return None,

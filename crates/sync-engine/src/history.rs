@@ -1,22 +1,19 @@
 //! Snapshots: the log, one of them, and what differs between two.
 
-use std::collections::HashMap;
-
-use bytes::Bytes;
 use serde::Serialize;
 use similar::TextDiff;
-use snafu::ensure;
-use sync_core::{Digest, Entry, SnapshotId, TreePath};
-use sync_files::Tree;
+use sync_core::{Digest, Entry, SnapshotId};
+use sync_files::Patterns;
 use sync_store::protocol::Logged;
 
 use crate::Error;
 use crate::decide::Point;
-use crate::error::{AnswerSnafu, NoSnapshotSnafu};
+use crate::error::NoSnapshotSnafu;
 use crate::maps::Maps;
 use crate::report::{Counts, FileChange};
 use crate::session::{Session, blocking, point};
-use crate::tree_map::{changes, empty_root, flat_chunks};
+use crate::texts::Texts;
+use crate::tree_map::{changes, empty_root};
 
 /// Larger files are compared by name only.
 const MAX_TEXT: u64 = 256 * 1024;
@@ -115,16 +112,26 @@ impl Session {
         };
         let newer = point(logged.id, &logged.snapshot);
         let maps = self.maps().await?;
-        let from = self.ensure_map_for(&maps, parent, self.base()?).await?;
+        let near = self.agreed()?.base;
+        let from = self.ensure_map_for(&maps, parent, near).await?;
         let to = self.ensure_map_for(&maps, Some(newer), parent).await?;
-        let mut difference = self.compare_roots(&maps, from, to, lines, false).await?;
+        let mut difference = self
+            .compare_roots(&maps, [from, to], lines, [false; 2], None)
+            .await?;
         (difference.from, difference.to) = (parent.map(|parent| parent.id), Some(newer.id));
         Ok((logged, difference))
     }
 
-    /// What differs from `a` to `b`; the lines of texts too where `lines` says so.
-    pub async fn diff(&self, a: &Side, b: &Side, lines: bool) -> Result<Difference, Error> {
-        let base = self.base()?;
+    /// What differs from `a` to `b` at the paths that `filter` chooses; the lines of texts too where `lines` says so.
+    pub async fn diff(
+        &self,
+        a: &Side,
+        b: &Side,
+        lines: bool,
+        filter: Option<&Patterns>,
+    ) -> Result<Difference, Error> {
+        let agreed = self.agreed()?;
+        let base = agreed.base;
         let workspace = *a == Side::Workspace || *b == Side::Workspace;
         let local = if workspace {
             Some(self.capture().await?)
@@ -139,7 +146,11 @@ impl Session {
         let mut roots = [empty_root(); 2];
         for (index, side) in [a, b].into_iter().enumerate() {
             let found = match side {
-                Side::Base => base,
+                Side::Base => {
+                    roots[index] = self.ensure_agreed(&maps, agreed).await?;
+                    ids[index] = base.map(|point| point.id);
+                    continue;
+                }
                 Side::Snapshot(prefix) => {
                     let found = self.remote.resolve(prefix).await?;
                     Some(point(found.id, &found.snapshot))
@@ -152,8 +163,9 @@ impl Session {
             ids[index] = found.map(|point| point.id);
             roots[index] = self.ensure_map_for(&maps, found, base).await?;
         }
+        let in_tree = [a, b].map(|side| *side == Side::Workspace);
         let mut difference = self
-            .compare_roots(&maps, roots[0], roots[1], lines, *b == Side::Workspace)
+            .compare_roots(&maps, roots, lines, in_tree, filter)
             .await?;
         [difference.from, difference.to] = ids;
         Ok(difference)
@@ -182,25 +194,30 @@ impl Session {
     async fn compare_roots(
         &self,
         maps: &Maps,
-        from: Digest,
-        to: Digest,
+        roots: [Digest; 2],
         lines: bool,
-        to_workspace: bool,
+        in_tree: [bool; 2],
+        filter: Option<&Patterns>,
     ) -> Result<Difference, Error> {
         let found = {
-            let maps = maps.clone();
-            blocking(move || changes(&maps, from, to)).await?
+            let (maps, filter) = (maps.clone(), filter.cloned());
+            blocking(move || {
+                let mut found = changes(&maps, roots[0], roots[1])?;
+                found.retain(|change| filter.as_ref().is_none_or(|f| f.matches(&change.path)));
+                Ok(found)
+            })
+            .await?
         };
         let counts = Counts::of(&found);
-        let mut texts = if lines {
-            self.texts(maps, &found, to_workspace).await?
+        let texts = if lines {
+            self.texts(maps, &found, in_tree).await?
         } else {
             Texts::default()
         };
         let changes = found
             .into_iter()
             .map(|change| FileDifference {
-                lines: texts.lines(&change),
+                lines: line_changes(&texts, &change),
                 change,
             })
             .collect();
@@ -212,131 +229,40 @@ impl Session {
         })
     }
 
-    /// The contents of small files on both sides, as far as the limits go: from the tree where it has them,
-    /// the rest in one request.
+    /// The contents of small files on both sides, as far as the limits go.
     async fn texts(
         &self,
         maps: &Maps,
         found: &[FileChange],
-        to_workspace: bool,
+        in_tree: [bool; 2],
     ) -> Result<Texts, Error> {
-        let mut texts = Texts::default();
-        let mut wanted: Vec<Digest> = Vec::new();
-        let mut local: Vec<(TreePath, Entry)> = Vec::new();
+        let (mut local, mut others) = (Vec::new(), Vec::new());
         let mut budget = MAX_FETCHED;
         for change in found {
             let entries = [&change.before, &change.after];
-            let sizes: u64 = entries.into_iter().flatten().map(Entry::size).sum();
-            if entries
-                .into_iter()
-                .flatten()
-                .any(|entry| entry.size() > MAX_TEXT)
-                || sizes > budget
-            {
+            let sizes: Vec<u64> = entries.into_iter().flatten().map(Entry::size).collect();
+            let sum: u64 = sizes.iter().sum();
+            if sum > budget || sizes.iter().any(|size| *size > MAX_TEXT) {
                 continue;
             }
-            budget -= sizes;
-            for (newer, entry) in entries
-                .into_iter()
-                .enumerate()
-                .filter_map(|(side, entry)| Some((side == 1, entry.as_ref()?)))
-            {
-                let chunks = {
-                    let (maps, entry) = (maps.clone(), entry.clone());
-                    blocking(move || flat_chunks(&maps, &entry)).await?
-                };
-                let digests: Vec<Digest> = chunks.iter().map(|chunk| chunk.digest).collect();
-                if newer && to_workspace {
-                    local.push((change.path.clone(), entry.clone()));
-                } else {
-                    wanted.extend(&digests);
+            budget -= sum;
+            for (entry, in_tree) in entries.into_iter().zip(in_tree) {
+                match entry {
+                    Some(entry) if in_tree => local.push((change.path.clone(), entry.clone())),
+                    Some(entry) => others.push(entry.clone()),
+                    None => {}
                 }
-                texts.chunks.insert(entry.clone(), digests);
             }
         }
-        self.read_tree(maps, local, &mut texts).await?;
-        wanted.retain(|digest| !texts.bytes.contains_key(digest));
-        wanted.sort_unstable();
-        wanted.dedup();
-        if !wanted.is_empty() {
-            let mut objects = self.remote.objects(&wanted).await?;
-            while let Some(object) = objects.next().await? {
-                let asked = wanted.binary_search(&object.digest).is_ok();
-                ensure!(
-                    asked,
-                    AnswerSnafu {
-                        reason: "an object that was not asked for"
-                    }
-                );
-                texts.bytes.insert(object.digest, object.bytes);
-            }
-        }
-        Ok(texts)
-    }
-
-    async fn read_tree(
-        &self,
-        maps: &Maps,
-        local: Vec<(TreePath, Entry)>,
-        texts: &mut Texts,
-    ) -> Result<(), Error> {
-        let (tree, private, maps) = (
-            self.workspace.tree(),
-            self.workspace.private(),
-            maps.clone(),
-        );
-        let read = blocking(move || {
-            let mut read = Vec::new();
-            let tree = Tree::open(&tree, &private)?;
-            let mut contents = tree.contents()?;
-            for (path, entry) in local {
-                let chunks = flat_chunks(&maps, &entry)?;
-                contents.read(
-                    &path,
-                    &chunks,
-                    |_| true,
-                    |digest, bytes| {
-                        read.push((digest, Bytes::copy_from_slice(bytes)));
-                        Ok::<_, Error>(())
-                    },
-                )?;
-            }
-            Ok(read)
-        });
-        texts.bytes.extend(read.await?);
-        Ok(())
+        self.load(maps, local, others).await
     }
 }
 
-/// Contents of files, by what names them.
-#[derive(Debug, Default)]
-struct Texts {
-    chunks: HashMap<Entry, Vec<Digest>>,
-    bytes: HashMap<Digest, Bytes>,
-}
-
-impl Texts {
-    /// The lines that differ, where both sides are text that is here.
-    fn lines(&mut self, change: &FileChange) -> Option<Lines> {
-        let (before, after) = (
-            self.text(change.before.as_ref())?,
-            self.text(change.after.as_ref())?,
-        );
-        Some(line_diff(&before, &after))
-    }
-
-    /// The text of one side; that of an absent file is empty.
-    fn text(&self, entry: Option<&Entry>) -> Option<String> {
-        let Some(entry) = entry else {
-            return Some(String::new());
-        };
-        let mut whole = Vec::new();
-        for digest in self.chunks.get(entry)? {
-            whole.extend_from_slice(self.bytes.get(digest)?);
-        }
-        let text = String::from_utf8(whole).ok()?;
-        (!text.contains('\0')).then_some(text)
-    }
+/// The lines that differ, where both sides are text that is here.
+fn line_changes(texts: &Texts, change: &FileChange) -> Option<Lines> {
+    let before = texts.text(change.before.as_ref())?;
+    let after = texts.text(change.after.as_ref())?;
+    Some(line_diff(&before, &after))
 }
 
 fn line_diff(before: &str, after: &str) -> Lines {

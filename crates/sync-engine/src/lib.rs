@@ -5,7 +5,8 @@
 //!
 //! - [`config`]: `sync.toml`; [`workspace`]: where it is, and who works in it.
 //! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
-//! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`status`], [`history`]: the operations.
+//! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`sync`], [`rollback`], [`status`],
+//!   [`history`]: the operations. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
 //! - [`report`] and [`event`]: what was done, and what is being done.
 //!
 //! It never prints, never reads the environment or the clock, and never opens a connection:
@@ -13,25 +14,33 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+mod collide;
 pub mod config;
 pub mod decide;
 pub mod doctor;
 mod error;
 pub mod event;
 mod fetch;
+pub mod guard;
 pub mod history;
 mod look;
 mod maps;
+pub mod merge;
 mod parcel;
 pub mod pull;
 pub mod push;
 mod receive;
 pub mod remote;
 pub mod report;
+pub mod rollback;
 pub mod session;
+mod settle;
 pub mod state;
 pub mod status;
+pub mod sync;
+mod texts;
 mod tree_map;
+pub mod watch;
 pub mod workspace;
 
 pub use config::{Config, Location};
@@ -39,11 +48,17 @@ pub use decide::{Point, Standing};
 pub use doctor::TreeFindings;
 pub use error::Error;
 pub use event::{Event, Listener};
+pub use guard::{Limits, MaxDelete};
 pub use history::{Difference, FileDifference, Lines, Side};
+pub use merge::{Conflict, OnConflict};
 pub use pull::{PullOutcome, PullPlan};
 pub use push::{PushOutcome, PushPlan};
 pub use remote::Remote;
 pub use report::{ChangeKind, Counts, FileChange, Problem, Report, State, Traffic};
+pub use rollback::{RollbackPlan, UndoPlan};
 pub use session::{Context, Random, Session};
 pub use status::FilesStatus;
+pub use sync::{SyncOutcome, SyncPlan};
+pub use sync_files::Patterns;
+pub use watch::Watcher;
 pub use workspace::Workspace;

@@ -4,15 +4,17 @@ use crate::Error;
 use crate::decide::{Point, Standing, standing};
 use crate::error::BranchGoneSnafu;
 use crate::session::{Local, Session, point};
+use crate::state::Agreed;
 use crate::tree_map::empty_root;
+use sync_core::Digest;
 
 /// What workspace and tenant hold.
 #[derive(Debug)]
 pub(crate) struct Look {
     /// What both last agreed on.
-    pub(crate) base: Option<Point>,
+    pub(crate) agreed: Agreed,
     /// What the workspace had written down of that.
-    pub(crate) seen: Option<Point>,
+    pub(crate) seen: Agreed,
     /// Where the tenant's branch is.
     pub(crate) head: Option<Point>,
     /// Whether the tenant holds no object at all.
@@ -25,23 +27,23 @@ impl Session {
     /// Captures the tree while the head is asked for, with a conditional request.
     pub(crate) async fn look(&self) -> Result<Look, Error> {
         let remembered = self.remembered()?;
-        let known = remembered.base.map(|base| base.id);
+        let seen = remembered.agreed;
+        let known = seen.base.map(|base| base.id);
         let (answer, local) = tokio::join!(self.remote.head(known), self.capture());
         let (answer, local) = (answer?, local?);
         let vacant = answer.as_ref().is_some_and(|head| head.vacant);
         let head = match answer {
-            None => remembered.base,
+            None => seen.base,
             Some(head) => {
                 let named = head.head.zip(head.snapshot);
                 named.map(|(id, snapshot)| point(id, &snapshot))
             }
         };
         // A push that ended before it could say so has moved the base, too.
-        let arrived = remembered.pushing.is_some() && remembered.pushing == head;
-        let base = if arrived { head } else { remembered.base };
+        let arrived = head.filter(|_| remembered.pushing.is_some() && remembered.pushing == head);
         Ok(Look {
-            base,
-            seen: remembered.base,
+            agreed: arrived.map_or(seen, Agreed::on),
+            seen,
             head,
             vacant,
             local,
@@ -52,12 +54,17 @@ impl Session {
 impl Look {
     /// Where the workspace stands to its tenant.
     pub(crate) fn standing(&self) -> Standing {
-        standing(self.base, self.local.root, self.head, empty_root())
+        standing(self.agreed.files(), self.local.root, self.head_files())
+    }
+
+    /// The files that the tenant's branch has.
+    pub(crate) fn head_files(&self) -> Digest {
+        self.head.map_or_else(empty_root, |head| head.files)
     }
 
     /// Refuses to go on where the tenant has lost the branch: what to do then is for a person to say.
     pub(crate) fn ensure_branch(&self) -> Result<(), Error> {
-        match (self.base, self.head) {
+        match (self.agreed.base, self.head) {
             (Some(base), None) => BranchGoneSnafu { base: base.id }.fail(),
             _ => Ok(()),
         }

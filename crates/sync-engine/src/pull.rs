@@ -1,31 +1,38 @@
 //! Tenant to workspace.
 
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use snafu::{ResultExt, ensure};
-use sync_core::map::{self, Merged};
 use sync_core::{Digest, Entry, SnapshotId, TreePath};
-use sync_files::{Plan, StatCache, Step, Tree};
+use sync_files::{ApplyEvent, Patterns, Plan, StatCache, Step, Tree};
+use sync_store::pack::Class;
 use sync_store::protocol::Fetch;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
+use crate::collide::collisions;
 use crate::decide::{Point, Standing};
-use crate::error::{ConflictSnafu, CutSnafu, MapSnafu, TaskSnafu, UnobtainableSnafu};
+use crate::error::{ConflictSnafu, CutSnafu, StoreSnafu, TaskSnafu, UnobtainableSnafu};
 use crate::event::{Event, Listener};
 use crate::fetch::Incoming;
+use crate::guard::{Limits, Place, Removal};
 use crate::look::Look;
 use crate::maps::Maps;
+use crate::merge::{Conflict, Outcome, Rules};
 use crate::receive::Object;
 use crate::report::{FileChange, Problem};
 use crate::session::{Local, Session, blocking};
-use crate::tree_map::{check_shape, decode_change, decode_path, empty_root, flat_chunks};
+use crate::settle::{Known, Settlement};
+use crate::state::{Agreed, Replaced};
+use crate::texts::PAGE;
+use crate::tree_map::{changes, edit, flat_chunks, held};
 
 /// How many received objects wait to be staged.
 const WAITING: usize = 64;
-/// How many objects are asked for at once by digest.
-const PAGE: usize = 16 * 1024;
 
 /// What a pull would do. It may hold the open stream of the contents: applied soon, it needs no further request.
 #[derive(Debug)]
@@ -34,17 +41,32 @@ pub struct PullPlan {
     pub standing: Standing,
     /// What would change in the tree, in path order.
     pub changes: Vec<FileChange>,
+    /// Those of them that are texts merged by line; only a sync merges lines.
+    pub merged: Vec<TreePath>,
+    /// What a person has to choose; nothing is applied while there are any.
+    pub conflicts: Vec<Conflict>,
     /// What the capture left out.
     pub refused: Vec<Problem>,
-    head: Option<Point>,
-    /// What the workspace had written down as its base.
-    seen: Option<Point>,
-    /// Whether there is news of the tenant at all.
-    moved: bool,
-    /// Whether the tree has nothing of its own, so that it will be what the head names.
-    plain: bool,
-    local: Local,
-    incoming: Option<Incoming>,
+    /// Names that would be one on a file system that ignores case.
+    pub collisions: Vec<Problem>,
+    pub(crate) head: Option<Point>,
+    pub(crate) apply: Apply,
+}
+
+/// How the tree comes to what a plan wants.
+#[derive(Debug)]
+pub(crate) struct Apply {
+    /// What the workspace had written down as agreed.
+    pub(crate) seen: Agreed,
+    /// What is agreed on afterwards.
+    pub(crate) agreed: Agreed,
+    /// The root of the tree afterwards.
+    pub(crate) root: Digest,
+    pub(crate) local: Local,
+    pub(crate) incoming: Option<Incoming>,
+    /// Contents that only a merge has made.
+    pub(crate) texts: HashMap<Digest, Bytes>,
+    pub(crate) removal: Removal,
 }
 
 /// What a pull did.
@@ -56,99 +78,212 @@ pub struct PullOutcome {
 
 impl Session {
     /// Plans a pull: what the tenant changed since the base, where the workspace did not change the same.
+    /// With a `filter` only the paths that it chooses come; the rest stays as it is, and stays to be pulled.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Conflict`] where both changed the same path in different ways: nothing is written then.
-    pub async fn plan_pull(&self) -> Result<PullPlan, Error> {
+    /// Where both changed the same path in different ways the plan has conflicts, and can only be looked at.
+    pub async fn plan_pull(&self, filter: Option<&Patterns>) -> Result<PullPlan, Error> {
         let look = self.look().await?;
+        let rules = Rules {
+            filter,
+            ..Rules::default()
+        };
+        self.plan_merge(look, rules).await
+    }
+
+    /// Plans what brings the workspace to where it has everything that the head has.
+    pub(crate) async fn plan_merge(&self, look: Look, rules: Rules<'_>) -> Result<PullPlan, Error> {
         look.ensure_branch()?;
         let standing = look.standing();
+        let head_files = look.head_files();
         let Look {
-            base,
+            agreed,
             seen,
             head,
             local,
             ..
         } = look;
-        let mut plan = PullPlan {
-            standing,
-            changes: Vec::new(),
-            refused: local.refused.clone(),
-            head,
-            seen,
-            moved: head != seen,
-            plain: base.map_or(empty_root(), |base| base.files) == local.root,
-            local,
-            incoming: None,
-        };
+        let mut incoming = None;
+        let mut merge = Outcome::default();
+        let mut root = local.root;
+        let mut after = head.map_or(agreed, Agreed::on);
         if let (Standing::CloudAhead | Standing::Diverged, Some(head)) = (standing, head) {
-            self.compare(&mut plan, base, head).await?;
+            self.attach(&local.maps).await?;
+            let base = self.ensure_agreed(&local.maps, agreed).await?;
+            let plain = base == local.root && rules.filter.is_none();
+            let fetch = Fetch {
+                want: head.id,
+                have: agreed.base.map(|base| base.id),
+                // Where the tree may hold what the head has, its contents are asked for by name, once the plan knows which.
+                contents: plain,
+            };
+            let fetched = self.fetch(&local.maps, fetch).await?;
+            incoming = plain.then_some(fetched);
+            let roots = [base, local.root, head_files];
+            merge = self.merge(&local.maps, roots, rules).await?;
+            root = self.edited(&local, &merge.changes).await?;
+            if !merge.filtered.is_empty() {
+                after = Agreed {
+                    base: agreed.base,
+                    partial: Some(self.partly(&local.maps, roots, &merge).await?),
+                };
+            }
         }
-        Ok(plan)
-    }
-
-    /// Fetches the head's maps and merges: fills in the changes.
-    async fn compare(
-        &self,
-        plan: &mut PullPlan,
-        base: Option<Point>,
-        head: Point,
-    ) -> Result<(), Error> {
-        self.attach(&plan.local.maps).await?;
-        let maps = plan.local.maps.clone();
-        let base_root = self.ensure_map(&maps, base).await?;
-        // Where the tree may hold what the head has, its contents are asked for by name, once the plan knows which.
-        let contents = plan.plain;
-        let fetch = Fetch {
-            want: head.id,
-            have: base.map(|base| base.id),
-            contents,
-        };
-        let incoming = self.fetch(&maps, fetch).await?;
-        plan.incoming = contents.then_some(incoming);
-        let local_root = plan.local.root;
-        plan.changes = blocking(move || merge(&maps, base_root, local_root, head.files)).await?;
-        Ok(())
+        let (maps, before) = (local.maps.clone(), local.root);
+        let changes = merge.changes;
+        let (changes, collisions, held) = blocking(move || {
+            let held = held(&maps, before, &changes)?;
+            let collisions = collisions(&maps, [before, root], &changes)?;
+            Ok((changes, collisions, held))
+        })
+        .await?;
+        Ok(PullPlan {
+            standing,
+            merged: merge.merged,
+            conflicts: merge.conflicts,
+            refused: local.refused.clone(),
+            collisions,
+            head,
+            apply: Apply {
+                seen,
+                agreed: after,
+                root,
+                removal: Removal::of(Place::Workspace, &changes, held),
+                local,
+                incoming,
+                texts: merge.texts,
+            },
+            changes,
+        })
     }
 
     /// Does what `plan` says: all of it or nothing, whatever happens in between.
     ///
     /// # Errors
     ///
-    /// A path that changed since the plan was made is reported, and nothing is written.
-    pub async fn apply_pull(&self, plan: PullPlan) -> Result<PullOutcome, Error> {
-        let _lock = self.lock_for(plan.seen)?;
-        let PullPlan {
-            changes,
-            head,
-            moved,
-            plain,
+    /// A path that changed since the plan was made is reported, and nothing is written. [`Error::Conflict`] where the plan
+    /// has conflicts, [`Error::Removes`] and [`Error::Empties`] where it removes more than `limits` allow.
+    pub async fn apply_pull(&self, plan: PullPlan, limits: &Limits) -> Result<PullOutcome, Error> {
+        let _lock = self.lock_for(plan.apply.seen)?;
+        let snapshot = plan.head.map(|head| head.id);
+        Box::pin(self.apply_merge("pull", plan, limits)).await?;
+        Ok(PullOutcome { snapshot })
+    }
+
+    /// Changes the tree as planned, under the caller's lock; gives what the tree then holds.
+    pub(crate) async fn apply_merge(
+        &self,
+        operation: &str,
+        plan: PullPlan,
+        limits: &Limits,
+    ) -> Result<Local, Error> {
+        ensure_chosen(&plan.conflicts)?;
+        limits.check(plan.apply.removal)?;
+        let undone = plan.apply.seen;
+        Box::pin(self.change_tree(operation, plan.changes, plan.apply, Some(undone))).await
+    }
+
+    /// Changes the tree, keeping what is replaced for `undo`, which then goes back to `undone` as what is agreed on.
+    pub(crate) async fn change_tree(
+        &self,
+        operation: &str,
+        changes: Vec<FileChange>,
+        apply: Apply,
+        undone: Option<Agreed>,
+    ) -> Result<Local, Error> {
+        let Apply {
+            agreed,
+            root,
             mut local,
             incoming,
+            texts,
             ..
-        } = plan;
-        let snapshot = head.map(|head| head.id);
-        let Some(head) = head.filter(|_| moved) else {
+        } = apply;
+        if changes.is_empty() {
             self.remember(&local).await?;
-            return Ok(PullOutcome { snapshot });
-        };
-        if !changes.is_empty() {
-            let edits: Vec<_> = changes
-                .iter()
-                .map(|change| (change.path.clone(), change.after.clone()))
-                .collect();
-            local.cache = self.write(&local, changes, incoming).await?;
-            let root = if plain {
-                head.files
-            } else {
-                self.edited(&local, edits).await?
-            };
-            local.cache.set_root(Some(root));
+            self.agree(agreed)?;
+            return Ok(local);
         }
+        let remembered = self.remembered()?;
+        let known = |agreed, undo| Known {
+            key: self.key.clone(),
+            agreed,
+            undo,
+        };
+        let replaced = Replaced {
+            operation: operation.to_owned(),
+            time: self.context.now,
+            before: local.root,
+            after: root,
+            agreed: undone,
+        };
+        let settlement = Settlement {
+            before: known(remembered.agreed, remembered.undo),
+            after: known(agreed, Some(replaced)),
+        };
+        self.keep_replaced(&local.maps, &changes).await?;
+        // The map of the old tree is what `undo` needs, that of the new one what the stat cache speaks of.
+        self.keep(&local.maps).await?;
+        local.cache = self
+            .write(&local, changes, incoming, texts, settlement)
+            .await?;
+        local.root = root;
+        local.cache.set_root(Some(root));
         self.remember(&local).await?;
-        self.set_base(head)?;
-        Ok(PullOutcome { snapshot })
+        Ok(local)
+    }
+
+    /// Puts the contents of files that are about to be replaced or removed into the private store.
+    async fn keep_replaced(&self, maps: &Maps, changes: &[FileChange]) -> Result<(), Error> {
+        let replaced: Vec<(TreePath, Entry)> = changes
+            .iter()
+            .filter_map(|change| Some((change.path.clone(), change.before.clone()?)))
+            .filter(|(_, entry)| entry.size() > 0)
+            .collect();
+        if replaced.is_empty() {
+            return Ok(());
+        }
+        let (tree, private) = (self.workspace.tree(), self.workspace.private());
+        let maps = maps.clone();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(WAITING);
+        let reading = tokio::task::spawn_blocking(move || {
+            let tree = Tree::open(&tree, &private)?;
+            let mut contents = tree.contents()?;
+            for (path, entry) in replaced {
+                let chunks = flat_chunks(&maps, &entry)?;
+                let hand_on = |_, bytes: &[u8]| {
+                    // Nobody takes them where the store has failed, which is told below.
+                    let _ = sender.send((Class::Contents, bytes.to_vec()));
+                    Ok::<_, Error>(())
+                };
+                contents.read(&path, &chunks, |_| true, hand_on)?;
+            }
+            Ok(())
+        });
+        let stored = self.private().await?.put(receiver).await;
+        let read: Result<(), Error> = reading.await.context(TaskSnafu)?;
+        read?;
+        stored.map(drop).context(StoreSnafu)
+    }
+
+    /// The root of what is agreed on after a pull that a filter limited: the head's version of what came.
+    async fn partly(
+        &self,
+        maps: &Maps,
+        [base, _, head]: [Digest; 3],
+        merge: &Outcome,
+    ) -> Result<Digest, Error> {
+        let filtered: HashSet<TreePath> = merge
+            .filtered
+            .iter()
+            .map(|(path, _)| path.clone())
+            .collect();
+        let maps = maps.clone();
+        blocking(move || {
+            let mut came = changes(&maps, base, head)?;
+            came.retain(|change| !filtered.contains(&change.path));
+            edit(&maps, base, &came)
+        })
+        .await
     }
 
     /// Stages the changes as their contents arrive, then puts them into their places; gives the stat cache after that.
@@ -157,6 +292,8 @@ impl Session {
         local: &Local,
         changes: Vec<FileChange>,
         incoming: Option<Incoming>,
+        texts: HashMap<Digest, Bytes>,
+        settlement: Settlement,
     ) -> Result<StatCache, Error> {
         let bytes = changes
             .iter()
@@ -176,14 +313,15 @@ impl Session {
                 write(
                     &tree,
                     &private,
-                    steps(&maps, changes)?,
+                    steps(&maps, changes, settlement.note())?,
                     cache,
                     receiver,
                     &listener,
+                    &settlement,
                 )
             }
         });
-        let fed = self.feed(sender, incoming).await;
+        let fed = self.feed(&local.maps, sender, incoming, texts).await;
         // The writer's own failure (a path that moved, a full disk) is why nobody took the objects, so it is told first.
         let written = writer.await.context(TaskSnafu)?;
         match written {
@@ -195,8 +333,10 @@ impl Session {
     /// Gives the writer what arrives, then whatever it still lacks.
     async fn feed(
         &self,
+        maps: &Maps,
         sender: mpsc::Sender<Feed>,
         incoming: Option<Incoming>,
+        mut texts: HashMap<Digest, Bytes>,
     ) -> Result<(), Error> {
         if let Some(mut incoming) = incoming {
             while let Some(object) = incoming.next().await? {
@@ -210,7 +350,17 @@ impl Session {
         let Some(lacking) = lacking.await.ok().filter(|_| asked.is_ok()) else {
             return Ok(());
         };
-        for page in lacking.chunks(PAGE) {
+        let mut absent = Vec::new();
+        for page in lacking.chunks(WAITING) {
+            let (found, rest) = self.at_hand(maps, page, &mut texts).await?;
+            absent.extend(rest);
+            for object in found {
+                if sender.send(Feed::Object(object)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        for page in absent.chunks(PAGE) {
             let mut objects = self.remote.objects(page).await?;
             while let Some(object) = objects.next().await? {
                 if sender.send(Feed::Object(object)).await.is_err() {
@@ -223,45 +373,53 @@ impl Session {
         Ok(())
     }
 
-    /// The root of the local map after the edits that were applied.
-    async fn edited(
+    /// Those objects that need not be asked for: what a merge has made, and what the private store has.
+    async fn at_hand(
+        &self,
+        maps: &Maps,
+        wanted: &[Digest],
+        texts: &mut HashMap<Digest, Bytes>,
+    ) -> Result<(Vec<Object>, Vec<Digest>), Error> {
+        let (mut found, mut rest) = (Vec::new(), Vec::new());
+        let object = |digest, bytes| Object {
+            class: Class::Contents,
+            digest,
+            bytes,
+        };
+        for digest in wanted {
+            match texts.remove(digest) {
+                Some(bytes) => found.push(object(*digest, bytes)),
+                None => rest.push(*digest),
+            }
+        }
+        let stored = self.stored_contents(maps, &mut rest).await?;
+        found.extend(
+            stored
+                .into_iter()
+                .map(|(digest, bytes)| object(digest, bytes)),
+        );
+        Ok((found, rest))
+    }
+
+    /// The root of the local map after `changes`.
+    pub(crate) async fn edited(
         &self,
         local: &Local,
-        edits: Vec<(TreePath, Option<Entry>)>,
+        changes: &[FileChange],
     ) -> Result<Digest, Error> {
-        let (maps, root) = (local.maps.clone(), local.root);
-        blocking(move || {
-            let mut sink = maps.clone();
-            let edits = edits
-                .iter()
-                .map(|(path, entry)| (path.as_bytes(), entry.as_ref().map(Entry::encode)));
-            Ok(map::edit(&maps, root, edits, &mut sink)
-                .context(MapSnafu)?
-                .root)
-        })
-        .await
+        let (maps, root, changes) = (local.maps.clone(), local.root, changes.to_vec());
+        blocking(move || edit(&maps, root, &changes)).await
     }
 }
 
-/// What the head changed since the base, where the tree does not have it already.
-fn merge(maps: &Maps, base: Digest, local: Digest, head: Digest) -> Result<Vec<FileChange>, Error> {
-    let (mut changes, mut conflicts) = (Vec::new(), Vec::new());
-    for merged in map::merge(maps.clone(), base, local, head) {
-        match merged.context(MapSnafu)? {
-            Merged::Ours(_) | Merged::Both(_) => {}
-            Merged::Theirs(change) => {
-                let (path, before, after) = decode_change(&change)?;
-                changes.extend(FileChange::new(path, before, after));
-            }
-            Merged::Conflict { key, .. } => conflicts.push(decode_path(&key)?.to_string()),
-        }
-    }
-    ensure!(conflicts.is_empty(), ConflictSnafu { paths: conflicts });
-    let wanted = changes
+/// Refuses to go on while a person has to choose.
+pub(crate) fn ensure_chosen(conflicts: &[Conflict]) -> Result<(), Error> {
+    let paths: Vec<String> = conflicts
         .iter()
-        .filter_map(|change| change.after.as_ref().map(|entry| (&change.path, entry)));
-    check_shape(maps, head, wanted)?;
-    Ok(changes)
+        .map(|conflict| conflict.path.to_string())
+        .collect();
+    ensure!(paths.is_empty(), ConflictSnafu { paths });
+    Ok(())
 }
 
 /// What the writing thread is given.
@@ -282,6 +440,7 @@ fn write(
     mut cache: StatCache,
     mut receiver: mpsc::Receiver<Feed>,
     listener: &Listener,
+    settlement: &Settlement,
 ) -> Result<StatCache, Error> {
     let tree = Tree::open(tree, private)?;
     let mut staging = tree.stage(plan, &cache)?;
@@ -307,12 +466,33 @@ fn write(
         return UnobtainableSnafu { digest }.fail();
     }
     listener(Event::Applying);
-    let applied = staging.commit(&|_| {})?;
+    // Written down as soon as the change cannot be lost any more: a crash from here on is settled by the note of the journal.
+    let written = OnceCell::new();
+    let settle = |event| {
+        if let ApplyEvent::Recorded { .. } = event {
+            let _ = written.set(settlement.after(private));
+        }
+    };
+    let committed = staging.commit(&settle);
+    let applied = match committed {
+        Ok(applied) => applied,
+        Err(error) => {
+            if written.get().is_some() && !matches!(error, sync_files::Error::Stuck { .. }) {
+                settlement.before(private)?;
+            }
+            return Err(error.into());
+        }
+    };
+    match written.into_inner() {
+        Some(outcome) => outcome?,
+        // Nothing had to move: the tree was as it should be.
+        None => settlement.after(private)?,
+    }
     applied.refresh(&mut cache)?;
     Ok(cache)
 }
 
-fn steps(maps: &Maps, changes: Vec<FileChange>) -> Result<Plan, Error> {
+fn steps(maps: &Maps, changes: Vec<FileChange>, note: Vec<u8>) -> Result<Plan, Error> {
     let step = |change: FileChange| {
         let chunks = change
             .after
@@ -329,8 +509,5 @@ fn steps(maps: &Maps, changes: Vec<FileChange>) -> Result<Plan, Error> {
         .into_iter()
         .map(step)
         .collect::<Result<_, Error>>()?;
-    Ok(Plan {
-        steps,
-        note: Vec::new(),
-    })
+    Ok(Plan { steps, note })
 }

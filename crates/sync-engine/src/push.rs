@@ -6,20 +6,26 @@ use std::time::Duration;
 
 use snafu::ResultExt;
 use sync_core::retry::Backoff;
-use sync_core::{Class, Digest, Fault, Roots, Snapshot, SnapshotId};
+use sync_core::{Class, Digest, Entry, Fault, Roots, Snapshot, SnapshotId, TreePath};
+use sync_files::Patterns;
 use sync_transport::Body;
 use tokio::sync::mpsc;
 
 use crate::Error;
+use crate::collide::collisions;
 use crate::decide::{Point, Standing};
-use crate::error::{DivergedSnafu, LeftOutSnafu, SnapshotSnafu, StaleSnafu, UnobtainableSnafu};
+use crate::error::{
+    DivergedSnafu, LeftOutSnafu, SnapshotSnafu, SplitsSnafu, StaleSnafu, UnobtainableSnafu,
+};
 use crate::event::Event;
+use crate::guard::{Limits, Place, Removal};
 use crate::look::Look;
 use crate::parcel::Parcel;
 use crate::remote::Pushed;
 use crate::report::{Counts, FileChange, Problem};
 use crate::session::{Local, Session, blocking};
-use crate::tree_map::{changes, empty_root};
+use crate::state::Agreed;
+use crate::tree_map::{changes, check_shape, edit, held};
 
 /// With more new objects than this the tenant is asked first which of them it lacks.
 const ASK_ABOVE: usize = 256;
@@ -35,21 +41,35 @@ pub struct PushPlan {
     pub changes: Vec<FileChange>,
     /// What is left out of it.
     pub refused: Vec<Problem>,
+    /// Names that would be one on a file system that ignores case.
+    pub collisions: Vec<Problem>,
     /// What both sides agree on already, if the workspace did not know.
     agreed: Option<Point>,
-    /// What the new snapshot comes after, and where the head has to be.
-    onto: Option<Point>,
-    /// What the workspace had written down as its base.
-    seen: Option<Point>,
+    /// What the workspace had written down as agreed.
+    seen: Agreed,
     vacant: bool,
     local: Local,
+    step: Step,
 }
 
-impl PushPlan {
-    /// Whether the tree is empty and the tenant's is not: more often a mistake than an intention.
-    pub fn empties_the_tenant(&self) -> bool {
-        !self.changes.is_empty() && self.local.root == empty_root()
-    }
+/// How the tenant comes to what a plan wants.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// What the new snapshot comes after, and where the head has to be.
+    pub(crate) onto: Option<Point>,
+    /// The files of the new snapshot.
+    pub(crate) root: Digest,
+    pub(crate) changes: Vec<FileChange>,
+    pub(crate) removal: Removal,
+    /// Whether the tenant has all of it already: then only the snapshot is new, and nothing is agreed on by sending it.
+    pub(crate) held: bool,
+}
+
+/// A branch that was moved.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    pub(crate) target: Point,
+    pub(crate) message: String,
 }
 
 /// What a push did.
@@ -63,23 +83,26 @@ pub struct PushOutcome {
 
 impl Session {
     /// Plans a push: one stat pass here and one small request to the tenant, at the same time.
+    /// With a `filter` only the paths that it chooses travel; the rest stays as it is on both sides.
     ///
     /// # Errors
     ///
     /// [`Error::Diverged`] where both sides have changed since they last agreed.
-    pub async fn plan_push(&self) -> Result<PushPlan, Error> {
+    pub async fn plan_push(&self, filter: Option<&Patterns>) -> Result<PushPlan, Error> {
         let look = self.look().await?;
         look.ensure_branch()?;
         let standing = look.standing();
         let Look {
-            base,
+            agreed,
             seen,
             head,
             vacant,
             local,
         } = look;
-        let found = match standing {
-            Standing::InSync | Standing::CloudAhead => Vec::new(),
+        let mut root = agreed.files();
+        let mut found = Vec::new();
+        match standing {
+            Standing::InSync | Standing::CloudAhead => {}
             Standing::Diverged => {
                 return DivergedSnafu {
                     head: head.map(|head| head.id),
@@ -87,44 +110,62 @@ impl Session {
                 .fail();
             }
             Standing::LocalAhead => {
-                let maps = local.maps.clone();
-                let from = self.ensure_map(&maps, base).await?;
-                let root = local.root;
-                blocking(move || changes(&maps, from, root)).await?
+                let (maps, local, filter) = (local.maps.clone(), local.root, filter.cloned());
+                let from = self.ensure_agreed(&maps, agreed).await?;
+                (found, root) = blocking(move || {
+                    let found = changes(&maps, from, local)?;
+                    match filter {
+                        None => Ok((found, local)),
+                        Some(filter) => {
+                            let chosen = choose(found, &filter);
+                            let root = edit(&maps, from, &chosen)?;
+                            let added = chosen
+                                .iter()
+                                .filter_map(|c| Some((&c.path, c.after.as_ref()?)));
+                            check_shape(&maps, root, added).map_err(|_| SplitsSnafu.build())?;
+                            Ok((chosen, root))
+                        }
+                    }
+                })
+                .await?;
             }
-        };
-        // What is there and is left out is not gone: nobody else must see it deleted.
-        let left_out: HashSet<&str> = local
-            .refused
-            .iter()
-            .filter_map(|refused| refused.path.as_deref())
-            .collect();
-        let lost = found
-            .iter()
-            .find(|change| change.after.is_none() && left_out.contains(change.path.as_str()));
-        if let Some(change) = lost {
-            return LeftOutSnafu {
-                path: change.path.as_str(),
-            }
-            .fail();
         }
-        let agreed = head.filter(|_| standing == Standing::InSync && head != base);
-        let refused = local.refused.clone();
-        // With equal files the head may still be another snapshot than the base: the new one comes after the head.
+        ensure_none_left_out(&found, &local.refused)?;
         let onto = if standing == Standing::LocalAhead {
+            // With equal files the head may still be another snapshot than the base: the new one comes after the head.
             head
         } else {
-            base
+            agreed.base
         };
+        let known = Agreed {
+            base: head,
+            partial: None,
+        };
+        let both = standing == Standing::InSync && known != agreed;
+        let maps = local.maps.clone();
+        let before = agreed.files();
+        let (found, collisions, held) = blocking(move || {
+            let held = held(&maps, before, &found)?;
+            let collisions = collisions(&maps, [before, root], &found)?;
+            Ok((found, collisions, held))
+        })
+        .await?;
         Ok(PushPlan {
             standing,
-            changes: found,
-            refused,
-            agreed,
-            onto,
+            changes: found.clone(),
+            refused: local.refused.clone(),
+            collisions,
+            agreed: head.filter(|_| both),
             seen,
             vacant,
             local,
+            step: Step {
+                onto,
+                root,
+                removal: Removal::of(Place::Tenant, &found, held),
+                changes: found,
+                held: false,
+            },
         })
     }
 
@@ -134,64 +175,89 @@ impl Session {
     ///
     /// [`Error::Stale`] where somebody else moved the head since the plan was made; what was sent is kept there,
     /// so that the next push sends less. The workspace is never changed but for its private state.
+    /// [`Error::Removes`] and [`Error::Empties`] where the plan removes more than `limits` allow.
     pub async fn apply_push(
         &self,
         plan: PushPlan,
         message: Option<String>,
+        limits: &Limits,
     ) -> Result<PushOutcome, Error> {
         let _lock = self.lock_for(plan.seen)?;
         let PushPlan {
-            changes,
             agreed,
-            onto,
             vacant,
             local,
+            step,
             ..
         } = plan;
-        if changes.is_empty() {
+        if step.changes.is_empty() {
             self.remember(&local).await?;
             if let Some(agreed) = agreed {
-                self.set_base(agreed)?;
+                self.agree(Agreed::on(agreed))?;
             }
             return Ok(PushOutcome {
-                snapshot: agreed.or(onto).map(|point| point.id),
+                snapshot: agreed.or(step.onto).map(|point| point.id),
                 message: None,
             });
         }
+        let moved = self.advance(&local, step, message, vacant, limits).await?;
+        Ok(PushOutcome {
+            snapshot: Some(moved.target.id),
+            message: Some(moved.message),
+        })
+    }
+
+    /// Makes a snapshot and moves the branch to it, under the caller's lock.
+    pub(crate) async fn advance(
+        &self,
+        local: &Local,
+        step: Step,
+        message: Option<String>,
+        vacant: bool,
+        limits: &Limits,
+    ) -> Result<Moved, Error> {
+        limits.check(step.removal)?;
+        let Step {
+            onto,
+            root,
+            changes,
+            held,
+            ..
+        } = step;
         let message = message.unwrap_or_else(|| default_message(&changes));
         let snapshot = Snapshot {
             author: self.context.author.clone(),
             message: message.clone(),
             parents: onto.iter().map(|onto| onto.id).collect(),
-            roots: Roots {
-                files: Some(local.root),
-            },
+            roots: Roots { files: Some(root) },
             time: self.context.now,
         };
         let (id, encoded) = snapshot.encode().context(SnapshotSnafu)?;
+        let target = Point { id, files: root };
         let parcel = Arc::new(Parcel {
             maps: local.maps.clone(),
             tree: (self.workspace.tree(), self.workspace.private()),
-            before: onto.map(|onto| onto.files),
-            root: local.root,
-            changes,
+            before: if held {
+                Some(root)
+            } else {
+                onto.map(|onto| onto.files)
+            },
+            root,
+            changes: if held { Vec::new() } else { changes },
             snapshot: encoded.into(),
         });
+        let expected = onto.map(|onto| onto.id);
+        if held {
+            self.send(&parcel, expected, id, vacant).await?;
+            return Ok(Moved { target, message });
+        }
         // Kept before it is sent: should this run end in between, the next one knows its own push again.
-        let target = Point {
-            id,
-            files: local.root,
-        };
         local.maps.insert(id.0, parcel.snapshot.clone());
-        self.remember(&local).await?;
+        self.remember(local).await?;
         self.set_pushing(target)?;
-        self.send(&parcel, onto.map(|onto| onto.id), id, vacant)
-            .await?;
-        self.set_base(target)?;
-        Ok(PushOutcome {
-            snapshot: Some(id),
-            message: Some(message),
-        })
+        self.send(&parcel, expected, id, vacant).await?;
+        self.agree(Agreed::on(target))?;
+        Ok(Moved { target, message })
     }
 
     /// Sends the parcel, again and less of it where it was cut or found incomplete.
@@ -297,6 +363,60 @@ impl Session {
             _ => pushed,
         }
     }
+}
+
+/// What is there and is left out is not gone: nobody else must see it deleted.
+pub(crate) fn ensure_none_left_out(
+    changes: &[FileChange],
+    refused: &[Problem],
+) -> Result<(), Error> {
+    let left_out: HashSet<&str> = refused
+        .iter()
+        .filter_map(|refused| refused.path.as_deref())
+        .collect();
+    let lost = changes
+        .iter()
+        .find(|change| change.after.is_none() && left_out.contains(change.path.as_str()));
+    match lost {
+        Some(change) => LeftOutSnafu {
+            path: change.path.as_str(),
+        }
+        .fail(),
+        None => Ok(()),
+    }
+}
+
+/// The changes that a filter chooses. The entry of an empty directory follows what comes into it and what goes from it.
+fn choose(found: Vec<FileChange>, filter: &Patterns) -> Vec<FileChange> {
+    let (chosen, rest): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|change| filter.matches(&change.path));
+    let dirs = |changes: &[FileChange]| -> HashSet<TreePath> {
+        changes
+            .iter()
+            .flat_map(|change| change.path.ancestors())
+            .collect()
+    };
+    let (with_chosen, with_rest) = (dirs(&chosen), dirs(&rest));
+    let is_marker = |change: &FileChange| {
+        [&change.before, &change.after]
+            .into_iter()
+            .flatten()
+            .all(|entry| *entry == Entry::Directory)
+    };
+    let mut all: Vec<FileChange> = chosen
+        .into_iter()
+        .filter(|change| {
+            !(is_marker(change) && change.after.is_some() && with_rest.contains(&change.path))
+        })
+        .chain(rest.into_iter().filter(|change| {
+            is_marker(change)
+                && with_chosen.contains(&change.path)
+                && (change.after.is_none() || !with_rest.contains(&change.path))
+        }))
+        .collect();
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    all
 }
 
 /// How long the server asked to be left alone.

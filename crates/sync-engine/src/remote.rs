@@ -261,6 +261,16 @@ impl Remote {
         Ok(found)
     }
 
+    /// What the tenant's server calls the time, as its `Date` header has it; `None` where it does not say.
+    pub async fn date(&self) -> Result<Option<String>, Error> {
+        let path = "/healthz".to_owned();
+        let response = self
+            .call(Method::GET, path, HeaderMap::new(), CallBody::Empty)
+            .await?;
+        let date = response.headers().get(http::header::DATE);
+        Ok(date.and_then(|value| Some(value.to_str().ok()?.to_owned())))
+    }
+
     /// Calls a route that answers JSON, such as those of the operator.
     pub async fn json<T: DeserializeOwned>(
         &self,

@@ -208,8 +208,17 @@ pub struct Report {
     pub traffic: Traffic,
     /// How long it took in milliseconds.
     pub duration_ms: u64,
-    /// What was, or would be, changed.
+    /// What was, or would be, changed: on the tenant, but for a pull and an undo, which change the workspace.
     pub changes: Vec<FileChange>,
+    /// What was, or would be, changed in the workspace by an operation that changes both.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pulled: Vec<FileChange>,
+    /// The texts that were, or would be, merged by line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<TreePath>,
+    /// What a person has to choose before anything is done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<crate::Conflict>,
 }
 
 #[cfg(test)]

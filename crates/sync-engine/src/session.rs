@@ -17,7 +17,7 @@ use crate::event::{Event, Listener};
 use crate::maps::Maps;
 use crate::remote::Remote;
 use crate::report::Problem;
-use crate::state::{Remembered, State, key};
+use crate::state::{Agreed, Remembered, State, key};
 use crate::tree_map::empty_root;
 use crate::workspace::Lock;
 use crate::{Error, Workspace};
@@ -60,7 +60,7 @@ pub struct Session {
     pub(crate) workspace: Workspace,
     pub(crate) remote: Remote,
     pub(crate) context: Context,
-    key: String,
+    pub(crate) key: String,
     private: OnceCell<Repository>,
 }
 
@@ -104,14 +104,19 @@ impl Session {
         }
         let _lock = self.lock()?;
         let (tree, private) = (self.workspace.tree(), self.workspace.private());
-        let recovered = blocking(move || Ok(Tree::open(&tree, &private)?.recover()?)).await?;
+        let at = private.clone();
+        let recovered = blocking(move || Ok(Tree::open(&tree, &at)?.recover()?)).await?;
         match recovered {
             Recovered::Nothing | Recovered::Discarded => {}
-            Recovered::Finished { .. } => self.tell(Event::Recovered {
-                finished: true,
-                kept: Vec::new(),
-            }),
-            Recovered::Undone { kept, .. } => {
+            Recovered::Finished { note } => {
+                self.settlement(&note)?.after(&private)?;
+                self.tell(Event::Recovered {
+                    finished: true,
+                    kept: Vec::new(),
+                });
+            }
+            Recovered::Undone { note, kept, .. } => {
+                self.settlement(&note)?.before(&private)?;
                 let kept = kept.iter().map(ToString::to_string).collect();
                 self.tell(Event::Recovered {
                     finished: false,
@@ -136,37 +141,34 @@ impl Session {
     }
 
     /// What the workspace last agreed on with this tenant and branch.
-    pub(crate) fn base(&self) -> Result<Option<Point>, Error> {
-        Ok(self.remembered()?.base)
+    pub(crate) fn agreed(&self) -> Result<Agreed, Error> {
+        Ok(self.remembered()?.agreed)
     }
 
     /// Takes the workspace for applying a plan that was made when `seen` was the base.
-    pub(crate) fn lock_for(&self, seen: Option<Point>) -> Result<Lock, Error> {
+    pub(crate) fn lock_for(&self, seen: Agreed) -> Result<Lock, Error> {
         let lock = self.lock()?;
-        ensure!(self.base()? == seen, OvertakenSnafu);
+        ensure!(self.agreed()? == seen, OvertakenSnafu);
         Ok(lock)
     }
 
     /// Makes the directory of the tree for a workspace that has never synced: git, for one, keeps no empty directories.
     pub fn make_tree(&self) -> Result<(), Error> {
         let tree = self.workspace.tree();
-        if self.base()?.is_none() && !tree.exists() {
+        if self.agreed()?.base.is_none() && !tree.exists() {
             std::fs::create_dir_all(&tree).context(WriteSnafu { path: tree })?;
         }
         Ok(())
     }
 
-    pub(crate) fn set_base(&self, base: Point) -> Result<(), Error> {
+    pub(crate) fn agree(&self, agreed: Agreed) -> Result<(), Error> {
         let private = self.workspace.private();
         let mut state = State::load(&private)?;
-        let agreed = Remembered {
-            base: Some(base),
-            pushing: None,
-        };
-        if state.remembered(&self.key) == agreed {
+        let remembered = state.remembered(&self.key);
+        if remembered.agreed == agreed && remembered.pushing.is_none() {
             return Ok(());
         }
-        state.set_base(&private, &self.key, base)
+        state.agree(&private, &self.key, agreed)
     }
 
     pub(crate) fn set_pushing(&self, target: Point) -> Result<(), Error> {
@@ -241,9 +243,7 @@ impl Session {
         {
             let maps = Maps::new();
             // Where nothing is to be done, the private store is not even opened.
-            if self.base()?.is_none_or(|base| base.files != root)
-                && !self.holds(&maps, root).await?
-            {
+            if self.agreed()?.files() != root && !self.holds(&maps, root).await? {
                 return self.capture_anew(maps).await;
             }
             return Ok(Local::new(captured, root, maps));
@@ -304,11 +304,12 @@ impl Session {
 
     /// Which paths the base has.
     async fn known_paths(&self) -> Result<Option<IsKnown>, Error> {
-        let Some(base) = self.base()? else {
+        let agreed = self.agreed()?;
+        if agreed == Agreed::default() {
             return Ok(None);
-        };
+        }
         let maps = self.maps().await?;
-        let root = self.ensure_map(&maps, Some(base)).await?;
+        let root = self.ensure_agreed(&maps, agreed).await?;
         let known = move |path: &TreePath| {
             map::get(&maps, root, path.as_bytes()).is_ok_and(|entry| entry.is_some())
         };
@@ -324,19 +325,23 @@ impl Session {
         Ok(())
     }
 
-    /// Makes sure that `maps` has the map of files of `point`, and gives its root.
-    pub(crate) async fn ensure_map(
-        &self,
-        maps: &Maps,
-        point: Option<Point>,
-    ) -> Result<Digest, Error> {
-        let Some(Point { id, files }) = point else {
-            return Ok(empty_root());
-        };
-        if !self.holds(maps, files).await? {
-            self.fetch_maps(maps, id, None).await?;
+    /// Makes sure that `maps` has the files that were agreed on, and gives their root.
+    pub(crate) async fn ensure_agreed(&self, maps: &Maps, agreed: Agreed) -> Result<Digest, Error> {
+        let root = agreed.files();
+        if self.holds(maps, root).await? {
+            return Ok(root);
         }
-        Ok(files)
+        match agreed {
+            Agreed {
+                base: Some(base),
+                partial: None,
+            } => {
+                self.fetch_maps(maps, base.id, None).await?;
+                Ok(root)
+            }
+            // Only this workspace had that map, and lost it: then nothing is agreed on, and what differs is a conflict.
+            _ => Ok(empty_root()),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a workspace remembers of its tenants: the base, which makes every sync three-way.
+//! What a workspace remembers of its tenants: the base, which makes every sync three-way, and what `undo` brings back.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,35 +7,92 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use snafu::ResultExt;
+use sync_core::Digest;
 
 use crate::Error;
 use crate::decide::Point;
 use crate::error::{StateSnafu, WriteSnafu};
+use crate::tree_map::empty_root;
 
 const FILE: &str = "state.json";
 
-/// The state of a workspace, kept in `.sync/state.json`.
+/// The state of a workspace, kept in `.sync/state.json`; everything is keyed by [`key`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {
-    /// The base for each tenant and branch that the workspace has synced with, keyed by [`key`].
+    /// The base for each tenant and branch that the workspace has synced with.
     bases: BTreeMap<String, Point>,
     /// The push that was begun last for each of them, until it is known to have arrived.
     #[serde(default)]
     pushing: BTreeMap<String, Point>,
+    /// The files that both sides agree on, where a pull with a filter made them other than those of the base.
+    #[serde(default)]
+    partial: BTreeMap<String, Digest>,
+    /// What the last operation replaced in the tree.
+    #[serde(default)]
+    undo: BTreeMap<String, Replaced>,
+}
+
+/// What workspace and tenant last agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Agreed {
+    /// The snapshot.
+    pub base: Option<Point>,
+    /// The files, where they are not those of the snapshot: a pull with a filter brought only some of what was new.
+    pub partial: Option<Digest>,
+}
+
+impl Agreed {
+    /// Agreement on a whole snapshot.
+    pub const fn on(base: Point) -> Self {
+        Self {
+            base: Some(base),
+            partial: None,
+        }
+    }
+
+    /// The files: what every merge compares with.
+    pub fn files(&self) -> Digest {
+        let base = self.base.map(|base| base.files);
+        self.partial.or(base).unwrap_or_else(empty_root)
+    }
+}
+
+/// What an operation replaced in the tree. The maps and contents are in the private store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// Which operation, such as `pull`.
+    pub operation: String,
+    /// When, in milliseconds since 1970-01-01T00:00:00Z.
+    pub time: u64,
+    /// The files before it.
+    pub before: Digest,
+    /// The files after it.
+    pub after: Digest,
+    /// What is agreed on again once it is undone; `None` where undoing it leaves that as it is.
+    pub agreed: Option<Agreed>,
 }
 
 /// What is remembered of one tenant and branch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Remembered {
     /// What both sides last agreed on.
-    pub(crate) base: Option<Point>,
+    pub(crate) agreed: Agreed,
     /// What a push that was begun would have moved the branch to.
     pub(crate) pushing: Option<Point>,
+    /// What `undo` would bring back.
+    pub(crate) undo: Option<Replaced>,
 }
 
 /// What a base is remembered under.
 pub fn key(url: &str, tenant: &str, branch: &str) -> String {
     format!("{} {tenant} {branch}", url.trim_end_matches('/'))
+}
+
+fn put<T>(map: &mut BTreeMap<String, T>, key: &str, value: Option<T>) {
+    match value {
+        Some(value) => map.insert(key.to_owned(), value),
+        None => map.remove(key),
+    };
 }
 
 impl State {
@@ -47,42 +104,52 @@ impl State {
     /// the next sync compare everything, but forgetting it silently would hide that something is wrong.
     pub fn load(private: &Path) -> Result<Self, Error> {
         let path = private.join(FILE);
+        let damaged = |path: &Path, reason: String| StateSnafu { path, reason }.build();
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
-            Err(error) => {
-                return StateSnafu {
-                    path,
-                    reason: error.to_string(),
-                }
-                .fail();
-            }
+            Err(error) => return Err(damaged(&path, error.to_string())),
         };
-        serde_json::from_slice(&bytes).map_err(|error| {
-            StateSnafu {
-                path,
-                reason: error.to_string(),
-            }
-            .build()
-        })
+        serde_json::from_slice(&bytes).map_err(|error| damaged(&path, error.to_string()))
     }
 
     /// What is remembered of a tenant and branch.
     pub(crate) fn remembered(&self, key: &str) -> Remembered {
-        let of = |points: &BTreeMap<String, Point>| points.get(key).copied();
         Remembered {
-            base: of(&self.bases),
-            pushing: of(&self.pushing),
+            agreed: Agreed {
+                base: self.bases.get(key).copied(),
+                partial: self.partial.get(key).copied(),
+            },
+            pushing: self.pushing.get(key).copied(),
+            undo: self.undo.get(key).cloned(),
         }
     }
 
-    /// Remembers a base, which ends whatever was being pushed; a crash leaves the old state or the new one.
-    pub fn set_base(&mut self, private: &Path, key: &str, base: Point) -> Result<(), Error> {
-        self.bases.insert(key.to_owned(), base);
-        self.pushing.remove(key);
+    /// Remembers what is agreed on, which ends whatever was being pushed; a crash leaves the old state or the new one.
+    pub fn agree(&mut self, private: &Path, key: &str, agreed: Agreed) -> Result<(), Error> {
+        self.set_agreed(key, agreed);
         self.save(private, Sync::Yes)
+    }
+
+    /// Likewise, and what the tree's change replaced.
+    pub(crate) fn settle(
+        &mut self,
+        private: &Path,
+        key: &str,
+        agreed: Agreed,
+        undo: Option<Replaced>,
+    ) -> Result<(), Error> {
+        self.set_agreed(key, agreed);
+        put(&mut self.undo, key, undo);
+        self.save(private, Sync::Yes)
+    }
+
+    fn set_agreed(&mut self, key: &str, agreed: Agreed) {
+        put(&mut self.bases, key, agreed.base);
+        put(&mut self.partial, key, agreed.partial);
+        self.pushing.remove(key);
     }
 
     /// Remembers what a push will move the branch to, before it is sent.
@@ -123,24 +190,51 @@ fn replace(path: &Path, bytes: &[u8], sync: Sync) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sync_core::{Digest, SnapshotId};
+    use sync_core::SnapshotId;
+
+    fn point(name: &[u8]) -> Point {
+        Point {
+            id: SnapshotId(Digest::of(name)),
+            files: Digest::of(b"files"),
+        }
+    }
 
     #[test]
     fn a_base_is_remembered_per_tenant_and_branch() {
         let dir = tempfile::tempdir().unwrap();
         let mut state = State::load(dir.path()).unwrap();
         let (here, there) = (key("https://a/", "t", "main"), key("https://a", "t", "dev"));
-        let id = Point {
-            id: SnapshotId(Digest::of(b"1")),
-            files: Digest::of(b"2"),
-        };
-        state.set_base(dir.path(), &here, id).unwrap();
+        let agreed = Agreed::on(point(b"1"));
+        state.agree(dir.path(), &here, agreed).unwrap();
         let again = State::load(dir.path()).unwrap();
-        assert_eq!(
-            again.remembered(&key("https://a", "t", "main")).base,
-            Some(id)
-        );
-        assert_eq!(again.remembered(&there).base, None);
+        let found = again.remembered(&key("https://a", "t", "main"));
+        assert_eq!(found.agreed, agreed);
+        assert_eq!(again.remembered(&there).agreed, Agreed::default());
+    }
+
+    #[test]
+    fn what_was_replaced_is_remembered_until_it_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::default();
+        let replaced = Replaced {
+            operation: "pull".to_owned(),
+            time: 5,
+            before: Digest::of(b"before"),
+            after: Digest::of(b"after"),
+            agreed: Some(Agreed::default()),
+        };
+        let agreed = Agreed {
+            partial: Some(Digest::of(b"partial")),
+            ..Agreed::on(point(b"2"))
+        };
+        state
+            .settle(dir.path(), "k", agreed, Some(replaced.clone()))
+            .unwrap();
+        let found = State::load(dir.path()).unwrap().remembered("k");
+        assert_eq!((found.agreed, found.undo), (agreed, Some(replaced)));
+        assert_eq!(agreed.files(), Digest::of(b"partial"));
+        state.settle(dir.path(), "k", agreed, None).unwrap();
+        assert_eq!(State::load(dir.path()).unwrap().remembered("k").undo, None);
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 use sync_core::SnapshotId;
+use sync_files::Patterns;
 
 use crate::Error;
 use crate::decide::Standing;
 use crate::look::Look;
-use crate::report::{Counts, Problem};
+use crate::report::{Counts, FileChange, Problem};
 use crate::session::{Session, blocking};
-use crate::tree_map::{changes, empty_root};
+use crate::tree_map::changes;
 
 /// Where workspace and tenant stand.
 #[derive(Debug, Clone, Serialize)]
@@ -28,39 +29,54 @@ pub struct FilesStatus {
 }
 
 impl Session {
-    /// Compares base, workspace and tenant. Keeps what was captured, so that the next look is quick.
-    pub async fn status(&self) -> Result<FilesStatus, Error> {
+    /// Compares base, workspace and tenant; the counts are of the paths that `filter` chooses. Keeps what was captured,
+    /// so that the next look is quick.
+    pub async fn status(&self, filter: Option<&Patterns>) -> Result<FilesStatus, Error> {
         let look = self.look().await?;
         let standing = look.standing();
+        let head_root = look.head_files();
         let Look {
-            base, head, local, ..
+            agreed,
+            head,
+            local,
+            ..
         } = look;
-        let base_root = base.map_or(empty_root(), |base| base.files);
-        let head_root = head.map_or(empty_root(), |head| head.files);
+        let base_root = agreed.files();
         let (mut here, mut there) = (Counts::default(), Counts::default());
         if local.root != base_root || head_root != base_root {
             self.attach(&local.maps).await?;
-            self.ensure_map(&local.maps, base).await?;
+            let base_root = self.ensure_agreed(&local.maps, agreed).await?;
             if let Some(head) = head.filter(|_| head_root != base_root) {
-                self.fetch_maps(&local.maps, head.id, base.map(|base| base.id))
+                self.fetch_maps(&local.maps, head.id, agreed.base.map(|base| base.id))
                     .await?;
             }
-            let (maps, root) = (local.maps.clone(), local.root);
+            let (maps, root, filter) = (local.maps.clone(), local.root, filter.cloned());
             (here, there) = blocking(move || {
-                let counts = |root| Ok::<_, Error>(Counts::of(&changes(&maps, base_root, root)?));
+                let chosen = |change: &&FileChange| {
+                    filter
+                        .as_ref()
+                        .is_none_or(|filter| filter.matches(&change.path))
+                };
+                let counts = |root| {
+                    let changes = changes(&maps, base_root, root)?;
+                    Ok::<_, Error>(Counts::of(changes.iter().filter(chosen)))
+                };
                 Ok((counts(root)?, counts(head_root)?))
             })
             .await?;
         }
         // Another run may hold the workspace: then it keeps what it captured itself.
         if let Ok(_lock) = self.lock() {
-            self.remember(&local).await?;
+            // What is known is told even where it cannot be kept: the next look only takes longer.
+            if let Err(error) = self.remember(&local).await {
+                tracing::warn!(%error, "what was captured could not be kept");
+            }
         }
         Ok(FilesStatus {
             standing,
             local: here,
             cloud: there,
-            base: base.map(|base| base.id),
+            base: agreed.base.map(|base| base.id),
             head: head.map(|head| head.id),
             refused: local.refused,
         })

@@ -28,6 +28,26 @@ pub(crate) fn changes(
         .collect()
 }
 
+/// The root of a map of files after `changes`.
+pub(crate) fn edit(maps: &Maps, root: Digest, changes: &[FileChange]) -> Result<Digest, Error> {
+    let edits = changes.iter().map(|change| {
+        (
+            change.path.as_bytes(),
+            change.after.as_ref().map(Entry::encode),
+        )
+    });
+    let edited = map::edit(maps, root, edits, &mut maps.clone());
+    Ok(edited.context(MapSnafu)?.root)
+}
+
+/// How many files a map holds; counted only where `changes` remove some.
+pub(crate) fn held(maps: &Maps, root: Digest, changes: &[FileChange]) -> Result<u64, Error> {
+    if changes.iter().all(|change| change.after.is_some()) {
+        return Ok(0);
+    }
+    map::len(maps, root).context(MapSnafu)
+}
+
 /// A change in words of files; keys and values that are not such words are refused.
 pub(crate) fn decode_change(
     change: &Change,

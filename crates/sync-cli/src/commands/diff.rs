@@ -18,14 +18,20 @@ pub(super) async fn run(place: &Place<'_>, diff: Diff) -> Result<Outcome, Error>
         sides.next().unwrap_or(Side::Workspace),
     );
     ensure!(sides.next().is_none(), TooManySidesSnafu);
+    let filter = Place::filter(&diff.filter)?;
     let progress = Progress::new(place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
-    let found = session.diff(&a, &b, !diff.stat).await;
+    let found = session.diff(&a, &b, !diff.stat, filter.as_ref()).await;
     progress.finish();
     drop(session);
     connection.close().await;
     let found = found?;
-    place.terminal.value(&found);
+    let mut report = serde_json::to_value(&found).unwrap_or_default();
+    if let Some(report) = report.as_object_mut() {
+        report.insert("operation".to_owned(), "diff".into());
+        report.insert("success".to_owned(), true.into());
+    }
+    place.terminal.value(&report);
     print(place.terminal, &found, diff.stat);
     let different = diff.exit_code && found.counts.total() > 0;
     Ok(if different {

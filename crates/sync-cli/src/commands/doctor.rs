@@ -6,9 +6,13 @@ use sync_engine::{Problem, Session, Standing};
 
 use super::Place;
 use crate::connect::Purpose;
+use crate::env::Env;
 use crate::progress::Progress;
 use crate::terminal::Paint;
 use crate::{Error, Outcome};
+
+/// Clocks that differ by less are taken for equal: the answer has seconds, and takes its time.
+const CLOCK_TOLERANCE_S: u64 = 60;
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -47,6 +51,7 @@ pub(super) async fn run(place: &Place<'_>) -> Result<Outcome, Error> {
         {
             Ok((session, connection)) => {
                 examine(&session, &mut checks).await;
+                examine_clock(&session, &mut checks).await;
                 drop(session);
                 connection.close().await;
             }
@@ -112,7 +117,7 @@ async fn examine(session: &Session, checks: &mut Vec<Check>) {
         Ok(found) => checks.push(good("private", found)),
         Err(error) => checks.push(bad("private", &error)),
     }
-    match session.status().await {
+    match session.status(None).await {
         Ok(status) => {
             let standing = status.standing;
             checks.push(good(
@@ -122,12 +127,45 @@ async fn examine(session: &Session, checks: &mut Vec<Check>) {
             if standing == Standing::Diverged {
                 checks.push(good(
                     "history",
-                    "both sides changed: pull, then push".to_owned(),
+                    "both sides changed: `sync-cli sync` merges them".to_owned(),
                 ));
             }
         }
         Err(error) => checks.push(bad("tenant", &error)),
     }
+}
+
+/// Compares this machine's clock with that of the tenant's server, which says the time to the second.
+async fn examine_clock(session: &Session, checks: &mut Vec<Check>) {
+    let before = Env::now();
+    // Whoever cannot be reached is told of above; an embedded tenant has this clock.
+    let Ok(Some(date)) = session.remote().date().await else {
+        return;
+    };
+    let Ok(there) = jiff::fmt::rfc2822::parse(&date) else {
+        return;
+    };
+    let there = there.timestamp().as_millisecond();
+    let here = i64::try_from(before).unwrap_or(i64::MAX);
+    let off = here.saturating_sub(there) / 1000;
+    if off.unsigned_abs() <= CLOCK_TOLERANCE_S {
+        checks.push(good("clock", "agrees with the tenant's".to_owned()));
+        return;
+    }
+    let side = if off > 0 { "ahead of" } else { "behind" };
+    let found = format!("{} s {side} the tenant's", off.unsigned_abs());
+    let problem = Problem {
+        code: "cli/clock".to_owned(),
+        message: found.clone(),
+        hint: Some("set this machine's clock: the times in the history come from here".to_owned()),
+        path: None,
+    };
+    checks.push(Check {
+        name: "clock",
+        ok: false,
+        found,
+        problem: Some(problem),
+    });
 }
 
 fn good(name: &'static str, found: String) -> Check {

@@ -1,51 +1,42 @@
 //! `pull`: tenant to workspace.
 
 use super::Place;
-use super::transfer::{Applied, Direction, Planned, conclude};
+use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
 use crate::args::Pull;
-use crate::connect::Purpose;
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, pull: &Pull) -> Result<Outcome, Error> {
     let progress = Progress::new(place.terminal);
-    let purpose = if pull.dry_run {
-        Purpose::Look
-    } else {
-        Purpose::Act
-    };
-    let (session, connection) = place.session(purpose, progress.listener()).await?;
+    let filter = Place::filter(&pull.filter)?;
+    let (session, connection) = begin(place, &progress, pull.dry_run).await?;
     if !pull.dry_run {
         session.make_tree()?;
-        session.recover().await?;
     }
-    let mut plan = session.plan_pull().await?;
-    let refused = std::mem::take(&mut plan.refused);
+    let mut plan = session.plan_pull(filter.as_ref()).await?;
+    let mut problems = std::mem::take(&mut plan.refused);
+    problems.append(&mut plan.collisions);
     let planned = Planned {
-        standing: plan.standing,
+        target: pull.target,
+        standing: Some(plan.standing),
         changes: plan.changes.clone(),
-        refused,
+        conflicts: plan.conflicts.clone(),
+        problems,
+        ..Planned::default()
     };
-    let applied = if pull.dry_run {
+    let applied = if pull.dry_run || !plan.conflicts.is_empty() {
         // It may hold the stream of the contents, which nobody will read.
         drop(plan);
         None
     } else {
-        let outcome = Box::pin(session.apply_pull(plan)).await?;
+        let limits = limits(pull.max_delete, pull.yes);
+        let outcome = Box::pin(session.apply_pull(plan, &limits)).await?;
         Some(Applied {
             snapshot: outcome.snapshot,
             message: None,
         })
     };
     progress.finish();
-    conclude(
-        place,
-        (Direction::Pull, pull.target),
-        session,
-        connection,
-        planned,
-        applied,
-    )
-    .await?;
-    Ok(Outcome::Done)
+    let ends = (session, connection);
+    Ok(conclude(place, Verb::Pull, ends, planned, pull.dry_run, applied).await)
 }

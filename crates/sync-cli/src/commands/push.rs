@@ -1,52 +1,36 @@
 //! `push`: workspace to tenant.
 
-use snafu::ensure;
-
 use super::Place;
-use super::transfer::{Applied, Direction, Planned, conclude};
+use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
 use crate::args::Push;
-use crate::connect::Purpose;
-use crate::error::EmptyTreeSnafu;
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, push: Push) -> Result<Outcome, Error> {
     let progress = Progress::new(place.terminal);
-    let purpose = if push.dry_run {
-        Purpose::Look
-    } else {
-        Purpose::Act
-    };
-    let (session, connection) = place.session(purpose, progress.listener()).await?;
-    if !push.dry_run {
-        session.recover().await?;
-    }
-    let mut plan = session.plan_push().await?;
-    let refused = std::mem::take(&mut plan.refused);
+    let filter = Place::filter(&push.filter)?;
+    let (session, connection) = begin(place, &progress, push.dry_run).await?;
+    let mut plan = session.plan_push(filter.as_ref()).await?;
+    let mut problems = std::mem::take(&mut plan.refused);
+    problems.append(&mut plan.collisions);
     let planned = Planned {
-        standing: plan.standing,
+        target: push.target,
+        standing: Some(plan.standing),
         changes: plan.changes.clone(),
-        refused,
+        problems,
+        ..Planned::default()
     };
     let applied = if push.dry_run {
         None
     } else {
-        ensure!(push.yes || !plan.empties_the_tenant(), EmptyTreeSnafu);
-        let outcome = session.apply_push(plan, push.message).await?;
+        let limits = limits(push.max_delete, push.yes);
+        let outcome = session.apply_push(plan, push.message, &limits).await?;
         Some(Applied {
             snapshot: outcome.snapshot,
             message: outcome.message,
         })
     };
     progress.finish();
-    conclude(
-        place,
-        (Direction::Push, push.target),
-        session,
-        connection,
-        planned,
-        applied,
-    )
-    .await?;
-    Ok(Outcome::Done)
+    let ends = (session, connection);
+    Ok(conclude(place, Verb::Push, ends, planned, push.dry_run, applied).await)
 }

@@ -11,8 +11,9 @@ use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, status: &Status) -> Result<Outcome, Error> {
     let progress = Progress::new(place.terminal);
+    let filter = Place::filter(&status.filter)?;
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
-    let found = session.status().await;
+    let found = session.status(filter.as_ref()).await;
     progress.finish();
     let traffic = session.remote().traffic();
     drop(session);

@@ -1,26 +1,54 @@
-//! What `push` and `pull` have in common: a plan that is shown or applied, and one report of it.
+//! What the commands that change something have in common: a plan that is shown or applied, and one report of it.
 
-use sync_core::{ByteCount, SnapshotId};
-use sync_engine::{Counts, FileChange, Problem, Report, Session, Standing, State};
+use sync_core::{ByteCount, Fault, SnapshotId, TreePath};
+use sync_engine::{
+    Conflict, Counts, FileChange, Limits, MaxDelete, Problem, Report, Standing, State,
+};
+use sync_engine::{Session, Traffic};
 
 use super::Place;
-use crate::Error;
-use crate::args::Target;
-use crate::connect::Connection;
+use crate::args::{Format, Target};
+use crate::connect::{Connection, Purpose};
+use crate::progress::Progress;
 use crate::terminal::{one_line, seconds};
+use crate::{Error, Outcome};
 
-/// Which way.
+/// What is done, and to which side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(super) enum Verb {
     Push,
     Pull,
+    Sync,
+    Rollback,
+    Undo,
+}
+
+impl Verb {
+    fn operation(self, target: Target) -> String {
+        let target = target.as_str();
+        match self {
+            Self::Push => format!("push {target}"),
+            Self::Pull => format!("pull {target}"),
+            Self::Sync => format!("sync {target}"),
+            Self::Rollback => "rollback".to_owned(),
+            Self::Undo => "undo".to_owned(),
+        }
+    }
 }
 
 /// What was planned.
+#[derive(Debug, Default)]
 pub(super) struct Planned {
-    pub(super) standing: Standing,
+    pub(super) target: Target,
+    pub(super) standing: Option<Standing>,
+    /// What changes on the tenant; on the workspace for a pull and an undo.
     pub(super) changes: Vec<FileChange>,
-    pub(super) refused: Vec<Problem>,
+    /// What else changes in the workspace.
+    pub(super) pulled: Vec<FileChange>,
+    pub(super) merged: Vec<TreePath>,
+    pub(super) conflicts: Vec<Conflict>,
+    /// What is left out, and what a person should know of.
+    pub(super) problems: Vec<Problem>,
 }
 
 /// What came of applying it.
@@ -30,59 +58,128 @@ pub(super) struct Applied {
     pub(super) message: Option<String>,
 }
 
+/// How much may be removed, as the command line says.
+pub(super) const fn limits(max_delete: MaxDelete, yes: bool) -> Limits {
+    Limits { max_delete, yes }
+}
+
+/// A run that is about to change things, or to show what it would change.
+pub(super) async fn begin(
+    place: &Place<'_>,
+    progress: &std::sync::Arc<Progress>,
+    dry_run: bool,
+) -> Result<(Session, Connection), Error> {
+    let purpose = if dry_run { Purpose::Look } else { Purpose::Act };
+    let (session, connection) = place.session(purpose, progress.listener()).await?;
+    if !dry_run {
+        session.recover().await?;
+    }
+    Ok((session, connection))
+}
+
 /// Reports what was done, or with `None` what would be, and ends the connection.
 pub(super) async fn conclude(
     place: &Place<'_>,
-    (direction, target): (Direction, Target),
-    session: Session,
-    connection: Connection,
+    verb: Verb,
+    (session, connection): (Session, Connection),
     planned: Planned,
+    dry_run: bool,
     applied: Option<Applied>,
-) -> Result<(), Error> {
+) -> Outcome {
     let traffic = session.remote().traffic();
     drop(session);
     connection.close().await;
-    let dry_run = applied.is_none();
+    print(place, verb, planned, dry_run, applied, traffic)
+}
+
+/// Prints the report of an operation.
+pub(super) fn print(
+    place: &Place<'_>,
+    verb: Verb,
+    planned: Planned,
+    dry_run: bool,
+    applied: Option<Applied>,
+    traffic: Traffic,
+) -> Outcome {
+    let refusal = (!planned.conflicts.is_empty()).then(|| sync_engine::Error::Conflict {
+        paths: planned
+            .conflicts
+            .iter()
+            .map(|conflict| conflict.path.to_string())
+            .collect(),
+    });
+    let mut errors = planned.problems;
+    let skipped = errors.len() as u64;
+    errors.extend(refusal.as_ref().map(Problem::from_fault));
+    let done = applied.is_some();
     let applied = applied.unwrap_or_default();
     let report = Report {
-        operation: match direction {
-            Direction::Push => format!("push {}", target.as_str()),
-            Direction::Pull => format!("pull {}", target.as_str()),
-        },
-        success: true,
+        operation: verb.operation(planned.target),
+        success: refusal.is_none(),
         dry_run,
-        state: if dry_run {
-            State::NotStarted
-        } else {
+        state: if refusal.is_some() {
+            State::Failed
+        } else if done {
             State::Completed
-        },
-        standing: Some(planned.standing),
-        items_synced: if dry_run {
-            0
         } else {
-            planned.changes.len() as u64
+            State::NotStarted
         },
-        items_skipped: planned.refused.len() as u64,
-        errors: planned.refused,
+        standing: planned.standing,
+        items_synced: if done {
+            (planned.changes.len() + planned.pulled.len()) as u64
+        } else {
+            0
+        },
+        items_skipped: skipped,
+        errors,
         snapshot: applied.snapshot,
         message: applied.message,
         traffic,
         duration_ms: place.elapsed_ms(),
         changes: planned.changes,
+        pulled: planned.pulled,
+        merged: planned.merged,
+        conflicts: planned.conflicts,
     };
-    print(place, direction, &report);
-    Ok(())
+    show(place, verb, &report);
+    match refusal {
+        Some(refusal) => {
+            if place.terminal.format == Format::Text {
+                place.terminal.error(&refusal);
+            }
+            Outcome::Undecided
+        }
+        None => Outcome::Done,
+    }
 }
 
-fn print(place: &Place<'_>, direction: Direction, report: &Report) {
+fn show(place: &Place<'_>, verb: Verb, report: &Report) {
     let terminal = place.terminal;
     terminal.value(report);
     report
         .errors
         .iter()
+        .filter(|problem| problem.path.is_some())
         .for_each(|problem| terminal.problem(problem));
-    terminal.changes(&report.changes);
-    terminal.line(&format!("files     {}", summary(direction, report)));
+    if !report.success {
+        // What else would change is not said: nothing does.
+        report
+            .conflicts
+            .iter()
+            .for_each(|conflict| terminal.conflict(conflict));
+        return;
+    }
+    if !report.pulled.is_empty() {
+        terminal.line("from the tenant:");
+        terminal.changes(&report.pulled, &report.merged);
+    }
+    if !report.changes.is_empty() {
+        if matches!(verb, Verb::Sync | Verb::Rollback) {
+            terminal.line("to the tenant:");
+        }
+        terminal.changes(&report.changes, &[]);
+    }
+    terminal.line(&format!("files     {}", summary(verb, report)));
     if let Some(id) = report.snapshot {
         let message = report
             .message
@@ -96,30 +193,61 @@ fn print(place: &Place<'_>, direction: Direction, report: &Report) {
     }
 }
 
-fn summary(direction: Direction, report: &Report) -> String {
+fn summary(verb: Verb, report: &Report) -> String {
     let requests = match report.traffic.requests {
         1 => "1 request".to_owned(),
         several => format!("{several} requests"),
     };
     let time = seconds(report.duration_ms);
     let counts = Counts::of(&report.changes);
-    match (direction, report.standing) {
-        (Direction::Push, Some(Standing::CloudAhead)) => {
+    let pulled = Counts::of(&report.pulled);
+    let sent = ByteCount(report.traffic.bytes_sent);
+    let received = ByteCount(report.traffic.bytes_received);
+    match (verb, report.standing) {
+        (Verb::Push, Some(Standing::CloudAhead)) => {
             "nothing to push; the tenant is ahead: run `sync-cli pull`".to_owned()
         }
-        (Direction::Pull, Some(Standing::LocalAhead)) => {
+        (Verb::Pull, Some(Standing::LocalAhead)) => {
             "nothing to pull; the workspace is ahead: run `sync-cli push`".to_owned()
         }
-        _ if counts.total() == 0 => format!("nothing changed    {requests}    {time}"),
-        (Direction::Push, _) if report.dry_run => format!("would push {counts}"),
-        (Direction::Pull, _) if report.dry_run => format!("would pull {counts}"),
-        (Direction::Push, _) => {
-            let sent = ByteCount(report.traffic.bytes_sent);
-            format!("pushed {counts}    {sent} sent in {requests}    {time}")
+        _ if counts.total() + pulled.total() == 0 => {
+            format!("nothing changed    {requests}    {time}")
         }
-        (Direction::Pull, _) => {
-            let received = ByteCount(report.traffic.bytes_received);
+        (Verb::Push, _) if report.dry_run => format!("would push {counts}"),
+        (Verb::Pull, _) if report.dry_run => format!("would pull {counts}"),
+        (Verb::Undo, _) if report.dry_run => format!("would bring back {counts}"),
+        (Verb::Sync | Verb::Rollback, _) if report.dry_run => {
+            format!("would {}", both_ways("pull", pulled, "push", counts))
+        }
+        (Verb::Push, _) => format!("pushed {counts}    {sent} sent in {requests}    {time}"),
+        (Verb::Pull, _) => {
             format!("pulled {counts}    {received} received in {requests}    {time}")
         }
+        (Verb::Undo, _) => format!("brought back {counts}    {time}"),
+        (Verb::Sync | Verb::Rollback, _) => format!(
+            "{}    {received} received, {sent} sent in {requests}    {time}",
+            both_ways("pulled", pulled, "pushed", counts)
+        ),
     }
+}
+
+/// `pulled 1 changed, pushed 2 added`; a side on which nothing changes is not named.
+fn both_ways(pull: &str, pulled: Counts, push: &str, pushed: Counts) -> String {
+    let side =
+        |verb: &str, counts: Counts| (counts.total() > 0).then(|| format!("{verb} {counts}"));
+    [side(pull, pulled), side(push, pushed)]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// Whether an error says that somebody else was quicker, so that a new plan may well succeed.
+pub(super) fn is_race(error: &sync_engine::Error) -> bool {
+    matches!(error, sync_engine::Error::Stale { .. })
+}
+
+/// Whether an error is one that waiting may mend.
+pub(super) fn is_unavailable(error: &Error) -> bool {
+    error.class() == sync_core::Class::Unavailable
 }

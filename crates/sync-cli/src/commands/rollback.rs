@@ -1,0 +1,45 @@
+//! `rollback`: a new snapshot with the files of an old one, here and on the tenant.
+
+use super::Place;
+use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
+use crate::args::Rollback;
+use crate::progress::Progress;
+use crate::{Error, Outcome};
+
+pub(super) async fn run(place: &Place<'_>, rollback: Rollback) -> Result<Outcome, Error> {
+    let progress = Progress::new(place.terminal);
+    let (session, connection) = begin(place, &progress, rollback.dry_run).await?;
+    let mut plan = session
+        .plan_rollback(&rollback.snapshot, rollback.on_conflict)
+        .await?;
+    let planned = Planned {
+        changes: plan.push.clone(),
+        pulled: plan.pull.clone(),
+        conflicts: plan.conflicts.clone(),
+        problems: std::mem::take(&mut plan.refused),
+        ..Planned::default()
+    };
+    let applied = if rollback.dry_run || !plan.conflicts.is_empty() {
+        None
+    } else {
+        let limits = limits(rollback.max_delete, rollback.yes);
+        let snapshot = session
+            .apply_rollback(plan, rollback.message, &limits)
+            .await?;
+        Some(Applied {
+            snapshot,
+            message: None,
+        })
+    };
+    progress.finish();
+    let ends = (session, connection);
+    Ok(conclude(
+        place,
+        Verb::Rollback,
+        ends,
+        planned,
+        rollback.dry_run,
+        applied,
+    )
+    .await)
+}

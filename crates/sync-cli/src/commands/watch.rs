@@ -1,0 +1,100 @@
+//! `watch`: a sync whenever something is saved.
+
+use std::time::Duration;
+
+use serde_json::json;
+use snafu::ResultExt;
+use sync_core::retry::Backoff;
+use sync_engine::Watcher;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Place;
+use super::sync::sync;
+use super::transfer::{Verb, begin, is_unavailable, limits, print};
+use crate::args::Watch;
+use crate::env::Env;
+use crate::error::SetupSnafu;
+use crate::progress::Progress;
+use crate::{Error, Outcome};
+
+/// How long to wait before a tenant that is away is tried again.
+const PATIENCE: Backoff = Backoff {
+    attempts: u32::MAX,
+    base: Duration::from_millis(500),
+    cap: Duration::from_secs(30),
+    max_retry_after: Duration::from_mins(2),
+};
+
+pub(super) async fn run(place: &Place<'_>, watch: &Watch) -> Result<Outcome, Error> {
+    let workspace = place.workspace()?;
+    let mut terminate = signal(SignalKind::terminate()).context(SetupSnafu)?;
+    let mut interrupt = signal(SignalKind::interrupt()).context(SetupSnafu)?;
+    std::fs::create_dir_all(workspace.tree()).context(crate::error::WriteSnafu {
+        path: workspace.tree(),
+    })?;
+    // Watching begins before the first sync: what is saved during it is not missed.
+    let mut watcher = Watcher::new(&workspace)?;
+    place
+        .terminal
+        .line(&format!("watching {}", workspace.tree().display()));
+    place.terminal.value(&json!({"event": "watching"}));
+    let mut failures = 0;
+    loop {
+        let wait = match once(place, watch).await {
+            Ok(()) => {
+                failures = 0;
+                None
+            }
+            Err(error) => {
+                failures += 1;
+                place.terminal.failure(&error);
+                // What a person has to mend is tried again when something was saved.
+                is_unavailable(&error).then(|| {
+                    PATIENCE
+                        .delay(failures, Env::random(), None)
+                        .unwrap_or(PATIENCE.cap)
+                })
+            }
+        };
+        let retry = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = watcher.saved() => {}
+            () = retry => {}
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    place.terminal.line("stopped");
+    Ok(Outcome::Done)
+}
+
+/// One sync, with its report where it did something.
+async fn once(place: &Place<'_>, watch: &Watch) -> Result<(), Error> {
+    let place = Place {
+        dir: place.dir.clone(),
+        env: place.env,
+        terminal: place.terminal,
+        started: std::time::Instant::now(),
+    };
+    let progress = Progress::new(place.terminal);
+    let (session, connection) = begin(&place, &progress, false).await?;
+    let limits = limits(watch.max_delete, false);
+    let synced = Box::pin(sync(&session, watch.on_conflict, Some(&limits), None)).await;
+    progress.finish();
+    let traffic = session.remote().traffic();
+    drop(session);
+    connection.close().await;
+    let (mut planned, applied) = synced?;
+    planned.target = watch.target;
+    let quiet =
+        planned.changes.is_empty() && planned.pulled.is_empty() && planned.conflicts.is_empty();
+    if !quiet {
+        print(&place, Verb::Sync, planned, false, applied, traffic);
+    }
+    Ok(())
+}
