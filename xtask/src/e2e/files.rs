@@ -10,8 +10,10 @@ mod content;
 mod cost;
 mod history;
 mod hostile;
+mod merging;
 mod outage;
 mod two_people;
+mod watching;
 
 use super::scenario::{Place, Suite};
 
@@ -109,6 +111,50 @@ pub(super) const SCENARIOS: Suite = &[
     (
         "a_removal_here_and_an_edit_there_conflict",
         two_people::a_removal_here_and_an_edit_there_conflict,
+    ),
+    (
+        "edits_of_two_people_merge_whoever_runs_first",
+        merging::edits_of_two_people_merge_whoever_runs_first,
+    ),
+    (
+        "what_cannot_be_merged_is_for_a_person",
+        merging::what_cannot_be_merged_is_for_a_person,
+    ),
+    (
+        "keeping_both_comes_to_the_same_tree",
+        merging::keeping_both_comes_to_the_same_tree,
+    ),
+    (
+        "restricted_paths_are_never_merged",
+        merging::restricted_paths_are_never_merged,
+    ),
+    (
+        "what_was_replaced_comes_back",
+        merging::what_was_replaced_comes_back,
+    ),
+    (
+        "an_old_snapshot_comes_back",
+        merging::an_old_snapshot_comes_back,
+    ),
+    (
+        "a_mass_removal_is_not_made_unasked",
+        merging::a_mass_removal_is_not_made_unasked,
+    ),
+    (
+        "a_filter_leaves_the_rest_as_it_is",
+        merging::a_filter_leaves_the_rest_as_it_is,
+    ),
+    (
+        "names_that_differ_by_case_are_told",
+        merging::names_that_differ_by_case_are_told,
+    ),
+    (
+        "a_save_is_on_the_tenant_at_once",
+        watching::a_save_is_on_the_tenant_at_once,
+    ),
+    (
+        "a_watch_outlives_its_server",
+        watching::a_watch_outlives_its_server,
     ),
     ("a_wrong_token_is_denied", access::a_wrong_token_is_denied),
     (
