@@ -23,12 +23,15 @@ mod route;
 mod tarball;
 mod unpack;
 
+use std::sync::Arc;
+
 use http::request::Parts;
 use http::{Request, Response};
 use snafu::{OptionExt, ResultExt};
 use sync_core::Name;
 use sync_store::protocol::Scope;
 use sync_transport::{Body, Peer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::form::Form;
 use self::route::{LegacyRoute, TenantRequest, route};
@@ -47,14 +50,33 @@ const DIRECTORIES: [&str; 8] = [
     "agents", "config", "content", "hooks", "plugins", "profiles", "skills", "web",
 ];
 
+/// How many pushes run at a time. Each holds memory and two blocking threads that wait for each other: were there more than
+/// the runtime has, all would wait for ever.
+const MAX_PUSHES: usize = 32;
+/// How many pulls and manifests run at a time, each on a blocking thread that waits for its reader.
+const MAX_PULLS: usize = 64;
+
 /// The most bytes of a refused request that are read so that its sender gets to read the refusal.
 const MAX_DRAINED: u64 = 1 << 30;
 
 /// What the legacy API keeps between requests. All of it may be lost: clients exchange again, checksums are computed again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct State {
     exchange: exchange::Exchange,
     checksums: manifest::Checksums,
+    pushes: Arc<Semaphore>,
+    pulls: Arc<Semaphore>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            exchange: exchange::Exchange::default(),
+            checksums: manifest::Checksums::default(),
+            pushes: Arc::new(Semaphore::new(MAX_PUSHES)),
+            pulls: Arc::new(Semaphore::new(MAX_PULLS)),
+        }
+    }
 }
 
 /// Whether a path belongs to this API.
@@ -132,6 +154,15 @@ fn own_tenant(caller: &Caller) -> Result<Name, Error> {
         }
         .fail(),
     }
+}
+
+/// Waits for a turn, which lasts until it is dropped.
+async fn turn(turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {
+    let turn = Arc::clone(turns).acquire_owned().await;
+    let closed = |error| sync_store::Error::Task {
+        source: Box::new(error),
+    };
+    turn.map_err(closed).context(StoreSnafu)
 }
 
 /// Runs `work` where blocking is fine.

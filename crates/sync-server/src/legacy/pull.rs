@@ -15,7 +15,7 @@ use super::contents::{Ahead, Piece, Selection, TreeFile};
 use super::form::Form;
 use super::outgoing::{JSON, Outgoing, stream};
 use super::tarball::{BLOCK, padding};
-use super::{BRANCH, DIRECTORIES, manifest as checksums};
+use super::{BRANCH, DIRECTORIES, manifest as checksums, turn};
 use crate::error::{MalformedSnafu, StoreSnafu};
 use crate::{Error, Server, answer};
 
@@ -36,7 +36,11 @@ pub(super) async fn serve(
     }
     let (selection, time) = select(repository, query).await?;
     let time = time.unwrap_or_default() / 1000;
-    let body = stream(move |out| write_tarball(&selection, time, out));
+    let turn = turn(&server.legacy().pulls).await?;
+    let body = stream(move |out| {
+        let _turn = turn;
+        write_tarball(&selection, time, out)
+    });
     let mut response = answer::with_type(StatusCode::OK, GZIP, body);
     response
         .headers_mut()
@@ -53,7 +57,11 @@ pub(super) async fn manifest(
     let (selection, time) = select(repository, query).await?;
     let time = time.unwrap_or_else(|| server.now());
     let state = Arc::clone(server.legacy());
-    let body = stream(move |out| checksums::write(&selection, &state.checksums, time, out));
+    let turn = turn(&state.pulls).await?;
+    let body = stream(move |out| {
+        let _turn = turn;
+        checksums::write(&selection, &state.checksums, time, out)
+    });
     Ok(answer::with_type(StatusCode::OK, JSON, body))
 }
 

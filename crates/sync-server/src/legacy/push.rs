@@ -17,7 +17,7 @@ use super::outgoing::{JSON, stream};
 use super::pull::is_dry_run;
 use super::tarball::{Limits, Pieces};
 use super::unpack::{Files, unpack};
-use super::{blocking, land};
+use super::{blocking, land, turn};
 use crate::error::{BodySnafu, StoreSnafu};
 use crate::{Error, Server};
 
@@ -35,11 +35,13 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, Error> {
     let now = server.now();
     let dry_run = is_dry_run(query)?;
+    let turn = turn(&server.legacy().pushes).await?;
     let files = if dry_run {
         look(body).await?
     } else {
         take(repository, body).await?
     };
+    drop(turn);
     let files = Arc::new(files);
     let pushed = Pushed {
         files_uploaded: files.len() as u64,

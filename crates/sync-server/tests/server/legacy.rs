@@ -1,7 +1,8 @@
 //! Requests of legacy clients, over real connections.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -212,6 +213,44 @@ async fn a_tree_goes_up_and_comes_down() {
 }
 
 #[tokio::test]
+async fn a_file_of_many_chunks_is_whole_between_small_ones() {
+    let (_site, _, client) = site().await;
+    let mut state = 7u64;
+    let noise = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_be_bytes()[0]
+    });
+    let mut sent = Files::new();
+    for n in 0..50 {
+        sent.insert(format!("web/{n}.txt"), (vec![b'a'; n], 0o644));
+    }
+    // More than is read ahead, and a length that fills no block of a tar.
+    sent.insert(
+        "web/30.bin".into(),
+        (noise.take((9 << 20) + 77).collect(), 0o755),
+    );
+    assert_eq!(
+        send(&client, Call::post(FILES).body(tarball(&sent)))
+            .await
+            .0,
+        200
+    );
+    assert!(pull(&client, FILES).await == sent);
+    let manifest = "/api/v1/sync/files/manifest";
+    let (_, manifest) = send(&client, Call::get(manifest)).await;
+    let listed = |path: &str| {
+        let mut listed = manifest["files"].as_array().unwrap().iter();
+        listed.find(|file| file["path"] == path).unwrap()["checksum"].clone()
+    };
+    for path in ["web/30.bin", "web/0.txt", "web/49.txt"] {
+        let sum = ring::digest::digest(&ring::digest::SHA256, &sent[path].0);
+        assert_eq!(listed(path), data_encoding::HEXLOWER.encode(sum.as_ref()));
+    }
+}
+
+#[tokio::test]
 async fn a_push_adds_and_replaces_and_deletes_nothing() {
     let (_site, repository, client) = site().await;
     let file = |path: &str| small(path.as_bytes(), false);
@@ -324,6 +363,34 @@ async fn one_bad_entry_refuses_all_and_nothing_is_seen() {
             assert_eq!(head(&repository).await, None);
         }
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_off_leaves_nothing() {
+    let (site, repository, _) = site().await;
+    let (_, token) = site.token("acme", "write").await;
+    let body = tarball(&files(&[("agents/a.md", "a", 0o644)]));
+    let address = site.url.strip_prefix("http://").unwrap().to_owned();
+    let said = tokio::task::spawn_blocking(move || {
+        let mut socket = TcpStream::connect(address).unwrap();
+        let head = format!(
+            "POST {FILES} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        socket.write_all(head.as_bytes()).unwrap();
+        socket.write_all(&body[..body.len() - 1]).unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        let mut said = String::new();
+        socket.read_to_string(&mut said).unwrap();
+        said
+    });
+    // The end of the connection is the end of the handler, whether or not it got to say anything.
+    let said = said.await.unwrap();
+    assert!(
+        said.is_empty() || said.starts_with("HTTP/1.1 400"),
+        "{said}"
+    );
+    assert_eq!(head(&repository).await, None);
 }
 
 #[tokio::test]

@@ -51,8 +51,11 @@ fn archive(entries: &[Vec<u8>]) -> Vec<u8> {
     [entries.concat(), vec![0; 1024]].concat()
 }
 
+/// What was handed out to be kept.
+type Objects = Vec<(Class, Vec<u8>)>;
+
 /// Sends `body` in small pieces.
-fn read(body: &[u8], limits: Limits) -> Result<(Files, Vec<(Class, Vec<u8>)>), Error> {
+fn read(body: &[u8], limits: Limits) -> Result<(Files, Objects), Error> {
     let (sender, pieces) = mpsc::channel(body.len() / 1000 + 1);
     for piece in body.chunks(1000) {
         sender.try_send(Bytes::copy_from_slice(piece)).unwrap();
@@ -277,6 +280,37 @@ fn sizes_and_ends_that_lie_are_refused() {
 }
 
 #[test]
+fn no_damage_is_more_than_a_refusal() {
+    let whole = archive(&[
+        entry(b"././@LongLink", EntryType::GNULongName, 9, b"agents/a\0"),
+        entry(b"x", EntryType::Regular, 3, b"abc"),
+        entry(b"skills/", EntryType::Directory, 0, b""),
+    ]);
+    for at in 0..whole.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= flip;
+            match read(&gzip(&damaged), Limits::default()) {
+                Ok((files, _)) => assert_eq!(files.len(), 1),
+                Err(Error::Tarball { .. }) => {}
+                Err(error) => panic!("byte {at}: {error}"),
+            }
+        }
+    }
+    let packed = gzip(&whole);
+    for at in 0..packed.len() {
+        let mut damaged = packed.clone();
+        damaged[at] ^= 0x10;
+        // What a gzip header says beside the data (a time, a system) is nobody's business.
+        let read = read(&damaged, Limits::default());
+        assert!(
+            matches!(read, Ok(_) | Err(Error::Tarball { .. })),
+            "byte {at}"
+        );
+    }
+}
+
+#[test]
 fn what_inflates_too_far_is_refused() {
     let zeros = vec![0; 4 << 20];
     let body = gzip(&tar(&[("agents/zeros", &zeros)]));
@@ -329,7 +363,7 @@ fn contents_are_cut_as_a_workspace_cuts_them() {
     });
     let mut lists = Vec::new();
     let content = Content::from_chunks(digests.collect(), |_, list| {
-        lists.push((Class::Nodes, list))
+        lists.push((Class::Nodes, list));
     });
     let executable = false;
     assert_eq!(
