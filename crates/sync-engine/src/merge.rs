@@ -303,7 +303,7 @@ impl Session {
                 continue;
             };
             let executable = settled(base.0, ours.0, theirs.0).unwrap_or(ours.0);
-            let content = draft.content(maps, text);
+            let content = draft.content(maps, &text);
             draft.merged.push(clash.path.clone());
             draft.edit(
                 clash.path,

@@ -2,7 +2,7 @@
 //!
 //! - [`Tree`] is an opened directory with the private directory beside it.
 //! - [`Tree::capture`] walks it and tells what differs from a [`StatCache`], reading only what its stat does not vouch for;
-//!   [`Tree::contents`] reads files again, chunk by chunk, for sending.
+//!   [`Tree::contents`] reads files again, chunk by chunk, for sending. [`cut`] cuts bytes from elsewhere the same way.
 //! - A [`Plan`] is a list of paths, each with the entry that is expected there and the one that is wanted.
 //!   [`Tree::stage`] writes the wanted files aside, from chunks in any order; [`Staging::commit`] checks every expectation
 //!   and moves them in under a journal; [`Tree::recover`] finishes or undoes what a crash interrupted.
@@ -22,6 +22,7 @@ mod tree;
 mod cache;
 mod capture;
 mod contents;
+mod cut;
 mod ignored;
 mod merge;
 mod patterns;
@@ -41,12 +42,12 @@ pub use cache::{Doubt, StatCache};
 pub use capture::{Capture, CaptureEvent, CaptureOptions, IsKnown, Refusal, Refused};
 pub use commit::{Applied, ApplyEvent};
 pub use contents::Contents;
+pub use cut::{CHUNK_AVERAGE, CHUNK_MAX, CHUNK_MIN, cut};
 pub use error::{Error, Result};
 pub use faults::{Faults, NoFaults};
 pub use merge::merge_text;
 pub use patterns::Patterns;
 pub use plan::{Plan, Step};
-pub use read::{CHUNK_AVERAGE, CHUNK_MAX, CHUNK_MIN, chunks};
 pub use recover::{Kept, Recovered};
 pub use staging::Staging;
 pub use stat::{FileStat, Stamp};

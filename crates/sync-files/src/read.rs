@@ -1,8 +1,5 @@
-//! A file of the tree as an entry: how files are cut into chunks, and how a read that a writer disturbed is noticed.
+//! A file of the tree as an entry, and how a read that a writer disturbed is noticed.
 
-use std::cell::RefCell;
-
-use fastcdc::v2020::FastCDC;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat, readlinkat};
 use rustix::io::{Errno, read};
@@ -10,24 +7,11 @@ use sync_core::{Chunk, Content, Digest, Entry, TreePath};
 
 use crate::beneath::lstat;
 use crate::capture::Refusal;
+use crate::cut::cut;
 use crate::stat::FileStat;
 
-/// The shortest chunk of a file that is cut, but for its last.
-pub const CHUNK_MIN: usize = 16 * 1024;
-/// The size that chunks are near to.
-pub const CHUNK_AVERAGE: usize = 64 * 1024;
-/// The longest chunk; a file that is no longer is a single chunk.
-pub const CHUNK_MAX: usize = 256 * 1024;
-
-/// How many bytes a thread reads ahead.
-const BUFFER: usize = 1024 * 1024;
 /// How often a file that changes under the reader is read.
 const TRIES: usize = 3;
-
-thread_local! {
-    /// One buffer for all files that a thread reads.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 /// What was found at a path.
 #[derive(Debug)]
@@ -131,77 +115,11 @@ pub(crate) fn each_chunk(
     size: u64,
     mut each: impl FnMut(&[u8]),
 ) -> rustix::io::Result<()> {
-    SCRATCH.with_borrow_mut(|buffer| {
-        if buffer.is_empty() {
-            buffer.resize(BUFFER, 0);
-        }
-        // One byte more than expected shows that a small file has grown, without a second read to find the end.
-        let expected = usize::try_from(size).map_or(BUFFER, |size| (size + 1).min(BUFFER));
-        let mut filled = fill(&file, &mut buffer[..expected])?;
-        if filled == expected {
-            filled += fill(&file, &mut buffer[filled..])?;
-        }
-        if filled <= CHUNK_MAX {
-            if filled > 0 {
-                each(&buffer[..filled]);
-            }
-            return Ok(());
-        }
-        loop {
-            let at_end = filled < buffer.len();
-            let used = cut(&buffer[..filled], at_end, &mut each);
-            if at_end {
-                return Ok(());
-            }
-            buffer.copy_within(used..filled, 0);
-            filled -= used;
-            filled += fill(&file, &mut buffer[filled..])?;
-        }
+    let read = |buffer: &mut [u8]| rustix::io::retry_on_intr(|| read(&file, &mut *buffer));
+    cut(size, read, |chunk| {
+        each(chunk);
+        Ok(())
     })
-}
-
-/// The chunks of a file with these bytes, in order; none for an empty file.
-pub fn chunks(bytes: &[u8]) -> Vec<&[u8]> {
-    if bytes.is_empty() {
-        return Vec::new();
-    }
-    if bytes.len() <= CHUNK_MAX {
-        return vec![bytes];
-    }
-    let mut rest = bytes;
-    let mut found = Vec::new();
-    cut(bytes, true, &mut |chunk| {
-        let (chunk, after) = rest.split_at(chunk.len());
-        found.push(chunk);
-        rest = after;
-    });
-    found
-}
-
-/// Cuts what can be cut without knowing what follows, and returns how much that was.
-fn cut(bytes: &[u8], at_end: bool, each: &mut impl FnMut(&[u8])) -> usize {
-    let chunker = FastCDC::new(bytes, CHUNK_MIN, CHUNK_AVERAGE, CHUNK_MAX);
-    let mut start = 0;
-    while start < bytes.len() && (at_end || bytes.len() - start >= CHUNK_MAX) {
-        let (_, end) = chunker.cut(start, bytes.len() - start);
-        each(&bytes[start..end]);
-        start = end;
-    }
-    start
-}
-
-/// Reads until `buffer` is full or the file ends.
-fn fill(file: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match read(&file, &mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 fn read_link(
@@ -247,86 +165,6 @@ pub(crate) fn link_is_contained(path: &TreePath, target: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use std::io::Write;
-
-    fn noise(len: usize) -> Vec<u8> {
-        let mut state = 0x9e37_79b9_7f4a_7c15u64;
-        (0..len)
-            .map(|_| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                state.to_le_bytes()[4]
-            })
-            .collect()
-    }
-
-    /// The lengths of the chunks when the file is read in pieces; the bytes must be all there.
-    fn lengths(bytes: &[u8], size: u64) -> Vec<usize> {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).unwrap();
-        let (mut lengths, mut all) = (Vec::new(), Vec::new());
-        each_chunk(&file, size, |chunk| {
-            lengths.push(chunk.len());
-            all.extend_from_slice(chunk);
-        })
-        .unwrap();
-        assert!(all == bytes);
-        lengths
-    }
-
-    /// What cutting the whole file in memory gives.
-    fn at_once(bytes: &[u8]) -> Vec<usize> {
-        if bytes.len() <= CHUNK_MAX {
-            return Vec::from_iter((!bytes.is_empty()).then_some(bytes.len()));
-        }
-        FastCDC::new(bytes, CHUNK_MIN, CHUNK_AVERAGE, CHUNK_MAX)
-            .map(|chunk| chunk.length)
-            .collect()
-    }
-
-    #[test]
-    fn boundaries_do_not_depend_on_the_buffer() {
-        for len in [
-            0,
-            1,
-            CHUNK_MAX,
-            CHUNK_MAX + 1,
-            BUFFER - 1,
-            BUFFER,
-            BUFFER + 1,
-            5 * BUFFER + 12345,
-        ] {
-            let bytes = noise(len);
-            assert_eq!(lengths(&bytes, len as u64), at_once(&bytes), "{len}");
-        }
-        let zeros = vec![0; 3 * BUFFER];
-        assert_eq!(lengths(&zeros, zeros.len() as u64), at_once(&zeros));
-    }
-
-    /// The cuts are part of the format: other boundaries would name other chunks.
-    #[test]
-    fn boundaries_are_stable() {
-        let lengths = at_once(&noise(1 << 20));
-        assert_eq!(lengths.iter().sum::<usize>(), 1 << 20);
-        assert_eq!(lengths, BOUNDARIES);
-    }
-
-    const BOUNDARIES: &[usize] = &[
-        71088, 66480, 100_652, 128_639, 102_442, 92174, 121_669, 113_315, 77339, 74154, 100_624,
-    ];
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
-        /// The file may have grown or shrunk since its size was asked.
-        #[test]
-        fn a_wrong_size_changes_nothing(len in 0usize..700_000, claimed in 0u64..3_000_000) {
-            let bytes = noise(len);
-            prop_assert_eq!(lengths(&bytes, claimed), at_once(&bytes));
-        }
-    }
 
     /// A file that is disturbed so often comes to this, after so many reads.
     #[track_caller]

@@ -62,7 +62,7 @@ pub(crate) fn refusal(error: &Error, request_id: &str) -> Response<Body> {
 
 /// What the caller reads: the whole chain for his own mistakes, only our first line for ours,
 /// because the causes below it name files and addresses of the server.
-fn message(error: &Error) -> String {
+pub(crate) fn message(error: &Error) -> String {
     if error.status().is_server_error() {
         return error.to_string();
     }

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use data_encoding::BASE32_NOPAD;
+use http::header::{AUTHORIZATION, HeaderMap};
 use sync_core::{Digest, Name};
 use sync_store::protocol::Scope;
 
@@ -56,6 +57,15 @@ fn base32(bytes: &[u8]) -> String {
 
 fn hash(secret: &str) -> Digest {
     Digest::of(secret.as_bytes())
+}
+
+/// The token that came with a request.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
 }
 
 /// Splits a token's text into its id and the digest of its secret.

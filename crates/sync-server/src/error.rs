@@ -6,6 +6,7 @@ use sync_core::{Class, Fault, SnapshotId};
 use sync_store::protocol::{Details, Incomplete, Scope, Stale};
 
 use crate::auth::Rejection;
+use crate::legacy::Refusal;
 use crate::route::NoRoute;
 
 /// Why a request is refused. The store is left as it was, but for objects that had already arrived.
@@ -71,6 +72,14 @@ pub enum Error {
         /// What the connection said.
         source: sync_transport::Error,
     },
+    /// The tarball of a legacy client is refused: nothing of it is seen.
+    #[snafu(display("the tarball is refused{}: {refusal}", at(place)))]
+    Tarball {
+        /// Why.
+        refusal: Refusal,
+        /// Which path, where one is at fault.
+        place: String,
+    },
     /// The store refused or failed.
     #[snafu(display("the store could not serve the request"))]
     Store {
@@ -83,6 +92,14 @@ pub enum Error {
         /// What it said.
         source: getrandom::Error,
     },
+}
+
+fn at(place: &str) -> String {
+    if place.is_empty() {
+        String::new()
+    } else {
+        format!(" at `{place}`")
+    }
 }
 
 impl Error {
@@ -105,6 +122,7 @@ impl Error {
             } => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed { .. } | Self::Body { .. } => StatusCode::BAD_REQUEST,
             Self::Stale { .. } => StatusCode::PRECONDITION_FAILED,
+            Self::Tarball { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Store { source } => match source {
                 // The push names what did not come: sending the same again would not help.
                 sync_store::Error::Incomplete { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -150,6 +168,7 @@ impl Fault for Error {
             Self::Malformed { .. } => "server/malformed",
             Self::Stale { .. } => "server/stale",
             Self::Body { .. } => "server/body",
+            Self::Tarball { .. } => "server/tarball",
             Self::Store { source } => source.code(),
             Self::Random { .. } => "server/random",
         }
@@ -164,7 +183,8 @@ impl Fault for Error {
             | Self::NoTenant { .. }
             | Self::NoSnapshot { .. }
             | Self::NoToken { .. }
-            | Self::Malformed { .. } => Class::Usage,
+            | Self::Malformed { .. }
+            | Self::Tarball { .. } => Class::Usage,
             Self::Stale { .. } => Class::Conflict,
             Self::Body { .. } => Class::Unavailable,
             Self::Store { source } => source.class(),

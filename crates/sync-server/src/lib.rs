@@ -2,10 +2,12 @@
 //!
 //! [`Server`] is a [`sync_transport::Handler`]: put it behind a TCP or TLS listener, a Unix socket,
 //! or an in-memory connection, and it behaves the same.
-//! It holds no state of its own besides the store, so any number of them may share one.
+//! It holds no state of its own besides the store that could not be lost: the key of access tokens and a cache of checksums,
+//! both for legacy clients.
 //!
 //! - [`route`]: a method and a path as one of the known requests, purely.
 //! - [`auth`]: tokens, and what a caller may do.
+//! - `legacy`: the requests of clients of the earlier system.
 //! - `api`: the protocol's requests; `admin`: tenants and tokens; `answer`: JSON and error bodies.
 //!
 //! It never prints, never reads the environment, and never tells a caller whether another tenant exists.
@@ -17,8 +19,10 @@ mod answer;
 mod api;
 pub mod auth;
 mod error;
+mod legacy;
 pub mod route;
 mod server;
 
 pub use error::Error;
+pub use legacy::Refusal;
 pub use server::{Clock, Server};

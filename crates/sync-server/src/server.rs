@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, HeaderMap};
+use http::header::HeaderMap;
 use http::{Request, Response, StatusCode};
 use snafu::{ResultExt, ensure};
 use sync_core::Name;
@@ -19,7 +19,7 @@ use crate::error::{
     ForbiddenSnafu, NoRouteSnafu, NoTenantSnafu, OperatorOnlySnafu, StoreSnafu, UnauthorizedSnafu,
 };
 use crate::route::{Route, TenantRoute, route};
-use crate::{Error, admin, answer, api};
+use crate::{Error, admin, answer, api, legacy};
 
 /// Says what time it is, in milliseconds since 1970-01-01T00:00:00Z.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -29,6 +29,7 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub struct Server {
     store: Store,
     clock: Clock,
+    legacy: Arc<legacy::State>,
 }
 
 impl fmt::Debug for Server {
@@ -47,7 +48,11 @@ impl Handler for Server {
 impl Server {
     /// A server over `store`, which reads the time from `clock`.
     pub fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock }
+        Self {
+            store,
+            clock,
+            legacy: Arc::default(),
+        }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -56,6 +61,10 @@ impl Server {
 
     pub(crate) fn now(&self) -> u64 {
         (self.clock)()
+    }
+
+    pub(crate) fn legacy(&self) -> &Arc<legacy::State> {
+        &self.legacy
     }
 
     /// Answers one request, and leaves one line about it in the log.
@@ -68,12 +77,18 @@ impl Server {
             .map_or_else(String::new, ToString::to_string);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let span = tracing::info_span!("request", %id);
-        let outcome = self.dispatch(request, peer).instrument(span.clone()).await;
+        let answering = async {
+            if legacy::claims(&path) {
+                return legacy::answer(&self, request, peer, &id).await;
+            }
+            let outcome = self.dispatch(request, peer).await;
+            outcome.unwrap_or_else(|error| {
+                log_refusal(&error);
+                answer::refusal(&error, &id)
+            })
+        };
+        let response = answering.instrument(span.clone()).await;
         let _entered = span.enter();
-        let response = outcome.unwrap_or_else(|error| {
-            log_refusal(&error);
-            answer::refusal(&error, &id)
-        });
         tracing::info!(
             %method,
             %path,
@@ -110,7 +125,7 @@ impl Server {
     }
 
     /// The tenant's repository, for a caller who may have it.
-    async fn repository(
+    pub(crate) async fn repository(
         &self,
         caller: &Caller,
         tenant: &Name,
@@ -163,21 +178,42 @@ impl Server {
     }
 
     /// Who calls: the operator where only he can connect, else the holder of the token.
-    async fn caller(&self, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Error> {
+    pub(crate) async fn caller(&self, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Error> {
         match peer {
             Peer::Unix | Peer::Memory => return Ok(Caller::Operator),
             Peer::Tcp(_) => {}
         }
+        let (caller, _) = self.holder(auth::bearer(headers)).await?;
+        Ok(caller)
+    }
+
+    /// The id of a valid token, and when it ends.
+    pub(crate) async fn api_token(&self, text: &str) -> Result<(String, Option<u64>), Error> {
+        match self.holder(Some(text)).await? {
+            (Caller::Token { id, .. }, expires) => Ok((id, expires)),
+            (Caller::Operator, _) => {
+                let rejection = Rejection::Malformed;
+                UnauthorizedSnafu { rejection }.fail()
+            }
+        }
+    }
+
+    /// The holder of a token, and when it ends.
+    async fn holder(&self, text: Option<&str>) -> Result<(Caller, Option<u64>), Error> {
         let rejected = |rejection| UnauthorizedSnafu { rejection }.build();
-        let text = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let bearer = text.and_then(|text| text.strip_prefix("Bearer "));
-        let (id, presented) = bearer
+        let (id, presented) = text
             .and_then(auth::parse)
             .ok_or_else(|| rejected(Rejection::Malformed))?;
+        let known = self.known_token(id).await?;
+        let expires = known.as_ref().and_then(|known| known.expires);
+        let caller = auth::judge(id, presented, known, self.now()).map_err(rejected)?;
+        Ok((caller, expires))
+    }
+
+    /// What is known of the token with this id.
+    pub(crate) async fn known_token(&self, id: &str) -> Result<Option<Known>, Error> {
         let record = self.store.token(id).await.context(StoreSnafu)?;
-        let known = record.and_then(|record| {
+        Ok(record.and_then(|record| {
             Some(Known {
                 hash: record.secret_hash,
                 tenant: record.tenant.parse().ok()?,
@@ -185,12 +221,11 @@ impl Server {
                 expires: record.expires,
                 revoked: record.revoked,
             })
-        });
-        auth::judge(id, presented, known, self.now()).map_err(rejected)
+        }))
     }
 }
 
-fn log_refusal(error: &Error) {
+pub(crate) fn log_refusal(error: &Error) {
     let reason = answer::chain(error);
     match error {
         Error::Unauthorized { rejection } => {

@@ -1,6 +1,7 @@
 //! A merge while it is being decided: edits of the workspace that have to fit together.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -33,18 +34,26 @@ impl Draft {
     }
 
     /// The content of a text that was merged; its chunks are kept.
-    pub(super) fn content(&mut self, maps: &Maps, text: Vec<u8>) -> Content {
-        let text = Bytes::from(text);
-        let chunks = sync_files::chunks(&text);
-        let chunks = chunks.into_iter().map(|chunk| {
+    pub(super) fn content(&mut self, maps: &Maps, text: &[u8]) -> Content {
+        let mut rest = text;
+        let mut chunks = Vec::new();
+        let read = |buffer: &mut [u8]| {
+            let len = rest.len().min(buffer.len());
+            let (next, after) = rest.split_at(len);
+            buffer[..len].copy_from_slice(next);
+            rest = after;
+            Ok::<_, Infallible>(len)
+        };
+        let Ok(()) = sync_files::cut(text.len() as u64, read, |chunk| {
             let digest = Digest::of(chunk);
-            self.texts.insert(digest, text.slice_ref(chunk));
-            Chunk {
+            self.texts.insert(digest, Bytes::copy_from_slice(chunk));
+            chunks.push(Chunk {
                 digest,
                 len: chunk.len() as u64,
-            }
+            });
+            Ok(())
         });
-        Content::from_chunks(chunks.collect(), |digest, list| {
+        Content::from_chunks(chunks, |digest, list| {
             maps.insert(digest, list.into());
         })
     }

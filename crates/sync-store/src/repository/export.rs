@@ -241,3 +241,10 @@ fn map_error(error: MapError) -> Error {
         },
     }
 }
+
+impl From<MapError> for Error {
+    /// What reading an accepted map of a repository came to.
+    fn from(error: MapError) -> Self {
+        map_error(error)
+    }
+}

@@ -4,8 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use sync_core::Digest;
+use snafu::OptionExt;
+use sync_core::content::decode_list;
 use sync_core::map::{NodeSource, StoreError};
+use sync_core::{Chunk, Content, Digest};
 use tokio::runtime::Handle;
 
 use super::Repository;
@@ -13,6 +15,7 @@ use super::assembly::Pending;
 use super::blocks::{self, Block};
 use crate::Error;
 use crate::catalogue::Location;
+use crate::error::CorruptSnafu;
 use crate::pack::BlockDecoder;
 
 /// A [`NodeSource`] over a repository, for blocking threads; see [`Repository::nodes`].
@@ -61,6 +64,41 @@ impl RepositoryNodes {
         let object = blocks::object(&block.raw, &location, digest)?;
         near.keep(&block);
         Ok(Some(object))
+    }
+
+    /// Hands the data chunks of a file to `each`, in the order of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where a chunk list is not there, or is none; what `each` says, and then nothing more is handed out.
+    pub fn chunks(
+        &self,
+        content: &Content,
+        each: &mut dyn FnMut(Chunk) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.chunks_below(&content.chunks, content.depth, each)
+    }
+
+    fn chunks_below(
+        &self,
+        items: &[Chunk],
+        depth: u8,
+        each: &mut dyn FnMut(Chunk) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for item in items {
+            if depth == 0 {
+                each(*item)?;
+                continue;
+            }
+            let corrupt = CorruptSnafu {
+                digest: item.digest,
+                reason: "a chunk list of an accepted snapshot is not there, or is none",
+            };
+            let bytes = self.object(&item.digest)?.context(corrupt)?;
+            let below = decode_list(&bytes).context(corrupt)?;
+            self.chunks_below(&below, depth - 1, each)?;
+        }
+        Ok(())
     }
 
     /// Where each object is, those that are not recorded yet included.

@@ -284,11 +284,13 @@ impl Receiving {
         objects: impl IntoIterator<Item = (Class, Vec<u8>)>,
     ) -> Result<(), Error> {
         let mut open = [Own::new(Class::Nodes)?, Own::new(Class::Contents)?];
-        let mut batch = Vec::new();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
         for (class, object) in objects {
+            bytes += object.len();
             batch.push((class, Digest::of(&object), object));
-            if batch.len() == OWN_BATCH {
+            if batch.len() == OWN_BATCH || bytes >= OWN_BATCH_BYTES {
                 self.take_batch(&mut open, &mut batch)?;
+                bytes = 0;
             }
         }
         self.take_batch(&mut open, &mut batch)?;
@@ -334,6 +336,8 @@ impl Receiving {
 
 /// How many objects of this process are looked up at once.
 const OWN_BATCH: usize = 256;
+/// How many bytes of them are held for that.
+const OWN_BATCH_BYTES: usize = 4 << 20;
 
 /// A block of objects of this process in the making, with their digests.
 struct Own {

@@ -1,6 +1,8 @@
 //! The server over real connections: who may do what, and what each refusal says.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod legacy;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +22,7 @@ use tokio::sync::oneshot;
 /// A server on loopback and in memory, with a clock that the test moves.
 struct Site {
     url: String,
+    store: Store,
     operator: Client,
     now: Arc<AtomicU64>,
     _stop: oneshot::Sender<()>,
@@ -29,8 +32,9 @@ impl Site {
     async fn start() -> Self {
         let now = Arc::new(AtomicU64::new(1_700_000_000_000));
         let clock = Arc::clone(&now);
+        let store = Store::in_memory();
         let server = Server::new(
-            Store::in_memory(),
+            store.clone(),
             Arc::new(move || clock.load(Ordering::Relaxed)),
         );
         let public = Listener::bind_tcp("127.0.0.1:0".parse().unwrap(), None)
@@ -60,6 +64,7 @@ impl Site {
         );
         Self {
             url,
+            store,
             operator,
             now,
             _stop: stop,

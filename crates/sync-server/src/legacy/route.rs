@@ -1,0 +1,145 @@
+//! A method and a path as one of the requests that legacy clients make.
+
+use http::Method;
+use sync_core::Name;
+
+use crate::route::NoRoute;
+
+/// A request that the legacy API knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum LegacyRoute {
+    /// An API token for an access token.
+    Exchange,
+    /// About the tenant that the path names.
+    Tenant(Name, TenantRequest),
+    /// About the tenant of the token.
+    Direct(TenantRequest),
+    /// Clients make it, and this server does not serve it yet.
+    Later,
+}
+
+/// A request about one tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TenantRequest {
+    /// A tarball comes.
+    Push,
+    /// A tarball goes.
+    Pull,
+    /// What a pull would bring.
+    Manifest,
+    /// What the tenant is.
+    Describe,
+    /// Where its database is.
+    Database,
+    /// How its program is.
+    Status,
+}
+
+/// Finds the route of a path below `/api/v1`; empty segments are skipped, because clients join base and path by concatenation.
+pub(super) fn route(method: &Method, path: &str) -> Result<LegacyRoute, NoRoute> {
+    let segments: Vec<&str> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .skip(2)
+        .collect();
+    match *segments.as_slice() {
+        ["core", "oauth", "token"] => is(method, &Method::POST, LegacyRoute::Exchange),
+        ["cloud", "tenants", tenant, ref rest @ ..] | ["tenants", tenant, ref rest @ ..] => {
+            let tenant = tenant.parse().map_err(|_| NoRoute::Name)?;
+            let request = relay(method, rest)?;
+            Ok(request.map_or(LegacyRoute::Later, |request| {
+                LegacyRoute::Tenant(tenant, request)
+            }))
+        }
+        ["sync", "files"] if method == Method::POST => Ok(LegacyRoute::Direct(TenantRequest::Push)),
+        ["sync", "files"] => is(
+            method,
+            &Method::GET,
+            LegacyRoute::Direct(TenantRequest::Pull),
+        ),
+        ["sync", "files", "manifest"] => is(
+            method,
+            &Method::GET,
+            LegacyRoute::Direct(TenantRequest::Manifest),
+        ),
+        ["sync", "database", "export" | "import"] => Ok(LegacyRoute::Later),
+        _ => Err(NoRoute::NotFound),
+    }
+}
+
+/// `None` for what is served later.
+fn relay(method: &Method, segments: &[&str]) -> Result<Option<TenantRequest>, NoRoute> {
+    let get = |request| is(method, &Method::GET, Some(request));
+    match *segments {
+        [] => get(TenantRequest::Describe),
+        ["files"] if method == Method::POST => Ok(Some(TenantRequest::Push)),
+        ["files"] => get(TenantRequest::Pull),
+        ["database"] => get(TenantRequest::Database),
+        ["status"] => get(TenantRequest::Status),
+        ["database", "export" | "import"] | ["registry-token" | "deploy"] => Ok(None),
+        _ => Err(NoRoute::NotFound),
+    }
+}
+
+fn is<T>(method: &Method, wanted: &Method, route: T) -> Result<T, NoRoute> {
+    if method == wanted {
+        Ok(route)
+    } else {
+        Err(NoRoute::Method)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(method: &str, path: &str, expected: &Result<LegacyRoute, NoRoute>) {
+        let found = route(&method.parse().unwrap(), path);
+        assert_eq!(&found, expected, "{method} {path}");
+    }
+
+    #[test]
+    fn every_request_has_one_route() {
+        use TenantRequest::{Database, Describe, Manifest, Pull, Push, Status};
+        for base in ["/api/v1/cloud/tenants/acme", "//api/v1/tenants/acme"] {
+            for (method, path, request) in [
+                ("POST", "/files", Push),
+                ("GET", "/files", Pull),
+                ("GET", "/database", Database),
+                ("GET", "", Describe),
+                ("GET", "/status", Status),
+            ] {
+                let route = LegacyRoute::Tenant("acme".parse().unwrap(), request);
+                check(method, &format!("{base}{path}"), &Ok(route));
+            }
+            for later in [
+                "/database/export",
+                "/database/import",
+                "/registry-token",
+                "/deploy",
+            ] {
+                check("POST", &format!("{base}{later}"), &Ok(LegacyRoute::Later));
+            }
+            check("PUT", &format!("{base}/files"), &Err(NoRoute::Method));
+            check("GET", &format!("{base}/other"), &Err(NoRoute::NotFound));
+        }
+        let direct = |request| Ok(LegacyRoute::Direct(request));
+        check("GET", "/api/v1/sync/files", &direct(Pull));
+        check("POST", "/api/v1//sync/files", &direct(Push));
+        check("GET", "/api/v1/sync/files/manifest", &direct(Manifest));
+        check(
+            "GET",
+            "/api/v1/sync/database/export",
+            &Ok(LegacyRoute::Later),
+        );
+        check(
+            "POST",
+            "/api/v1/core/oauth/token",
+            &Ok(LegacyRoute::Exchange),
+        );
+        check("GET", "/api/v1/core/oauth/token", &Err(NoRoute::Method));
+        check("GET", "/api/v1/tenants/..%2f/files", &Err(NoRoute::Name));
+        check("GET", "/api/v1", &Err(NoRoute::NotFound));
+    }
+}
