@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sync_core::Name;
-use sync_engine::{Location, Remote, Workspace};
+use sync_engine::{Location, Remote, Workspace, open_store};
 use sync_server::Server;
 use sync_store::Store;
 use sync_transport::{
@@ -152,7 +152,7 @@ async fn embedded_store(dir: &Path, tenant: &Name, purpose: Purpose) -> Result<S
     if purpose == Purpose::Look && !dir.join("catalogue.redb").exists() {
         return vacant().await;
     }
-    let store = Store::open_dir(dir).await?;
+    let store = open_store(dir).await?;
     if store.tenant(tenant.as_str()).await?.is_none() {
         if purpose == Purpose::Look {
             return vacant().await;

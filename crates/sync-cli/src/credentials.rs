@@ -52,10 +52,26 @@ pub(crate) fn find(env: &Env, url: &str, tenant: &str) -> Result<Option<String>,
 /// Stores a token, replacing the file atomically with mode 0600.
 pub(crate) fn store(env: &Env, url: &str, tenant: &str, token: &str) -> Result<PathBuf, Error> {
     let path = path(env)?;
+    // Of two logins at once the second one waits, and adds to what the first one wrote.
+    let _lock = lock(&path).context(WriteSnafu { path: &path })?;
     let mut stored = load(&path)?;
     stored.tokens.insert(key(url, tenant), token.to_owned());
     replace(&path, &stored).context(WriteSnafu { path: &path })?;
     Ok(path)
+}
+
+/// Held until the file that is returned is dropped.
+fn lock(path: &Path) -> std::io::Result<fs::File> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(dir)?;
+    let lock = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path.with_extension("json.lock"))?;
+    lock.lock()?;
+    Ok(lock)
 }
 
 fn load(path: &Path) -> Result<Stored, Error> {
@@ -90,8 +106,6 @@ fn load(path: &Path) -> Result<Stored, Error> {
 }
 
 fn replace(path: &Path, stored: &Stored) -> std::io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
     let beside = path.with_extension("json.new");
     // A leftover of an earlier run may have other permissions.
     let _ = fs::remove_file(&beside);
@@ -129,6 +143,28 @@ mod tests {
         ));
         let env = Env::from_pairs([("SYNC_TOKEN", "given")]);
         assert_eq!(find(&env, "https://a", "t").unwrap(), Some("given".into()));
+    }
+
+    #[test]
+    fn logins_at_once_lose_no_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().to_str().unwrap();
+        let tenants: Vec<String> = (0..8).map(|n| format!("t{n}")).collect();
+        std::thread::scope(|scope| {
+            for tenant in &tenants {
+                scope.spawn(move || {
+                    let env = Env::from_pairs([("HOME", home)]);
+                    store(&env, "https://a", tenant, tenant).unwrap();
+                });
+            }
+        });
+        let env = Env::from_pairs([("HOME", home)]);
+        for tenant in &tenants {
+            assert_eq!(
+                find(&env, "https://a", tenant).unwrap().as_ref(),
+                Some(tenant)
+            );
+        }
     }
 
     #[test]

@@ -7,14 +7,15 @@ use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::map::{self, Map, MapError};
 use sync_core::{Digest, Entry, Snapshot, SnapshotId, TreePath};
 use sync_files::{CaptureEvent, CaptureOptions, IsKnown, Recovered, StatCache, Tree};
+use sync_store::Repository;
 use sync_store::pack::Class;
-use sync_store::{Repository, Store};
 use tokio::sync::OnceCell;
 
 use crate::decide::Point;
 use crate::error::{MapSnafu, NoRemoteSnafu, OvertakenSnafu, StoreSnafu, TaskSnafu, WriteSnafu};
 use crate::event::{Event, Listener};
 use crate::maps::Maps;
+use crate::patience::open_store;
 use crate::remote::Remote;
 use crate::report::Problem;
 use crate::state::{Agreed, Remembered, State, key};
@@ -188,7 +189,7 @@ impl Session {
     pub(crate) async fn private(&self) -> Result<Repository, Error> {
         let open = || async {
             self.workspace.make_private()?;
-            let store = Store::open_dir(self.workspace.private().join(STORE_DIR))
+            let store = open_store(&self.workspace.private().join(STORE_DIR))
                 .await
                 .context(StoreSnafu)?;
             match store.tenant(STORE_TENANT).await.context(StoreSnafu)? {

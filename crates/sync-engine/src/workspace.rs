@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -93,7 +94,12 @@ impl Workspace {
     pub(crate) fn make_private(&self) -> Result<(), Error> {
         let dir = self.private();
         let ignore = dir.join(".gitignore");
-        fs::create_dir_all(&dir).context(WriteSnafu { path: &dir })?;
+        // Others on this machine need not see what a tree once held.
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir);
+        made.context(WriteSnafu { path: &dir })?;
         if !ignore.exists() {
             fs::write(&ignore, "*\n").context(WriteSnafu { path: ignore })?;
         }
