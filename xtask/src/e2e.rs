@@ -8,6 +8,7 @@ mod files;
 mod scenario;
 pub(crate) mod server;
 mod trees;
+mod upkeep;
 
 use std::{
     fs, io,
@@ -50,7 +51,7 @@ impl Arguments {
 }
 
 /// Every suite by its name.
-const SUITES: [(&str, Suite); 1] = [("files", files::SCENARIOS)];
+const SUITES: [(&str, Suite); 2] = [("files", files::SCENARIOS), ("upkeep", upkeep::SCENARIOS)];
 
 /// What `up` leaves behind for `test` and `down`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         words.next().is_none()
             && suite.is_none_or(|suite| SUITES.iter().any(|(name, _)| *name == suite)),
         UnexpectedSnafu {
-            what: "usage: cargo xtask e2e [up|test|down|run] [files]"
+            what: "usage: cargo xtask e2e [up|test|down|run] [files|upkeep]"
         }
     );
     let only = arguments.only.as_deref().unwrap_or_default();

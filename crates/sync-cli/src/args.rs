@@ -1,5 +1,7 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
+mod upkeep;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
 use sync_store::protocol::Scope;
+
+pub(crate) use upkeep::{Gc, Retention, RetentionSet, RetentionShow, RetentionVerb, Verify};
 
 /// Keeps an AI-agent workspace identical, reviewable and recoverable: shows what would change, makes it so, remembers.
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -149,6 +153,12 @@ pub(crate) enum Verb {
     Tenant(Tenant),
     /// Manage tokens.
     Token(Token),
+    /// Check every object.
+    Verify(Verify),
+    /// Remove what nobody needs.
+    Gc(Gc),
+    /// Say what branches keep.
+    Retention(Retention),
 }
 
 impl Verb {
@@ -168,6 +178,9 @@ impl Verb {
             Self::Serve(_) => "serve",
             Self::Tenant(_) => "tenant",
             Self::Token(_) => "token",
+            Self::Verify(_) => "verify",
+            Self::Gc(_) => "gc",
+            Self::Retention(_) => "retention",
         }
     }
 }
@@ -524,6 +537,11 @@ mod tests {
             "token create --tenant acme --scope write --expires 90d --data d",
             "serve --data d --listen 127.0.0.1:0",
             "completions fish",
+            "verify",
+            "verify --data d --tenant acme",
+            "gc --data d --grace 0s --dry-run",
+            "retention set --data d --tenant acme --branch main --last 20",
+            "retention show --data d --tenant acme --branch main",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }

@@ -65,6 +65,9 @@ pub(crate) enum Error {
     /// The tree is empty and the tenant's is not.
     #[snafu(display("the tree is empty: a push would remove everything from the tenant"))]
     EmptyTree,
+    /// None or several of the ways to say what a branch keeps.
+    #[snafu(display("a branch keeps either everything, the last so many, or a time"))]
+    WhichRetention,
     /// More than two snapshots to compare.
     #[snafu(display("two snapshots can be compared, not more"))]
     TooManySides,
@@ -90,6 +93,7 @@ impl Fault for Error {
             Self::NoData { .. } => "cli/no-data",
             Self::Setup { .. } => "cli/setup",
             Self::EmptyTree => "cli/empty-tree",
+            Self::WhichRetention => "cli/which-retention",
             Self::TooManySides => "cli/too-many-sides",
         }
     }
@@ -108,6 +112,7 @@ impl Fault for Error {
             | Self::NotAToken
             | Self::NoLogin
             | Self::TooManySides
+            | Self::WhichRetention
             | Self::HalfTls
             | Self::NoTls { .. }
             | Self::NoData { .. } => Class::Usage,
@@ -127,6 +132,7 @@ impl Fault for Error {
             Self::NoToken { .. } => "set SYNC_TOKEN, or run `sync-cli login`",
             Self::NotAToken => "a token starts with `sync_`; `sync-cli token create` prints one",
             Self::EmptyTree => "if that is what you want, push with `--yes`",
+            Self::WhichRetention => "give one of `--all`, `--last N` and `--for 90d`",
             Self::HalfTls => "give both, or neither on a loopback address",
             Self::NoTls { .. } => "give --tls-cert and --tls-key, or listen on 127.0.0.1",
             Self::NoData { .. } => "`sync-cli serve --data DIR` makes it",

@@ -29,6 +29,8 @@ pub(crate) enum Outcome {
     Done,
     /// Something that was looked at is wrong, and was printed.
     Unsound,
+    /// Something is damaged, and was printed.
+    Damaged,
     /// There are differences, and the caller asked to be told by the exit code.
     Different,
 }
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
     match run(args, &env, terminal) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Unsound) => ExitCode::from(Class::Failed.exit_code()),
+        Ok(Outcome::Damaged) => ExitCode::from(Class::Integrity.exit_code()),
         Ok(Outcome::Different) => ExitCode::from(DIFFERENT),
         Err(error) => {
             terminal.failure(&error);

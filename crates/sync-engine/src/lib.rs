@@ -5,7 +5,7 @@
 //!
 //! - [`config`]: `sync.toml`; [`workspace`]: where it is, and who works in it.
 //! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
-//! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`status`], [`history`]: the operations.
+//! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`status`], [`history`], [`verify`]: the operations.
 //! - [`report`] and [`event`]: what was done, and what is being done.
 //!
 //! It never prints, never reads the environment or the clock, and never opens a connection:
@@ -32,6 +32,7 @@ pub mod session;
 pub mod state;
 pub mod status;
 mod tree_map;
+pub mod verify;
 pub mod workspace;
 
 pub use config::{Config, Location};
@@ -46,4 +47,5 @@ pub use remote::Remote;
 pub use report::{ChangeKind, Counts, FileChange, Problem, Report, State, Traffic};
 pub use session::{Context, Random, Session};
 pub use status::FilesStatus;
+pub use verify::{PrivateFindings, Verification};
 pub use workspace::Workspace;

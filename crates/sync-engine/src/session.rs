@@ -274,7 +274,7 @@ impl Session {
         Ok(root == empty_root() || blocking(held).await?.is_some())
     }
 
-    async fn capture_anew(&self, maps: Maps) -> Result<Local, Error> {
+    pub(crate) async fn capture_anew(&self, maps: Maps) -> Result<Local, Error> {
         let captured = self.capture_from(StatCache::new()).await?;
         let mut sink = maps.clone();
         let (captured, map) = blocking(move || {
@@ -324,7 +324,8 @@ impl Session {
         Ok(())
     }
 
-    /// Makes sure that `maps` has the map of files of `point`, and gives its root.
+    /// Makes sure that `maps` has the map of files of `point`, and gives its root; the empty one where the tenant no longer
+    /// keeps `point` and it is not here either.
     pub(crate) async fn ensure_map(
         &self,
         maps: &Maps,
@@ -333,10 +334,16 @@ impl Session {
         let Some(Point { id, files }) = point else {
             return Ok(empty_root());
         };
-        if !self.holds(maps, files).await? {
-            self.fetch_maps(maps, id, None).await?;
+        if self.holds(maps, files).await? {
+            return Ok(files);
         }
-        Ok(files)
+        match self.fetch_maps(maps, id, None).await {
+            Ok(()) => Ok(files),
+            // Nobody has it any more. The two sides are compared as if they had never met, which loses nothing: what is
+            // equal stays, what differs is for a person to choose.
+            Err(error) if error.is_expired() => Ok(empty_root()),
+            Err(error) => Err(error),
+        }
     }
 }
 

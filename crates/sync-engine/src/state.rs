@@ -78,6 +78,11 @@ impl State {
         }
     }
 
+    /// Everything that is remembered of any tenant and branch.
+    pub(crate) fn points(&self) -> impl Iterator<Item = Point> {
+        self.bases.values().chain(self.pushing.values()).copied()
+    }
+
     /// Remembers a base, which ends whatever was being pushed; a crash leaves the old state or the new one.
     pub fn set_base(&mut self, private: &Path, key: &str, base: Point) -> Result<(), Error> {
         self.bases.insert(key.to_owned(), base);

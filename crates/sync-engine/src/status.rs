@@ -35,12 +35,12 @@ impl Session {
         let Look {
             base, head, local, ..
         } = look;
-        let base_root = base.map_or(empty_root(), |base| base.files);
+        let mut base_root = base.map_or(empty_root(), |base| base.files);
         let head_root = head.map_or(empty_root(), |head| head.files);
         let (mut here, mut there) = (Counts::default(), Counts::default());
         if local.root != base_root || head_root != base_root {
             self.attach(&local.maps).await?;
-            self.ensure_map(&local.maps, base).await?;
+            base_root = self.ensure_map(&local.maps, base).await?;
             if let Some(head) = head.filter(|_| head_root != base_root) {
                 self.fetch_maps(&local.maps, head.id, base.map(|base| base.id))
                     .await?;

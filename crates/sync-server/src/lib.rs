@@ -6,7 +6,7 @@
 //!
 //! - [`route`]: a method and a path as one of the known requests, purely.
 //! - [`auth`]: tokens, and what a caller may do.
-//! - `api`: the protocol's requests; `admin`: tenants and tokens; `answer`: JSON and error bodies.
+//! - `api`: the protocol's requests; `admin`: tenants and tokens; `upkeep`: collection, verification, repair; `answer`: JSON and error bodies.
 //!
 //! It never prints, never reads the environment, and never tells a caller whether another tenant exists.
 #![doc = ""]
@@ -19,6 +19,7 @@ pub mod auth;
 mod error;
 pub mod route;
 mod server;
+mod upkeep;
 
 pub use error::Error;
 pub use server::{Clock, Server};
