@@ -254,7 +254,9 @@ impl Catalogue for MemoryCatalogue {
         head: Option<&HeadChange>,
     ) -> Result<Option<Advanced>, Error> {
         self.view(tenant, |view| {
-            packs.iter().for_each(|pack| view.record(pack));
+            for pack in packs {
+                view.record(pack);
+            }
             let Some(change) = head else {
                 return Ok(None);
             };

@@ -63,8 +63,8 @@ async fn what_a_head_names_stays_and_the_rest_goes_after_the_grace_time() {
     let later = gc(&repository, NOW + 100, 100).await;
     assert_eq!((later.removed, later.waiting), (2, 1));
     assert!(repository.object(&digest).await.unwrap().is_some());
-    let last = gc(&repository, NOW + 200, 100).await;
-    assert_eq!((last.removed, last.waiting), (1, 0));
+    let second = gc(&repository, NOW + 200, 100).await;
+    assert_eq!((second.removed, second.waiting), (1, 0));
     assert_eq!(repository.object(&digest).await.unwrap(), None);
     assert_eq!(
         repository.missing(&[prefix(&digest)]).await.unwrap(),
@@ -255,7 +255,8 @@ async fn pushes_and_collections_at_once_leave_nothing_missing() {
         let mut sent: Vec<_> = objects
             .iter()
             .zip(missing)
-            .filter_map(|(object, missing)| missing.then(|| object.clone()))
+            .filter(|(_, missing)| *missing)
+            .map(|(object, _)| object.clone())
             .collect();
         loop {
             let received = if sent.is_empty() {

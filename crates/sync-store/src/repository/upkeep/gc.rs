@@ -40,6 +40,8 @@ pub struct GcPlan {
     moves: u64,
     live: Objects,
     expire: Vec<SnapshotId>,
+    /// How many snapshots were expired.
+    expired: u64,
 }
 
 impl GcPlan {
@@ -100,6 +102,7 @@ impl Repository {
             moves: 0,
             live: Objects::default(),
             expire: Vec::new(),
+            expired: 0,
         };
         self.mark(&mut plan).await?;
         let mut report = plan.report.clone();
@@ -126,18 +129,18 @@ impl Repository {
     /// Pushes and pulls may run beside it. Where it fails or is cut short, the next one goes on.
     pub async fn apply_gc(&self, plan: GcPlan) -> Result<GcReport, Error> {
         let mut plan = plan;
-        while !self.sweep(&plan, Vec::new(), true).await? {
+        while !self.sweep(&mut plan, Vec::new()).await? {
             self.mark(&mut plan).await?;
         }
         let mut report = GcReport {
             snapshots: plan.report.snapshots,
-            expired: plan.report.expired,
             ..GcReport::default()
         };
         let mut pages = self.pages();
         while let Some(page) = pages.next().await? {
             self.collect(&mut plan, &page, &mut report).await?;
         }
+        report.expired = plan.expired;
         self.repack(&mut report).await?;
         self.delete_orphans().await?;
         Ok(report)
@@ -206,7 +209,7 @@ impl Repository {
         let waiting = dead.len() - due.len();
         while !due.is_empty() {
             let remove = due.iter().map(|object| object.digest).collect();
-            if self.sweep(plan, remove, false).await? {
+            if self.sweep(plan, remove).await? {
                 break;
             }
             self.mark(plan).await?;
@@ -222,21 +225,24 @@ impl Repository {
         Ok(())
     }
 
-    async fn sweep(&self, plan: &GcPlan, remove: Vec<Digest>, expire: bool) -> Result<bool, Error> {
+    /// Removes objects, and with them, in one transaction, every snapshot that is not kept: an accepted snapshot never
+    /// lacks what it names. `false` where a head has moved since.
+    async fn sweep(&self, plan: &mut GcPlan, remove: Vec<Digest>) -> Result<bool, Error> {
         let sweep = Sweep {
             moves: plan.moves,
-            expire: if expire {
-                plan.expire.clone()
-            } else {
-                Vec::new()
-            },
+            expire: plan.expire.clone(),
             remove,
             until: plan.until(),
         };
         if sweep.expire.is_empty() && sweep.remove.is_empty() {
             return Ok(true);
         }
-        self.catalogue.sweep(self.tenant.id, &sweep).await
+        let swept = self.catalogue.sweep(self.tenant.id, &sweep).await?;
+        if swept {
+            plan.expired += sweep.expire.len() as u64;
+            plan.expire.clear();
+        }
+        Ok(swept)
     }
 
     /// Removes objects whatever names them, so that they count as missing and are taken in again.
