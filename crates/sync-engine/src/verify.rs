@@ -1,6 +1,6 @@
 //! Whether everything is intact, here and on the tenant, and repair of each side from the other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -101,7 +101,7 @@ impl Session {
         })
     }
 
-    /// Removes from the private store what this workspace no longer needs; with `apply` false only says what that is.
+    /// What this workspace no longer needs in its private store; this only says what that is.
     pub async fn plan_private_gc(&self) -> Result<sync_store::GcPlan, Error> {
         let private = self.private().await?;
         let keep = self.private_keep().await?;
@@ -253,20 +253,19 @@ fn gather(
     let holders = holders(maps, root, chunks)?;
     let tree = Tree::open(tree, private)?;
     let mut contents = tree.contents()?;
-    for (path, (entry, mut wanted)) in holders {
+    for (path, entry, wanted) in holders {
         let all = flat_chunks(maps, &entry)?;
         let read = contents.read(
             &path,
             &all,
             |digest| wanted.contains(digest),
             |digest, bytes| {
-                if wanted_once(&mut copies, digest) {
+                if copies.taken.insert(digest) {
                     copies.add(Class::Contents, Bytes::copy_from_slice(bytes), &mut send)?;
                 }
                 Ok::<_, Error>(())
             },
         );
-        wanted.clear();
         match read {
             // It changed since it was captured: another run finds what it holds now.
             Err(Error::Files {
@@ -285,10 +284,6 @@ struct Copies {
     waiting: Vec<(Class, Bytes)>,
     bytes: usize,
     taken: HashSet<Digest>,
-}
-
-fn wanted_once(copies: &mut Copies, digest: Digest) -> bool {
-    copies.taken.insert(digest)
 }
 
 impl Copies {
@@ -329,13 +324,12 @@ fn packed(objects: &[(Class, Bytes)]) -> Result<Vec<u8>, PackError> {
     Ok(writer.finish()?.concat())
 }
 
+/// A file and which chunks are wanted of it.
+type Holder = (TreePath, Entry, HashSet<Digest>);
+
 /// Which files of the tree hold which of `wanted`, each chunk once.
-fn holders(
-    maps: &Maps,
-    root: Digest,
-    mut wanted: HashSet<Digest>,
-) -> Result<Vec<(TreePath, (Entry, HashSet<Digest>))>, Error> {
-    let mut found = HashMap::new();
+fn holders(maps: &Maps, root: Digest, mut wanted: HashSet<Digest>) -> Result<Vec<Holder>, Error> {
+    let mut found = Vec::new();
     let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
     for item in map::range(maps, root, all) {
         if wanted.is_empty() {
@@ -351,10 +345,8 @@ fn holders(
             .filter(|digest| wanted.remove(digest))
             .collect();
         if !held.is_empty() {
-            found.insert(path, (entry, held));
+            found.push((path, entry, held));
         }
     }
-    let mut found: Vec<_> = found.into_iter().collect();
-    found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     Ok(found)
 }
