@@ -81,7 +81,9 @@ fn print_verification(terminal: Terminal, verified: &Verification) {
     }
     terminal.line(&line);
     let damaged = &verified.tenant.damaged;
-    damaged.iter().for_each(|damage| print(terminal, damage));
+    for damage in damaged {
+        print(terminal, damage);
+    }
 }
 
 fn intact(report: &VerifyReport) -> String {
@@ -134,9 +136,9 @@ async fn verify_store(place: &Place<'_>, data: &Path, verify: &Verify) -> Result
         let line = format!("{tenant}  {}", intact(report));
         place.terminal.line(&line);
         let damaged = &report.damaged;
-        damaged
-            .iter()
-            .for_each(|damage| print(place.terminal, damage));
+        for damage in damaged {
+            print(place.terminal, damage);
+        }
         for pack in &report.damaged_packs {
             place.terminal.line(&format!("pack      {pack} is damaged"));
         }
