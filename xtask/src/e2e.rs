@@ -9,6 +9,7 @@ mod legacy;
 mod scenario;
 pub(crate) mod server;
 mod trees;
+mod upkeep;
 
 use std::{
     fs, io,
@@ -51,7 +52,11 @@ impl Arguments {
 }
 
 /// Every suite by its name.
-const SUITES: [(&str, Suite); 2] = [("files", files::SCENARIOS), ("legacy", legacy::SCENARIOS)];
+const SUITES: [(&str, Suite); 3] = [
+    ("files", files::SCENARIOS),
+    ("legacy", legacy::SCENARIOS),
+    ("upkeep", upkeep::SCENARIOS),
+];
 
 /// What `up` leaves behind for `test` and `down`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         words.next().is_none()
             && suite.is_none_or(|suite| SUITES.iter().any(|(name, _)| *name == suite)),
         UnexpectedSnafu {
-            what: "usage: cargo xtask e2e [up|test|down|run] [files|legacy]"
+            what: "usage: cargo xtask e2e [up|test|down|run] [files|legacy|upkeep]"
         }
     );
     let only = arguments.only.as_deref().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
+mod upkeep;
 mod values;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use sync_core::Name;
 use sync_engine::{MaxDelete, OnConflict};
 use sync_store::protocol::Scope;
 
+pub(crate) use upkeep::{Gc, Retention, RetentionSet, RetentionShow, RetentionVerb, Verify};
 pub(crate) use values::{Color, Format, Lifetime, LogFormat, Shell, Target};
 
 /// Keeps an AI-agent workspace identical, reviewable and recoverable: shows what would change, makes it so, remembers.
@@ -88,6 +90,12 @@ pub(crate) enum Verb {
     Tenant(Tenant),
     /// Manage tokens.
     Token(Token),
+    /// Check every object.
+    Verify(Verify),
+    /// Remove what nobody needs.
+    Gc(Gc),
+    /// Say what branches keep.
+    Retention(Retention),
 }
 
 impl Verb {
@@ -111,6 +119,9 @@ impl Verb {
             Self::Serve(_) => "serve",
             Self::Tenant(_) => "tenant",
             Self::Token(_) => "token",
+            Self::Verify(_) => "verify",
+            Self::Gc(_) => "gc",
+            Self::Retention(_) => "retention",
         }
     }
 }
@@ -513,6 +524,11 @@ mod tests {
             "token create --tenant acme --scope write --expires 90d --data d",
             "serve --data d --listen 127.0.0.1:0",
             "completions fish",
+            "verify",
+            "verify --data d --tenant acme",
+            "gc --data d --grace 0s --dry-run",
+            "retention set --data d --tenant acme --branch main --last 20",
+            "retention show --data d --tenant acme --branch main",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }

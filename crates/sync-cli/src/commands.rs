@@ -15,6 +15,7 @@ mod status;
 mod sync;
 mod transfer;
 mod undo;
+mod upkeep;
 mod watch;
 
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ use std::time::Instant;
 use snafu::ResultExt;
 use sync_engine::{Context, Listener, Patterns, Session, Workspace};
 
-use crate::args::{Args, TenantVerb, TokenVerb, Verb};
+use crate::args::{Args, RetentionVerb, TenantVerb, TokenVerb, Verb};
 use crate::connect::{Connection, Purpose};
 use crate::env::Env;
 use crate::error::CurrentDirSnafu;
@@ -59,6 +60,12 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Tenant(tenant)) => match tenant.verb {
             TenantVerb::Create(create) => admin::create_tenant(&place, &create).await,
             TenantVerb::List(list) => admin::list_tenants(&place, &list).await,
+        },
+        Some(Verb::Verify(verify)) => Box::pin(upkeep::verify(&place, &verify)).await,
+        Some(Verb::Gc(gc)) => upkeep::gc(&place, &gc).await,
+        Some(Verb::Retention(retention)) => match retention.verb {
+            RetentionVerb::Set(set) => upkeep::set_retention(&place, &set).await,
+            RetentionVerb::Show(show) => upkeep::show_retention(&place, &show).await,
         },
         Some(Verb::Token(token)) => match token.verb {
             TokenVerb::Create(create) => admin::create_token(&place, create).await,

@@ -62,6 +62,9 @@ pub(crate) enum Error {
     /// The async runtime or a signal handler could not be set up.
     #[snafu(display("the process could not be set up"))]
     Setup { source: std::io::Error },
+    /// None or several of the ways to say what a branch keeps.
+    #[snafu(display("a branch keeps either everything, the last so many, or a time"))]
+    WhichRetention,
     /// More than two snapshots to compare.
     #[snafu(display("two snapshots can be compared, not more"))]
     TooManySides,
@@ -86,6 +89,7 @@ impl Fault for Error {
             Self::NoTls { .. } => "cli/no-tls",
             Self::NoData { .. } => "cli/no-data",
             Self::Setup { .. } => "cli/setup",
+            Self::WhichRetention => "cli/which-retention",
             Self::TooManySides => "cli/too-many-sides",
         }
     }
@@ -103,6 +107,7 @@ impl Fault for Error {
             | Self::NotAToken
             | Self::NoLogin
             | Self::TooManySides
+            | Self::WhichRetention
             | Self::HalfTls
             | Self::NoTls { .. }
             | Self::NoData { .. } => Class::Usage,
@@ -121,6 +126,7 @@ impl Fault for Error {
             Self::NoHome => "set HOME, or give the token in SYNC_TOKEN",
             Self::NoToken { .. } => "set SYNC_TOKEN, or run `sync-cli login`",
             Self::NotAToken => "a token starts with `sync_`; `sync-cli token create` prints one",
+            Self::WhichRetention => "give one of `--all`, `--last N` and `--for 90d`",
             Self::HalfTls => "give both, or neither on a loopback address",
             Self::NoTls { .. } => "give --tls-cert and --tls-key, or listen on 127.0.0.1",
             Self::NoData { .. } => "`sync-cli serve --data DIR` makes it",

@@ -33,6 +33,14 @@ impl Content {
     /// The deepest nesting of list objects.
     pub const MAX_DEPTH: u8 = 4;
 
+    /// The fewest bytes of a chunk, but for a file's last one and for a file with no list.
+    pub const MIN_CHUNK: u64 = 16 * 1024;
+
+    /// The most chunks of a file of this size whose chunks are in lists.
+    pub const fn most_chunks(size: u64) -> u64 {
+        size / Self::MIN_CHUNK + 1
+    }
+
     /// The content of a file from its data chunks in order.
     /// Each list object that is needed is handed to `list` with its digest, innermost first.
     pub fn from_chunks(chunks: Vec<Chunk>, mut list: impl FnMut(Digest, Vec<u8>)) -> Self {

@@ -254,6 +254,13 @@ fn listed(paths: &[String]) -> String {
     }
 }
 
+impl Error {
+    /// Whether the tenant says that a snapshot is known by name alone: its branch no longer keeps it.
+    pub(crate) fn is_expired(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "store/expired")
+    }
+}
+
 impl Fault for Error {
     fn code(&self) -> &'static str {
         match self {
@@ -323,7 +330,7 @@ impl Fault for Error {
                 409 | 412 => Class::Conflict,
                 422 => Class::Integrity,
                 408 | 429 | 502..=504 => Class::Unavailable,
-                400 | 404 | 405 | 413 => Class::Usage,
+                400 | 404 | 405 | 410 | 413 => Class::Usage,
                 _ => Class::Failed,
             },
             Self::Diverged { .. }

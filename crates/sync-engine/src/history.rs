@@ -1,10 +1,13 @@
 //! Snapshots: the log, one of them, and what differs between two.
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+
 use serde::Serialize;
 use similar::TextDiff;
 use sync_core::{Digest, Entry, SnapshotId};
 use sync_files::Patterns;
-use sync_store::protocol::Logged;
+use sync_store::protocol::{Logged, MAX_LOG};
 
 use crate::Error;
 use crate::decide::Point;
@@ -70,10 +73,57 @@ impl Session {
     /// The snapshots of the branch, newest first, at most `limit`.
     pub async fn log(&self, limit: usize) -> Result<Vec<Logged>, Error> {
         let head = self.remote.head(None).await?.and_then(|head| head.head);
-        match head {
-            Some(head) => self.remote.log(head, limit).await,
-            None => Ok(Vec::new()),
+        let Some(head) = head.filter(|_| limit > 0) else {
+            return Ok(Vec::new());
+        };
+        // A page is as long as the server lets it be; a longer log is put together from several, in the same order:
+        // newest first; of equally old ones, the one that was found first.
+        let mut known = HashMap::new();
+        self.log_page(head, limit, &mut known).await?;
+        let is_whole = known.len() < limit.min(MAX_LOG);
+        let mut seen = HashSet::from([head]);
+        let mut ahead = BinaryHeap::from([(u64::MAX, Reverse(0), head)]);
+        let mut listed: Vec<Logged> = Vec::new();
+        while let Some((_, _, id)) = ahead.pop() {
+            let Some(logged) = known.remove(&id) else {
+                continue;
+            };
+            let parents = logged.snapshot.parents.clone();
+            listed.push(logged);
+            if listed.len() == limit {
+                break;
+            }
+            for parent in parents {
+                if !seen.insert(parent) {
+                    continue;
+                }
+                if !known.contains_key(&parent) && !is_whole {
+                    let left = limit - listed.len();
+                    match self.log_page(parent, left, &mut known).await {
+                        Ok(()) => {}
+                        // The branch keeps no more: history ends there.
+                        Err(error) if error.is_expired() => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                if let Some(found) = known.get(&parent) {
+                    ahead.push((found.snapshot.time, Reverse(seen.len()), parent));
+                }
+            }
         }
+        Ok(listed)
+    }
+
+    /// Adds a page of the log from `from` on.
+    async fn log_page(
+        &self,
+        from: SnapshotId,
+        limit: usize,
+        known: &mut HashMap<SnapshotId, Logged>,
+    ) -> Result<(), Error> {
+        let page = self.remote.log(from, limit.min(MAX_LOG)).await?;
+        known.extend(page.into_iter().map(|logged| (logged.id, logged)));
+        Ok(())
     }
 
     /// The snapshot whose id starts with `prefix`, the branch's head where there is none; and what it changed.

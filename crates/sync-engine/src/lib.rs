@@ -6,7 +6,7 @@
 //! - [`config`]: `sync.toml`; [`workspace`]: where it is, and who works in it.
 //! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
 //! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`sync`], [`rollback`], [`status`],
-//!   [`history`]: the operations. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
+//!   [`history`], [`verify`]: the operations. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
 //! - [`report`] and [`event`]: what was done, and what is being done.
 //!
 //! It never prints, never reads the environment or the clock, and never opens a connection:
@@ -41,6 +41,7 @@ pub mod status;
 pub mod sync;
 mod texts;
 mod tree_map;
+pub mod verify;
 pub mod watch;
 pub mod workspace;
 
@@ -62,5 +63,6 @@ pub use session::{Context, Random, Session};
 pub use status::FilesStatus;
 pub use sync::{SyncOutcome, SyncPlan};
 pub use sync_files::Patterns;
+pub use verify::{PrivateFindings, Verification};
 pub use watch::Watcher;
 pub use workspace::Workspace;

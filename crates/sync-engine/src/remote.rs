@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use snafu::{OptionExt, ensure};
 use sync_core::{Digest, Name, SnapshotId};
 use sync_store::protocol::{
-    self, Advanced, BINARY_MEDIA_TYPE, Details, ErrorBody, Fetch, Head, Incomplete, Log, Logged,
-    PACK_MEDIA_TYPE, SNAPSHOT_HEADER, Stale,
+    self, Advanced, Answer, BINARY_MEDIA_TYPE, Details, ErrorBody, ErrorDetail, Fetch, Head,
+    Incomplete, Log, Logged, PACK_MEDIA_TYPE, Repaired, SNAPSHOT_HEADER, Stale, VerifyReport,
 };
 use sync_transport::{Body, Call, CallBody, Client};
 
@@ -281,6 +281,48 @@ impl Remote {
         let body = body.map_or(CallBody::Empty, json_body);
         let response = self
             .call(method, path, typed("application/json"), body)
+            .await?;
+        json(expect_ok(response).await?).await
+    }
+
+    /// Calls a route whose answer takes long: white space shows that the work goes on, then JSON comes.
+    pub async fn slow_json<T: DeserializeOwned>(
+        &self,
+        path: String,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, Error> {
+        match self.json(Method::POST, path, body).await? {
+            Answer::Done(done) => Ok(done),
+            Answer::Error(ErrorDetail {
+                code,
+                message,
+                hint,
+                request_id,
+                ..
+            }) => RefusedSnafu {
+                status: if code == "store/corrupt" { 422u16 } else { 500 },
+                code,
+                message: message.replace(|c: char| c.is_control(), " "),
+                advice: hint.map(|hint| hint.replace(|c: char| c.is_control(), " ")),
+                request_id,
+                retry_after: None,
+            }
+            .fail(),
+        }
+    }
+
+    /// Reads and checks everything that the tenant holds.
+    pub(crate) async fn verify(&self) -> Result<VerifyReport, Error> {
+        let path = protocol::routes::verify(self.tenant.as_str());
+        self.slow_json(path, None::<&()>).await
+    }
+
+    /// Sends good copies of what is damaged there: `pack` is a whole pack.
+    pub(crate) async fn repair(&self, pack: Vec<u8>) -> Result<Repaired, Error> {
+        let path = protocol::routes::repair(self.tenant.as_str());
+        let body = CallBody::Bytes(pack.into());
+        let response = self
+            .call(Method::POST, path, typed(PACK_MEDIA_TYPE), body)
             .await?;
         json(expect_ok(response).await?).await
     }

@@ -275,7 +275,7 @@ impl Session {
         Ok(root == empty_root() || blocking(held).await?.is_some())
     }
 
-    async fn capture_anew(&self, maps: Maps) -> Result<Local, Error> {
+    pub(crate) async fn capture_anew(&self, maps: Maps) -> Result<Local, Error> {
         let captured = self.capture_from(StatCache::new()).await?;
         let mut sink = maps.clone();
         let (captured, map) = blocking(move || {
@@ -337,8 +337,13 @@ impl Session {
                 base: Some(base),
                 partial: None,
             } => {
-                self.fetch_maps(maps, base.id, None).await?;
-                Ok(root)
+                match self.fetch_maps(maps, base.id, None).await {
+                    Ok(()) => Ok(root),
+                    // Nobody has it any more. The two sides are compared as if they had never met, which loses nothing:
+                    // what is equal stays, what differs is for a person to choose.
+                    Err(error) if error.is_expired() => Ok(empty_root()),
+                    Err(error) => Err(error),
+                }
             }
             // Only this workspace had that map, and lost it: then nothing is agreed on, and what differs is a conflict.
             _ => Ok(empty_root()),

@@ -1,6 +1,6 @@
 //! What a workspace remembers of its tenants: the base, which makes every sync three-way, and what `undo` brings back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -125,6 +125,17 @@ impl State {
             pushing: self.pushing.get(key).copied(),
             undo: self.undo.get(key).cloned(),
         }
+    }
+
+    /// Everything that is remembered of any tenant and branch.
+    pub(crate) fn everything(&self) -> impl Iterator<Item = Remembered> {
+        let keys = self
+            .bases
+            .keys()
+            .chain(self.pushing.keys())
+            .chain(self.partial.keys());
+        let keys: BTreeSet<&String> = keys.chain(self.undo.keys()).collect();
+        keys.into_iter().map(|key| self.remembered(key))
     }
 
     /// Remembers what is agreed on, which ends whatever was being pushed; a crash leaves the old state or the new one.

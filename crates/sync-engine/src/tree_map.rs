@@ -166,9 +166,6 @@ pub(crate) fn lists_of(maps: &Maps, entry: &Entry) -> Result<Vec<Digest>, Error>
     Ok(found)
 }
 
-/// The shortest chunk of a file but for its last one.
-const MIN_CHUNK: u64 = 16 * 1024;
-
 /// Follows the lists of an entry down to its data chunks, noting each list.
 fn unfold(maps: &Maps, entry: &Entry, lists: &mut Vec<Digest>) -> Result<Vec<Chunk>, Error> {
     let Entry::File {
@@ -179,7 +176,7 @@ fn unfold(maps: &Maps, entry: &Entry, lists: &mut Vec<Digest>) -> Result<Vec<Chu
         return Ok(Vec::new());
     };
     // Lists may name the same list again and again: without a bound a few of them would fill all memory.
-    let most = usize::try_from(entry.size() / MIN_CHUNK + 1).unwrap_or(usize::MAX);
+    let most = usize::try_from(Content::most_chunks(entry.size())).unwrap_or(usize::MAX);
     let mut level = chunks.clone();
     for _ in 0..*depth {
         let mut below = Vec::new();

@@ -50,14 +50,21 @@ pub(crate) fn tagged(mut response: Response<Body>, id: Option<SnapshotId>) -> Re
 
 /// The answer to a request that was refused.
 pub(crate) fn refusal(error: &Error, request_id: &str) -> Response<Body> {
-    let detail = ErrorDetail {
+    let error_body = ErrorBody {
+        error: detail(error, request_id),
+    };
+    json(error.status(), &error_body)
+}
+
+/// What the caller is told of an error.
+pub(crate) fn detail(error: &Error, request_id: &str) -> ErrorDetail {
+    ErrorDetail {
         code: error.code().to_owned(),
         message: message(error),
         hint: error.hint(),
         request_id: request_id.to_owned(),
         details: error.details(),
-    };
-    json(error.status(), &ErrorBody { error: detail })
+    }
 }
 
 /// What the caller reads: the whole chain for his own mistakes, only our first line for ours,

@@ -14,7 +14,7 @@ use sync_transport::Body;
 use crate::admin::read_json;
 use crate::error::{BodySnafu, MalformedSnafu, NoSnapshotSnafu, StaleSnafu, StoreSnafu};
 use crate::route::{TenantRoute, query};
-use crate::{Error, Server, answer};
+use crate::{Error, Server, answer, upkeep};
 
 /// Length in bytes of a digest prefix in a `missing` request.
 const PREFIX_LEN: usize = 8;
@@ -34,6 +34,8 @@ pub(crate) async fn serve(
         TenantRoute::Objects => objects(repository, request).await,
         TenantRoute::Log => log(repository, request.uri().query()).await,
         TenantRoute::Resolve(prefix) => resolve(repository, &prefix).await,
+        TenantRoute::Verify => Ok(upkeep::verify_tenant(repository, &request)),
+        TenantRoute::Repair => upkeep::repair(repository, request).await,
     }
 }
 
@@ -261,7 +263,12 @@ async fn resolve(repository: &Repository, prefix: &str) -> Result<Response<Body>
             let snapshot = repository.snapshot(id).await.context(StoreSnafu)?;
             Ok(answer::json(StatusCode::OK, &Logged { id, snapshot }))
         }
-        [] => NoSnapshotSnafu { id: prefix }.fail(),
+        [] => {
+            if let Ok(id) = prefix.parse() {
+                require_snapshot(repository, id).await?;
+            }
+            NoSnapshotSnafu { id: prefix }.fail()
+        }
         _ => MalformedSnafu {
             reason: format!("`{prefix}` is the start of several snapshots: give more digits"),
         }
@@ -271,6 +278,10 @@ async fn resolve(repository: &Repository, prefix: &str) -> Result<Response<Body>
 
 async fn require_snapshot(repository: &Repository, id: SnapshotId) -> Result<(), Error> {
     let known = repository.is_accepted(id).await.context(StoreSnafu)?;
+    if !known && repository.is_expired(id).await.context(StoreSnafu)? {
+        let source = sync_store::Error::Expired { id };
+        return Err(Error::Store { source });
+    }
     ensure!(known, NoSnapshotSnafu { id: id.to_string() });
     Ok(())
 }

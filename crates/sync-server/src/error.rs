@@ -28,7 +28,7 @@ pub enum Error {
         tenant: String,
     },
     /// Only the operator may do this.
-    #[snafu(display("only the server's operator may manage tenants"))]
+    #[snafu(display("only the server's operator may manage tenants and their stores"))]
     OperatorOnly,
     /// No such request.
     #[snafu(display("there is no such request"))]
@@ -128,6 +128,8 @@ impl Error {
                 sync_store::Error::Incomplete { .. } => StatusCode::UNPROCESSABLE_ENTITY,
                 // Whoever still hears this sent a whole body that is not a whole pack.
                 sync_store::Error::Cut { .. } => StatusCode::BAD_REQUEST,
+                // It was here, and will not come back.
+                sync_store::Error::Expired { .. } => StatusCode::GONE,
                 _ => match source.class() {
                     Class::Conflict => StatusCode::CONFLICT,
                     Class::Integrity | Class::Usage => StatusCode::UNPROCESSABLE_ENTITY,

@@ -8,7 +8,7 @@
 //! - [`route`]: a method and a path as one of the known requests, purely.
 //! - [`auth`]: tokens, and what a caller may do.
 //! - `legacy`: the requests of clients of the earlier system.
-//! - `api`: the protocol's requests; `admin`: tenants and tokens; `answer`: JSON and error bodies.
+//! - `api`: the protocol's requests; `admin`: tenants and tokens; `upkeep`: collection, verification, repair; `answer`: JSON and error bodies.
 //!
 //! It never prints, never reads the environment, and never tells a caller whether another tenant exists.
 #![doc = ""]
@@ -22,6 +22,7 @@ mod error;
 mod legacy;
 pub mod route;
 mod server;
+mod upkeep;
 
 pub use error::Error;
 pub use legacy::Refusal;

@@ -22,6 +22,14 @@ pub enum Route {
     IssueToken,
     /// Revoke the token with this id.
     RevokeToken(String),
+    /// Remove what nobody needs.
+    Gc,
+    /// Read and check everything.
+    Verify,
+    /// What a branch keeps.
+    Retention,
+    /// Set what a branch keeps.
+    SetRetention,
 }
 
 /// A request about one tenant.
@@ -41,6 +49,10 @@ pub enum TenantRoute {
     Log,
     /// The snapshots whose ids start so.
     Resolve(String),
+    /// Read and check everything.
+    Verify,
+    /// Take in good copies of what is damaged.
+    Repair,
 }
 
 /// Why there is no route.
@@ -75,6 +87,10 @@ pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
         ["v1", "admin", "tokens"] if method == Method::POST => Ok(Route::IssueToken),
         ["v1", "admin", "tokens"] => is(Method::GET, Route::ListTokens),
         ["v1", "admin", "tokens", id] => is(Method::DELETE, Route::RevokeToken(id.to_owned())),
+        ["v1", "admin", "gc"] => is(Method::POST, Route::Gc),
+        ["v1", "admin", "verify"] => is(Method::POST, Route::Verify),
+        ["v1", "admin", "retention"] if method == Method::PUT => Ok(Route::SetRetention),
+        ["v1", "admin", "retention"] => is(Method::GET, Route::Retention),
         ["v1", "tenants", tenant, ref rest @ ..] => {
             let tenant = tenant.parse().map_err(|_| NoRoute::Name)?;
             tenant_route(method, rest).map(|route| Route::Tenant(tenant, route))
@@ -102,6 +118,8 @@ fn tenant_route(method: &Method, segments: &[&str]) -> Result<TenantRoute, NoRou
         ["missing"] => is(Method::POST, TenantRoute::Missing),
         ["fetch"] => is(Method::POST, TenantRoute::Fetch),
         ["objects"] => is(Method::POST, TenantRoute::Objects),
+        ["verify"] => is(Method::POST, TenantRoute::Verify),
+        ["repair"] => is(Method::POST, TenantRoute::Repair),
         ["snapshots"] => is(Method::GET, TenantRoute::Log),
         ["snapshots", prefix] => is(Method::GET, TenantRoute::Resolve(prefix.to_owned())),
         _ => Err(NoRoute::NotFound),
@@ -175,6 +193,8 @@ mod tests {
             &Ok(tenant(TenantRoute::Resolve("ab12".into()))),
         );
         check("GET", "/v1/admin/tenants", &Ok(Route::ListTenants));
+        check("POST", "/v1/admin/gc", &Ok(Route::Gc));
+        check("PUT", "/v1/admin/retention", &Ok(Route::SetRetention));
         check("POST", "/v1/admin/tenants", &Ok(Route::CreateTenant));
         check(
             "DELETE",

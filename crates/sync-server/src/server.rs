@@ -19,7 +19,7 @@ use crate::error::{
     ForbiddenSnafu, NoRouteSnafu, NoTenantSnafu, OperatorOnlySnafu, StoreSnafu, UnauthorizedSnafu,
 };
 use crate::route::{Route, TenantRoute, route};
-use crate::{Error, admin, answer, api, legacy};
+use crate::{Error, admin, answer, api, legacy, upkeep};
 
 /// Says what time it is, in milliseconds since 1970-01-01T00:00:00Z.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -117,7 +117,7 @@ impl Server {
             Err(reason) => return NoRouteSnafu { reason }.fail(),
         };
         let scope = match route {
-            TenantRoute::Push(_) => Scope::Write,
+            TenantRoute::Push(_) | TenantRoute::Verify | TenantRoute::Repair => Scope::Write,
             _ => Scope::Read,
         };
         let repository = self.repository(&caller, &tenant, scope).await?;
@@ -168,6 +168,15 @@ impl Server {
             Route::CreateTenant => {
                 ensure!(*caller == Caller::Operator, OperatorOnlySnafu);
                 admin::create_tenant(self, request).await
+            }
+            Route::Gc | Route::Verify | Route::Retention | Route::SetRetention => {
+                ensure!(*caller == Caller::Operator, OperatorOnlySnafu);
+                match route {
+                    Route::Gc => upkeep::gc(self, request).await,
+                    Route::Verify => upkeep::verify(self, request).await,
+                    Route::SetRetention => upkeep::set_retention(self, request).await,
+                    _ => upkeep::retention(self, request.uri().query()).await,
+                }
             }
             Route::ListTokens => admin::list_tokens(self, caller, request.uri().query()).await,
             Route::IssueToken => admin::issue_token(self, caller, request).await,

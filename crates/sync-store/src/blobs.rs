@@ -30,6 +30,13 @@ pub trait Blobs: Send + Sync + std::fmt::Debug + 'static {
     /// [`Error::Blobs`]. The name is then either absent or complete, never half there.
     async fn put(&self, name: &Digest, parts: &[Bytes]) -> Result<(), Error>;
 
+    /// Stores the bytes of `parts` under `name` even where something has this name: what is there may be damaged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Blobs`]. The name is then either as it was or complete.
+    async fn replace(&self, name: &Digest, parts: &[Bytes]) -> Result<(), Error>;
+
     /// The bytes of `range`, `None` where nothing has this name.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod memory;
+mod upkeep;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use crate::protocol::Scope;
 
 pub use embedded::RedbCatalogue;
 pub use memory::MemoryCatalogue;
+pub use upkeep::{Marks, StoredObject, StoredPack, Sweep, Upkeep};
 
 /// A tenant, as its catalogue numbers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -116,6 +118,9 @@ pub struct HeadChange {
     pub target: SnapshotId,
     /// When, in milliseconds since 1970-01-01T00:00:00Z, for the log.
     pub when: u64,
+    /// The tenant's [`Marks::generation`] at which everything that the target names was seen to be here;
+    /// `None` where nobody looked.
+    pub generation: Option<u64>,
 }
 
 /// What became of a [`HeadChange`].
@@ -151,7 +156,7 @@ pub struct HeadMove {
 /// On an error nothing has changed; where it cannot be known whether it has ([`Error::Catalogue`] while committing),
 /// asking again and doing it again both are safe.
 #[async_trait]
-pub trait Catalogue: Send + Sync + std::fmt::Debug + 'static {
+pub trait Catalogue: Upkeep + Send + Sync + std::fmt::Debug + 'static {
     /// Makes a tenant.
     ///
     /// # Errors
@@ -219,6 +224,11 @@ pub trait Catalogue: Send + Sync + std::fmt::Debug + 'static {
     ///
     /// An object that is known already keeps its place.
     /// The packs are recorded even where the head turns out to be stale.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Collected`] where the head's generation is over: objects were removed since they were seen. The head is as
+    /// it was, the packs are recorded.
     async fn commit(
         &self,
         tenant: TenantId,

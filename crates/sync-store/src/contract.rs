@@ -5,6 +5,7 @@
 mod blobs_suite;
 mod catalogue_suite;
 mod faulty;
+mod upkeep_suite;
 
 pub use blobs_suite::blobs;
 pub use catalogue_suite::catalogue;

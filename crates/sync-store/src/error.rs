@@ -49,6 +49,15 @@ pub enum Error {
         /// As asked.
         id: SnapshotId,
     },
+    /// The snapshot was accepted once; its branch no longer keeps it, and its content is gone.
+    #[snafu(display("snapshot {id} is older than what its branch keeps"))]
+    Expired {
+        /// As asked.
+        id: SnapshotId,
+    },
+    /// Objects were removed while a head was about to move.
+    #[snafu(display("objects were removed while the push was checked"))]
+    Collected,
     /// An object that was asked for is not stored.
     #[snafu(display("object {digest} is not stored"))]
     UnknownObject {
@@ -170,6 +179,8 @@ impl Fault for Error {
             Self::Incomplete { .. } => "store/incomplete",
             Self::Malformed { .. } => "store/malformed",
             Self::UnknownSnapshot { .. } => "store/unknown-snapshot",
+            Self::Expired { .. } => "store/expired",
+            Self::Collected => "store/collected",
             Self::UnknownObject { .. } => "store/unknown-object",
             Self::UnknownTenant { .. } => "store/unknown-tenant",
             Self::Exists { .. } => "store/exists",
@@ -186,9 +197,10 @@ impl Fault for Error {
     fn class(&self) -> Class {
         match self {
             Self::Pack { .. } | Self::Malformed { .. } | Self::Corrupt { .. } => Class::Integrity,
-            Self::Cut { .. } | Self::Held { .. } => Class::Unavailable,
+            Self::Cut { .. } | Self::Held { .. } | Self::Collected => Class::Unavailable,
             Self::Incomplete { .. } | Self::Blobs { .. } | Self::Catalogue { .. } => Class::Failed,
             Self::UnknownSnapshot { .. }
+            | Self::Expired { .. }
             | Self::UnknownObject { .. }
             | Self::UnknownTenant { .. }
             | Self::Exists { .. }
@@ -206,6 +218,10 @@ impl Fault for Error {
                 "check that the sender is of a compatible version, then push again"
             }
             Self::UnknownSnapshot { .. } => "list the tenant's snapshots with `log`",
+            Self::Expired { .. } => {
+                "go on from the head: a fetch without `have` brings everything; `retention` says what a branch keeps"
+            }
+            Self::Collected => "send it again",
             Self::UnknownTenant { .. } => "create the tenant first, or check its name",
             Self::Held {
                 holder: Some(holder),
@@ -218,7 +234,7 @@ impl Fault for Error {
             }
             Self::Held { holder: None, .. } => "stop the other process",
             Self::Layout { .. } => "use the version of the program that wrote the store, or newer",
-            Self::Corrupt { .. } => "restore the store from a backup, or push the objects again",
+            Self::Corrupt { .. } => "run `sync-cli verify` in a workspace that has the files",
             Self::Blobs { .. } | Self::Catalogue { .. } => {
                 "check free space and permissions of the store, then try again"
             }

@@ -8,6 +8,7 @@
 //!   in memory and one in a directory. `contract` (feature `contract`) is what every adapter must pass.
 //! - [`store`]: a store over two adapters, its tenants and tokens; [`repository`]: one tenant's view of it.
 //!   A push is [`Repository::receive`], then [`Repository::advance`]; a pull is [`Repository::export`].
+//!   [`Repository::verify`] and [`Repository::plan_gc`] look after what is stored.
 //! - [`protocol`]: the messages between a client and a server of such stores.
 //!
 //! It never judges who may do what, never opens a socket, reads no clock but to say since when a directory is locked,
@@ -36,5 +37,5 @@ struct Readme;
 pub use catalogue::{Advanced, HeadMove, TokenRecord};
 pub use error::Error;
 pub use pack::Class;
-pub use repository::{Advance, Received, Repository, RepositoryNodes};
+pub use repository::{Advance, GcPlan, Keep, Received, Repository, RepositoryNodes};
 pub use store::Store;

@@ -10,6 +10,13 @@ use serde::{Deserialize, Serialize};
 use snafu::Snafu;
 use sync_core::{Digest, Snapshot, SnapshotId};
 
+mod upkeep;
+
+pub use upkeep::{
+    Answer, AskGc, AskVerify, BranchRetention, Damage, DamageKind, GcReport, Repaired, Retention,
+    Upkept, VerifyReport,
+};
+
 /// The request header with the id of the snapshot that a push is about.
 pub const SNAPSHOT_HEADER: &str = "sync-snapshot";
 /// The header with the id of a request, on requests and answers.
@@ -34,6 +41,12 @@ pub mod routes {
     pub const ADMIN_TENANTS: &str = "/v1/admin/tenants";
     /// Tokens: GET (`?tenant=`) lists, POST makes one.
     pub const ADMIN_TOKENS: &str = "/v1/admin/tokens";
+    /// Collection: POST [`super::AskGc`].
+    pub const ADMIN_GC: &str = "/v1/admin/gc";
+    /// Verification: POST [`super::AskVerify`].
+    pub const ADMIN_VERIFY: &str = "/v1/admin/verify";
+    /// Retention: GET (`?tenant=&branch=`) reads, PUT [`super::BranchRetention`] sets.
+    pub const ADMIN_RETENTION: &str = "/v1/admin/retention";
     /// Whether the process lives.
     pub const HEALTH: &str = "/healthz";
     /// Whether it can serve.
@@ -57,6 +70,16 @@ pub mod routes {
     /// Objects by name: POST digests.
     pub fn objects(tenant: &str) -> String {
         format!("{TENANTS}{tenant}/objects")
+    }
+
+    /// Whether everything of the tenant is intact: POST.
+    pub fn verify(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/verify")
+    }
+
+    /// Good copies of what is damaged: POST a pack.
+    pub fn repair(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/repair")
     }
 
     /// History: GET with `from` and `limit` in the query.

@@ -8,6 +8,7 @@ mod export;
 mod history;
 mod nodes;
 mod receive;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub use advance::Advance;
 pub(crate) use blocks::BlockCache;
 pub use nodes::RepositoryNodes;
 pub use receive::Received;
+pub use upkeep::{GcPlan, Keep};
 
 /// One tenant's view of the store: its objects, snapshots and heads. Cheap to clone.
 ///
@@ -32,10 +34,15 @@ pub struct Repository {
     blobs: Arc<dyn Blobs>,
     catalogue: Arc<dyn Catalogue>,
     blocks: Arc<BlockCache>,
+    storing: Storing,
     tenant: Arc<TenantRecord>,
     /// A stored pack is closed when it has this many bytes.
     roll_bytes: u64,
 }
+
+/// Held shared from before a pack is put until the catalogue knows it, and alone while packs that nobody knows are
+/// deleted: of one store, by all its tenants.
+pub(crate) type Storing = Arc<tokio::sync::RwLock<()>>;
 
 /// 32 MiB: large enough for an object store to like it, small enough to be held in memory.
 const ROLL_BYTES: u64 = 32 << 20;
@@ -45,12 +52,14 @@ impl Repository {
         blobs: Arc<dyn Blobs>,
         catalogue: Arc<dyn Catalogue>,
         blocks: Arc<BlockCache>,
+        storing: Storing,
         tenant: TenantRecord,
     ) -> Self {
         Self {
             blobs,
             catalogue,
             blocks,
+            storing,
             tenant: Arc::new(tenant),
             roll_bytes: ROLL_BYTES,
         }
@@ -76,7 +85,9 @@ impl Repository {
     ///
     /// An answer "not missing" can be wrong, where another object happens to start so;
     /// [`Repository::advance`] then names the object that is missing after all.
+    /// An object that is "not missing" survives collections for another grace time (ADR 0008).
     pub async fn missing(&self, prefixes: &[[u8; 8]]) -> Result<Vec<bool>, Error> {
+        self.catalogue.spare(self.tenant.id, prefixes).await?;
         let held = self.catalogue.holds(self.tenant.id, prefixes).await?;
         Ok(held.into_iter().map(|held| !held).collect())
     }
@@ -101,7 +112,7 @@ impl Repository {
         let Some(location) = found.into_iter().flatten().next() else {
             return Ok(None);
         };
-        let block = self.block(&location).await?;
+        let (block, location) = self.block_of(digest, location).await?;
         blocks::object(&block.raw, &location, digest).map(Some)
     }
 
@@ -128,9 +139,16 @@ impl Repository {
         let block = |location: &Location| (location.pack, location.place.block);
         found.sort_by_key(|(_, location)| (block(location), location.place.start));
         for group in found.chunk_by(|(_, a), (_, b)| block(a) == block(b)) {
-            let decoded = self.block(&group[0].1).await?;
+            let (first, location) = group[0];
+            let (decoded, found) = self.block_of(&first, location).await?;
             for (digest, location) in group {
-                take(*digest, blocks::object(&decoded.raw, location, digest)?);
+                if block(&found) == block(location) {
+                    take(*digest, blocks::object(&decoded.raw, location, digest)?);
+                } else if let Some(object) = self.object(digest).await? {
+                    take(*digest, object);
+                } else {
+                    absent.push(*digest);
+                }
             }
         }
         Ok(absent)
@@ -156,7 +174,7 @@ impl Repository {
         let stored = self.blobs.get(&location.pack, range).await?;
         stored.context(CorruptSnafu {
             digest: location.pack,
-            reason: "the pack is not there",
+            reason: blocks::GONE,
         })
     }
 }

@@ -8,3 +8,5 @@ mod fixture;
 mod history;
 mod hostile;
 mod push;
+mod upkeep;
+mod upkeep_faults;

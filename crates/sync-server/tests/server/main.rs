@@ -272,6 +272,21 @@ async fn a_token_reaches_its_tenant_and_scope_alone() {
         .0,
         403
     );
+    // A token of another tenant looks the same as one that does not exist, whoever asks.
+    let (theirs, _) = site.token("other", "read").await;
+    let (_, own_reader) = site.token("acme", "read").await;
+    for (client, status, code) in [
+        (&admin, 404, "server/no-token"),
+        (&site.client(&own_reader), 403, "server/forbidden"),
+    ] {
+        for id in [theirs.as_str(), "aaaaaaaaaaaaaaaa"] {
+            let call = Call::new(Method::DELETE, format!("/v1/admin/tokens/{id}"));
+            let (seen, body) = send(client, call).await;
+            assert_eq!((seen, &body["error"]["code"]), (status, &json!(code)));
+            let message = body["error"]["message"].as_str().unwrap();
+            assert!(!message.contains("other"), "{message}");
+        }
+    }
     let (_, listed) = send(&admin, Call::get("/v1/admin/tokens")).await;
     let listed = listed.to_string();
     assert!(
@@ -402,6 +417,72 @@ async fn what_is_missing_or_malformed_moves_nothing() {
     // What the first push brought is kept: the rest completes it.
     let whole = snapshot("one", None, "a.txt", Some(Class::Nodes));
     assert_eq!(send(&client, push(None, whole)).await.0, 200);
+}
+
+#[tokio::test]
+async fn the_operator_collects_and_a_tenant_verifies() {
+    let site = Site::with_tenants().await;
+    let (_, token) = site.token("acme", "write").await;
+    let client = site.client(&token);
+    let one = snapshot("one", None, "a.txt", None);
+    assert_eq!(send(&client, push(None, one.clone())).await.0, 200);
+    let two = snapshot("two", Some(one.0), "a.txt", None);
+    assert_eq!(send(&client, push(Some(one.0), two.clone())).await.0, 200);
+    let ask = json!({"tenant": "acme", "branch": "main", "retention": {"last": 1}});
+    let put =
+        || Call::new(Method::PUT, "/v1/admin/retention").body(serde_json::to_vec(&ask).unwrap());
+    assert_eq!(send(&client, put()).await.0, 403);
+    assert_eq!(send(&site.operator, put()).await.0, 200);
+    let read = Call::get("/v1/admin/retention?tenant=acme&branch=main");
+    assert_eq!(send(&site.operator, read).await.1, ask);
+    let gc = |plan: bool| {
+        let ask = json!({"tenant": "acme", "grace_seconds": 0, "plan": plan});
+        post("/v1/admin/gc", &ask)
+    };
+    assert_eq!(send(&client, gc(false)).await.0, 403);
+    site.now.fetch_add(1000, Ordering::Relaxed);
+    for plan in [true, false] {
+        let (_, body) = send(&site.operator, gc(plan)).await;
+        let done = &body["done"][0];
+        assert_eq!(
+            (&done["tenant"], &done["expired"], &done["removed"]),
+            (&json!("acme"), &json!(1), &json!(3)),
+            "{body}"
+        );
+    }
+    // What is gone is named as such, and a fetch that builds on it brings everything.
+    let gone = [
+        Call::get(format!("/v1/tenants/acme/snapshots?from={}", one.0)),
+        Call::get(format!("/v1/tenants/acme/snapshots/{}", one.0)),
+        post("/v1/tenants/acme/fetch", &json!({"want": one.0})),
+    ];
+    for call in gone {
+        let (status, body) = send(&client, call).await;
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (410, &json!("store/expired")),
+            "{body}"
+        );
+    }
+    let fetch = json!({"want": two.0, "have": one.0, "contents": true});
+    assert_eq!(
+        send(&client, post("/v1/tenants/acme/fetch", &fetch))
+            .await
+            .0,
+        200
+    );
+    let (_, log) = send(
+        &client,
+        Call::get(format!("/v1/tenants/acme/snapshots?from={}", two.0)),
+    )
+    .await;
+    assert_eq!(log["snapshots"].as_array().unwrap().len(), 1);
+    let (status, body) = send(&client, Call::post("/v1/tenants/acme/verify")).await;
+    assert_eq!((status, &body["done"]["damaged_total"]), (200, &json!(0)));
+    let repair = Call::post("/v1/tenants/acme/repair").body(two.1.clone());
+    assert_eq!(send(&client, repair).await.1, json!({"objects": 0}));
+    let unknown = post("/v1/admin/verify", &json!({"tenant": "nobody"}));
+    assert_eq!(send(&site.operator, unknown).await.0, 404);
 }
 
 #[tokio::test]

@@ -60,13 +60,18 @@ impl DirBlobs {
     }
 
     fn write(&self, name: &Digest, parts: &[Bytes]) -> io::Result<()> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let path = self.path(name);
         let size: usize = parts.iter().map(Bytes::len).sum();
         if fs::metadata(&path).is_ok_and(|found| found.len() == size as u64) {
             // It is there since a writer synced it; the directory's sync may have been cut off by a crash.
             return sync_dir(path.parent().unwrap_or(&self.root));
         }
+        self.write_anew(name, parts)
+    }
+
+    fn write_anew(&self, name: &Digest, parts: &[Bytes]) -> io::Result<()> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let path = self.path(name);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let temporary = self.root.join(TEMPORARY).join(format!("{name}.{number}"));
         let written = || -> io::Result<()> {
@@ -166,6 +171,17 @@ impl Blobs for DirBlobs {
             let written = this.write(&name, &parts).map_err(BoxError::from);
             written.with_context(|_| BlobsSnafu {
                 action: format!("write pack {name}"),
+            })
+        })
+        .await
+    }
+
+    async fn replace(&self, name: &Digest, parts: &[Bytes]) -> Result<(), Error> {
+        let (this, name, parts) = (self.clone(), *name, parts.to_vec());
+        task::blocking(move || {
+            let written = this.write_anew(&name, &parts).map_err(BoxError::from);
+            written.with_context(|_| BlobsSnafu {
+                action: format!("write pack {name} anew"),
             })
         })
         .await

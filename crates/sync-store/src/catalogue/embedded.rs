@@ -2,6 +2,7 @@
 
 mod file;
 mod tables;
+mod upkeep;
 
 use std::fs::File;
 use std::path::Path;
@@ -15,7 +16,7 @@ use super::{
     Advanced, Catalogue, HeadChange, HeadMove, Location, PackRecord, TenantId, TenantRecord,
     TokenRecord,
 };
-use crate::error::{BoxError, ExistsSnafu, UnknownTenantSnafu};
+use crate::error::{BoxError, CollectedSnafu, ExistsSnafu, UnknownTenantSnafu};
 use crate::{Error, task};
 use file::CatalogueFile;
 use tables::{ACCEPTED, HEADS, MOVES, OBJECTS, PACKS, TENANTS, TOKENS};
@@ -313,9 +314,16 @@ impl Catalogue for RedbCatalogue {
             for pack in &packs {
                 tables::record(write, tenant, pack)?;
             }
-            let moved = head.map(|change| tables::advance(write, tenant, &change));
-            moved.transpose()
+            let Some(change) = head else {
+                return Ok(Ok(None));
+            };
+            if let Some(seen) = change.generation
+                && seen != upkeep::generation(write, tenant)?
+            {
+                return Ok(CollectedSnafu.fail());
+            }
+            tables::advance(write, tenant, &change).map(|advanced| Ok(Some(advanced)))
         })
-        .await
+        .await?
     }
 }

@@ -1,5 +1,7 @@
 //! A catalogue in memory, for tests and for stores that need not outlive the process.
 
+mod upkeep;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,11 +9,12 @@ use async_trait::async_trait;
 use sync_core::{Digest, SnapshotId};
 
 use super::{
-    Advanced, Catalogue, Expected, HeadChange, HeadMove, Location, PackRecord, TenantId,
-    TenantRecord, TokenRecord,
+    Advanced, Catalogue, Expected, HeadChange, HeadMove, Location, PackRecord, StoredPack,
+    TenantId, TenantRecord, TokenRecord,
 };
 use crate::Error;
-use crate::error::{ExistsSnafu, UnknownTenantSnafu};
+use crate::error::{CollectedSnafu, ExistsSnafu, UnknownTenantSnafu};
+use crate::protocol::Retention;
 
 /// A catalogue in memory.
 #[derive(Debug, Default)]
@@ -29,13 +32,53 @@ struct State {
 /// What one tenant has.
 #[derive(Debug, Default)]
 struct View {
-    objects: BTreeMap<Digest, Location>,
+    /// The number of the pack, and the place in it.
+    objects: BTreeMap<Digest, (u32, Location)>,
+    packs: BTreeMap<u32, StoredPack>,
+    next_pack: u32,
+    condemned: BTreeMap<Digest, u64>,
+    expired: BTreeSet<SnapshotId>,
+    retention: BTreeMap<String, Retention>,
+    generation: u64,
     accepted: BTreeSet<SnapshotId>,
     heads: BTreeMap<String, SnapshotId>,
     moves: Vec<HeadMove>,
 }
 
 impl View {
+    /// Gives a pack the next number.
+    fn add_pack(&mut self, pack: &PackRecord) -> u32 {
+        let number = self.next_pack;
+        self.next_pack += 1;
+        let stored = StoredPack {
+            number,
+            name: pack.name,
+            len: pack.len,
+            objects: crate::pack::narrow(pack.objects.len()),
+        };
+        self.packs.insert(number, stored);
+        number
+    }
+
+    fn record(&mut self, pack: &PackRecord) {
+        let mut lacking = pack
+            .objects
+            .iter()
+            .filter(|(digest, _)| !self.objects.contains_key(digest));
+        let known = self.packs.values().any(|known| known.name == pack.name);
+        if known && lacking.next().is_none() {
+            return;
+        }
+        let number = self.add_pack(pack);
+        for (digest, place) in &pack.objects {
+            let location = Location {
+                pack: pack.name,
+                place: *place,
+            };
+            self.objects.entry(*digest).or_insert((number, location));
+        }
+    }
+
     fn advance(&mut self, change: &HeadChange) -> Advanced {
         let head = self.heads.get(&change.branch).copied();
         if head == Some(change.target) {
@@ -47,6 +90,7 @@ impl View {
             return Advanced::Stale { head };
         }
         self.accepted.insert(change.target);
+        self.expired.remove(&change.target);
         self.heads.insert(change.branch.clone(), change.target);
         self.moves.push(HeadMove {
             branch: change.branch.clone(),
@@ -135,7 +179,7 @@ impl Catalogue for MemoryCatalogue {
         objects: &[Digest],
     ) -> Result<Vec<Option<Location>>, Error> {
         Ok(self.view(tenant, |view| {
-            let place = |digest| view.objects.get(digest).copied();
+            let place = |digest| view.objects.get(digest).map(|(_, location)| *location);
             objects.iter().map(place).collect()
         }))
     }
@@ -156,7 +200,7 @@ impl Catalogue for MemoryCatalogue {
     }
 
     async fn is_vacant(&self, tenant: TenantId) -> Result<bool, Error> {
-        Ok(self.view(tenant, |view| view.objects.is_empty()))
+        Ok(self.view(tenant, |view| view.packs.is_empty()))
     }
 
     async fn accepted(&self, tenant: TenantId, ids: &[SnapshotId]) -> Result<Vec<bool>, Error> {
@@ -209,16 +253,18 @@ impl Catalogue for MemoryCatalogue {
         packs: &[PackRecord],
         head: Option<&HeadChange>,
     ) -> Result<Option<Advanced>, Error> {
-        Ok(self.view(tenant, |view| {
+        self.view(tenant, |view| {
             for pack in packs {
-                for (digest, place) in &pack.objects {
-                    view.objects.entry(*digest).or_insert(Location {
-                        pack: pack.name,
-                        place: *place,
-                    });
-                }
+                view.record(pack);
             }
-            head.map(|change| view.advance(change))
-        }))
+            let Some(change) = head else {
+                return Ok(None);
+            };
+            let seen = change.generation;
+            if seen.is_some_and(|seen| seen != view.generation) {
+                return CollectedSnafu.fail();
+            }
+            Ok(Some(view.advance(change)))
+        })
     }
 }

@@ -48,6 +48,16 @@ async fn run(blobs: &dyn Blobs) -> Result<(), Error> {
         assert!(matches!(get(16..17).await, Err(Error::Blobs { .. })));
     }
 
+    // What is there may be damaged: it is written anew when that is asked for.
+    let (name, parts) = &packs[0];
+    let other = [Bytes::from_static(b"fifteen bytes..")];
+    blobs.replace(name, &other).await?;
+    assert_eq!(
+        blobs.get(name, 0..15).await?.as_deref(),
+        Some(&other[0][..])
+    );
+    blobs.replace(name, parts).await?;
+
     let listed: Vec<_> = packs.iter().map(|(name, _)| (*name, 15)).collect();
     assert_eq!(blobs.list(None, 100).await?, listed);
     // Pages join without a gap and without an overlap, wherever they are cut.

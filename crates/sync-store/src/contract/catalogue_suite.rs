@@ -2,6 +2,7 @@
 
 use sync_core::{Digest, SnapshotId};
 
+use super::upkeep_suite::upkeep;
 use crate::Error;
 use crate::catalogue::{
     Advanced, Catalogue, Expected, HeadChange, HeadMove, Location, PackRecord, Place, TenantId,
@@ -20,20 +21,21 @@ pub async fn catalogue(catalogue: &dyn Catalogue) {
         heads(catalogue).await,
         one_transaction(catalogue).await,
         one_of_many_wins(catalogue).await,
+        upkeep(catalogue).await,
     ] {
         assert!(result.is_ok(), "the contract met an error: {result:?}");
     }
 }
 
-fn digest(n: u64) -> Digest {
+pub(super) fn digest(n: u64) -> Digest {
     Digest::of(&n.to_le_bytes())
 }
 
-fn id(n: u64) -> SnapshotId {
+pub(super) fn id(n: u64) -> SnapshotId {
     SnapshotId(digest(n))
 }
 
-fn pack(name: u64, objects: &[u64]) -> PackRecord {
+pub(super) fn pack(name: u64, objects: &[u64]) -> PackRecord {
     let mut objects: Vec<_> = objects
         .iter()
         .map(|n| (digest(*n), place(name, *n)))
@@ -46,7 +48,7 @@ fn pack(name: u64, objects: &[u64]) -> PackRecord {
     }
 }
 
-fn place(pack: u64, object: u64) -> Place {
+pub(super) fn place(pack: u64, object: u64) -> Place {
     let n = u32::try_from(pack * 1000 + object).unwrap_or_default();
     Place {
         block: n,
@@ -56,12 +58,18 @@ fn place(pack: u64, object: u64) -> Place {
     }
 }
 
-fn change(branch: &str, expected: Expected, target: SnapshotId, when: u64) -> HeadChange {
+pub(super) fn change(
+    branch: &str,
+    expected: Expected,
+    target: SnapshotId,
+    when: u64,
+) -> HeadChange {
     HeadChange {
         branch: branch.to_owned(),
         expected,
         target,
         when,
+        generation: None,
     }
 }
 

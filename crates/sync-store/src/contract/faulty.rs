@@ -1,5 +1,7 @@
 //! Adapters that fail on demand, so that "what stands after a failure" is a loop over the calls.
 
+mod upkeep;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,6 +96,10 @@ impl FaultyBlobs {
 impl Blobs for FaultyBlobs {
     async fn put(&self, name: &Digest, parts: &[Bytes]) -> Result<(), Error> {
         self.call(self.inner.put(name, parts)).await
+    }
+
+    async fn replace(&self, name: &Digest, parts: &[Bytes]) -> Result<(), Error> {
+        self.call(self.inner.replace(name, parts)).await
     }
 
     async fn get(&self, name: &Digest, range: Range<u64>) -> Result<Option<Bytes>, Error> {

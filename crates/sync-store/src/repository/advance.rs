@@ -29,7 +29,7 @@ pub struct Advance {
 impl Repository {
     /// Moves a head by compare-and-swap to a snapshot of which everything is here, and records what was received with it.
     ///
-    /// The snapshot's parents must be accepted snapshots of the tenant. Nodes of its map that the first parent's map has
+    /// The snapshot's parents must be accepted snapshots of the tenant, now or once. Nodes of its map that the first parent's map has
     /// (the expected head's, where it has no parent) are trusted; every other node, entry and chunk list is read and
     /// checked, and every chunk of a changed entry looked up with its length. A snapshot that was accepted before is not
     /// checked again. Once called this runs to its end, even if the future is dropped.
@@ -41,10 +41,19 @@ impl Repository {
     /// not recorded. Other errors: the store failed, doing it again is safe.
     pub async fn advance(&self, received: Received, advance: Advance) -> Result<Advanced, Error> {
         let this = self.clone();
-        tokio::spawn(async move { this.advance_now(&received, advance).await }).await?
+        tokio::spawn(async move {
+            loop {
+                match this.advance_now(&received, &advance).await {
+                    // A collection removed something since it was seen: whatever is missing now is named.
+                    Err(Error::Collected) => {}
+                    outcome => return outcome,
+                }
+            }
+        })
+        .await?
     }
 
-    async fn advance_now(&self, received: &Received, advance: Advance) -> Result<Advanced, Error> {
+    async fn advance_now(&self, received: &Received, advance: &Advance) -> Result<Advanced, Error> {
         check_branch(&advance.branch)?;
         let head = self.head(&advance.branch).await?;
         if head == Some(advance.target) {
@@ -55,14 +64,17 @@ impl Repository {
             self.record(received).await?;
             return Ok(Advanced::Stale { head });
         }
+        // What is seen from here on and removed before the head moves is seen again.
+        let generation = self.catalogue.marks(self.tenant.id).await?.generation;
         if !self.is_accepted(advance.target).await? {
-            self.check_closure(received, &advance).await?;
+            self.check_closure(received, advance).await?;
         }
         let change = HeadChange {
-            branch: advance.branch,
+            branch: advance.branch.clone(),
             expected: Expected::Is(advance.expected),
             target: advance.target,
             when: advance.when,
+            generation: Some(generation),
         };
         let advanced = self.store(received, Some(&change)).await?;
         // A commit that was given a head answers for it.
@@ -86,13 +98,13 @@ impl Repository {
         };
         let snapshot = closure::snapshot(id, &bytes)?;
         for parent in &snapshot.parents {
-            ensure!(
-                self.is_accepted(*parent).await?,
-                UnknownSnapshotSnafu { id: *parent }
-            );
+            let known = self.is_accepted(*parent).await? || self.is_expired(*parent).await?;
+            ensure!(known, UnknownSnapshotSnafu { id: *parent });
         }
         let base = snapshot.parents.first().copied().or(advance.expected);
         let base = match base {
+            // One that is known by name alone vouches for nothing.
+            Some(base) if self.is_expired(base).await? => None,
             Some(base) => self.snapshot(base).await?.roots.files,
             None => None,
         };
@@ -135,6 +147,7 @@ impl Repository {
             expected: Expected::Any,
             target: id,
             when,
+            generation: None,
         };
         let adopted = self.store(&received, Some(&change)).await?;
         Ok(adopted.unwrap_or(Advanced::Moved))

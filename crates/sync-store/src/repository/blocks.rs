@@ -61,6 +61,13 @@ impl BlockCache {
         Some(Arc::clone(block))
     }
 
+    /// Forgets the blocks of a pack that is written anew.
+    pub(crate) fn forget(&self, pack: &Digest) {
+        let mut held = self.lock();
+        held.blocks.retain(|(name, _), _| name != pack);
+        held.bytes = held.blocks.values().map(|(block, _)| block.bytes()).sum();
+    }
+
     pub(crate) fn insert(&self, key: Key, block: &Arc<Block>) {
         let mut held = self.lock();
         held.uses += 1;
@@ -114,7 +121,34 @@ pub(crate) fn decode(
     }))
 }
 
+/// What is wrong where a collection has moved an object since it was looked up, or its pack was lost.
+pub(super) const GONE: &str = "the pack is not there";
+
+/// Whether an error says that.
+pub(super) fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Corrupt { reason, .. } if *reason == GONE)
+}
+
 impl Repository {
+    /// The block of an object, and where the object is now: where a collection has moved it since it was looked up, it
+    /// is looked up again.
+    pub(crate) async fn block_of(
+        &self,
+        digest: &Digest,
+        location: Location,
+    ) -> Result<(Arc<Block>, Location), Error> {
+        match self.block(&location).await {
+            Err(error) if is_gone(&error) => {
+                let moved = self.locate(&[*digest]).await?.into_iter().flatten().next();
+                match moved.filter(|moved| *moved != location) {
+                    Some(moved) => Ok((self.block(&moved).await?, moved)),
+                    None => Err(error),
+                }
+            }
+            block => block.map(|block| (block, location)),
+        }
+    }
+
     /// A stored block, from the cache or the blob store.
     pub(crate) async fn block(&self, location: &Location) -> Result<Arc<Block>, Error> {
         let (pack, key) = (location.pack, (location.pack, location.place.block));

@@ -9,7 +9,9 @@ use sync_core::{Digest, Snapshot, SnapshotId};
 use super::Repository;
 use crate::Error;
 use crate::catalogue::HeadMove;
-use crate::error::{CorruptSnafu, UnknownSnapshotSnafu};
+use crate::error::{CorruptSnafu, ExpiredSnafu, UnknownSnapshotSnafu};
+use crate::protocol::Retention;
+use crate::store::check_branch;
 
 /// The most snapshots that a prefix is resolved to.
 const MAX_RESOLVED: usize = 16;
@@ -19,9 +21,13 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownSnapshot`] where the tenant has accepted none of this name.
+    /// [`Error::UnknownSnapshot`] where the tenant has accepted none of this name, [`Error::Expired`] where it has and no
+    /// branch keeps it.
     pub async fn snapshot(&self, id: SnapshotId) -> Result<Snapshot, Error> {
-        ensure!(self.is_accepted(id).await?, UnknownSnapshotSnafu { id });
+        if !self.is_accepted(id).await? {
+            ensure!(!self.is_expired(id).await?, ExpiredSnafu { id });
+            return UnknownSnapshotSnafu { id }.fail();
+        }
         let corrupt = CorruptSnafu {
             digest: id.0,
             reason: "an accepted snapshot is not there, or is none",
@@ -50,7 +56,7 @@ impl Repository {
     }
 
     /// The history of `from`, itself first: at most `limit` snapshots, each before its parents, newest first where
-    /// their makers' clocks are right. Memory follows `limit`.
+    /// their makers' clocks are right, back to where the branch no longer keeps them. Memory follows `limit`.
     pub async fn log(
         &self,
         from: SnapshotId,
@@ -76,7 +82,11 @@ impl Repository {
             }
             for parent in parents {
                 if seen.insert(parent) {
-                    let found = self.snapshot(parent).await?;
+                    let found = match self.snapshot(parent).await {
+                        // Known by name alone: history ends there.
+                        Err(Error::Expired { .. }) => continue,
+                        found => found?,
+                    };
                     ahead.push((found.time, Reverse(seen.len()), parent));
                     snapshots.insert(parent, found);
                 }
@@ -88,6 +98,26 @@ impl Repository {
     /// The latest moves of the tenant's heads, newest first, at most `limit`.
     pub async fn head_moves(&self, limit: usize) -> Result<Vec<HeadMove>, Error> {
         self.catalogue.head_moves(self.tenant.id, limit).await
+    }
+
+    /// Whether the tenant had accepted this snapshot and no branch keeps it any more: it is known by name alone.
+    pub async fn is_expired(&self, id: SnapshotId) -> Result<bool, Error> {
+        let expired = self.catalogue.expired(self.tenant.id, &[id]).await?;
+        Ok(expired.first() == Some(&true))
+    }
+
+    /// What a branch keeps.
+    pub async fn retention(&self, branch: &str) -> Result<Retention, Error> {
+        self.catalogue.retention(self.tenant.id, branch).await
+    }
+
+    /// Sets what a branch keeps. The next collection acts by it.
+    pub async fn set_retention(&self, branch: &str, retention: Retention) -> Result<(), Error> {
+        check_branch(branch)?;
+        let set = self
+            .catalogue
+            .set_retention(self.tenant.id, branch, retention);
+        set.await
     }
 
     /// Whether the tenant has accepted this snapshot: everything that it names is here.

@@ -60,9 +60,9 @@ impl RepositoryNodes {
         let Some(location) = self.locations(&[*digest])?.into_iter().flatten().next() else {
             return Ok(None);
         };
-        let block = self.block(&location)?;
+        let (block, location) = self.block_of(digest, &location)?;
         let object = blocks::object(&block.raw, &location, digest)?;
-        near.keep(&block);
+        near.keep(self.recorded(&block)?);
         Ok(Some(object))
     }
 
@@ -101,6 +101,23 @@ impl RepositoryNodes {
         Ok(())
     }
 
+    /// The objects of a block that are recorded somewhere: what a collection has removed stays in its block for a while,
+    /// and must not be taken for stored.
+    fn recorded(&self, block: &Block) -> Result<Vec<(Digest, Bytes)>, Error> {
+        let object = |span: &crate::pack::Span| {
+            let bytes = span.of(&block.raw)?;
+            Some((Digest::of(&bytes), bytes))
+        };
+        let objects: Vec<_> = block.spans.iter().filter_map(object).collect();
+        let digests: Vec<_> = objects.iter().map(|(digest, _)| *digest).collect();
+        let found = self.locations(&digests)?;
+        let objects = objects.into_iter().zip(found);
+        Ok(objects
+            .filter(|(_, found)| found.is_some())
+            .map(|(object, _)| object)
+            .collect())
+    }
+
     /// Where each object is, those that are not recorded yet included.
     pub(crate) fn locations(&self, digests: &[Digest]) -> Result<Vec<Option<Location>>, Error> {
         let pending = self.pending.as_deref();
@@ -122,13 +139,16 @@ impl RepositoryNodes {
         Ok(found)
     }
 
-    /// The bytes of a recorded block, header included, not looked at.
-    pub(crate) fn stored(&self, location: &Location) -> Result<Bytes, Error> {
-        self.runtime
-            .block_on(self.repository.stored_block(location))
+    /// The bytes of a recorded block, header included, not looked at; `None` where its pack is gone.
+    pub(crate) fn stored(&self, location: &Location) -> Result<Option<Bytes>, Error> {
+        let stored = self.repository.stored_block(location);
+        match self.runtime.block_on(stored) {
+            Err(error) if blocks::is_gone(&error) => Ok(None),
+            stored => stored.map(Some),
+        }
     }
 
-    /// Takes a recorded block apart that was read as it is, and keeps it for [`RepositoryNodes::block`].
+    /// Takes a recorded block apart that was read as it is, and keeps it for [`RepositoryNodes::block_of`].
     pub(crate) fn keep(&self, location: &Location, stored: Bytes) -> Result<(), Error> {
         let block = blocks::decode(&mut BlockDecoder::new()?, stored, &location.pack)?;
         let key = (location.pack, location.place.block);
@@ -136,26 +156,27 @@ impl RepositoryNodes {
         Ok(())
     }
 
-    /// A block taken apart.
-    pub(crate) fn block(&self, location: &Location) -> Result<Arc<Block>, Error> {
+    /// The block of an object taken apart, and where the object is in it.
+    pub(crate) fn block_of(
+        &self,
+        digest: &Digest,
+        location: &Location,
+    ) -> Result<(Arc<Block>, Location), Error> {
         let received = self
             .pending
             .as_deref()
             .filter(|p| p.record.name == location.pack);
         let Some(stored) = received.and_then(|pending| pending.block(location.place.block)) else {
-            return self.runtime.block_on(self.repository.block(location));
+            let block = self.repository.block_of(digest, *location);
+            return self.runtime.block_on(block);
         };
-        blocks::decode(&mut BlockDecoder::new()?, stored, &location.pack)
+        let block = blocks::decode(&mut BlockDecoder::new()?, stored, &location.pack)?;
+        Ok((block, *location))
     }
 }
 
 impl Near {
-    fn keep(&mut self, block: &Block) {
-        let object = |span: &crate::pack::Span| {
-            let bytes = span.of(&block.raw)?;
-            Some((Digest::of(&bytes), bytes))
-        };
-        let objects: Vec<_> = block.spans.iter().filter_map(object).collect();
+    fn keep(&mut self, objects: Vec<(Digest, Bytes)>) {
         self.blocks
             .push_back(objects.iter().map(|(digest, _)| *digest).collect());
         self.objects.extend(objects);

@@ -12,9 +12,10 @@ use tokio::task::JoinHandle;
 
 use super::Repository;
 use super::assembly::{Assembly, Pending};
-use crate::catalogue::{Advanced, HeadChange};
+use crate::catalogue::{Advanced, HeadChange, Location};
 use crate::error::{BoxError, Error};
 use crate::pack::{BlockBuilder, Class, DecodedBlock, Event, PackDecoder, PackError, Span};
+use crate::protocol::prefix;
 use crate::task;
 
 /// How many pieces of a stream wait for the thread that takes them apart.
@@ -103,12 +104,20 @@ impl Repository {
         self.store(received, None).await.map(drop)
     }
 
+    /// Where objects are that are not stored again because they are there: they survive another grace time.
+    async fn locate_to_keep(&self, digests: &[Digest]) -> Result<Vec<Option<Location>>, Error> {
+        let prefixes: Vec<_> = digests.iter().map(prefix).collect();
+        self.catalogue.spare(self.tenant.id, &prefixes).await?;
+        self.locate(digests).await
+    }
+
     /// The pack first, then the one transaction that names it.
     pub(super) async fn store(
         &self,
         received: &Received,
         head: Option<&HeadChange>,
     ) -> Result<Option<Advanced>, Error> {
+        let _storing = self.storing.read().await;
         let records = match &received.pending {
             None if head.is_none() => return Ok(None),
             None => Vec::new(),
@@ -246,7 +255,9 @@ impl Receiving {
     }
 
     fn is_stored(&self, digests: &[Digest]) -> Result<bool, Error> {
-        let found = self.runtime.block_on(self.repository.locate(digests))?;
+        let found = self
+            .runtime
+            .block_on(self.repository.locate_to_keep(digests))?;
         Ok(found.iter().all(Option::is_some))
     }
 
@@ -312,7 +323,8 @@ impl Receiving {
         let stored = if self.vacant {
             vec![None; digests.len()]
         } else {
-            self.runtime.block_on(self.repository.locate(&digests))?
+            let located = self.repository.locate_to_keep(&digests);
+            self.runtime.block_on(located)?
         };
         for ((class, digest, object), stored) in batch.drain(..).zip(stored) {
             let waits = open.iter().any(|own| own.waiting.contains(&digest));
@@ -340,14 +352,14 @@ const OWN_BATCH: usize = 256;
 const OWN_BATCH_BYTES: usize = 4 << 20;
 
 /// A block of objects of this process in the making, with their digests.
-struct Own {
-    builder: BlockBuilder,
-    order: Vec<Digest>,
+pub(super) struct Own {
+    pub(super) builder: BlockBuilder,
+    pub(super) order: Vec<Digest>,
     waiting: std::collections::HashSet<Digest>,
 }
 
 impl Own {
-    fn new(class: Class) -> Result<Self, PackError> {
+    pub(super) fn new(class: Class) -> Result<Self, PackError> {
         Ok(Self {
             builder: BlockBuilder::new(class)?,
             order: Vec::new(),
@@ -356,7 +368,7 @@ impl Own {
     }
 
     /// The digests of a finished block with their spans; what waits afterwards is nothing.
-    fn objects(&mut self, spans: &[Span]) -> Vec<(Digest, Span)> {
+    pub(super) fn objects(&mut self, spans: &[Span]) -> Vec<(Digest, Span)> {
         self.waiting.clear();
         self.order.drain(..).zip(spans.iter().copied()).collect()
     }

@@ -174,7 +174,7 @@ async fn contents_come_in_the_order_of_their_paths() {
             }
         }
     }
-    let wanted = fewer.files.values().map(|bytes| bytes.chunks(1000));
+    let wanted = fewer.files.values().map(|bytes| bytes.chunks(16 << 10));
     let wanted: Vec<_> = wanted.flatten().map(<[u8]>::to_vec).collect();
     assert_eq!(contents, wanted);
 }

@@ -14,7 +14,7 @@ use crate::{Advanced, Repository, Store};
 /// Small, so that a push stores several packs on its way.
 const ROLL: u64 = 60_000;
 
-async fn open(dir: &Path) -> Repository {
+pub(super) async fn open(dir: &Path) -> Repository {
     let store = Store::open_dir(dir).await.unwrap();
     store
         .tenant("acme")
@@ -25,7 +25,7 @@ async fn open(dir: &Path) -> Repository {
 }
 
 /// The store in `dir` with one call that fails; the tenant is looked up before calls are counted.
-async fn open_faulty(dir: &Path, nth: u64, fault: Fault) -> (Repository, Arc<Faults>) {
+pub(super) async fn open_faulty(dir: &Path, nth: u64, fault: Fault) -> (Repository, Arc<Faults>) {
     let faults = Faults::at(nth + 1, fault);
     let blobs = DirBlobs::open(&dir.join("packs")).unwrap();
     let catalogue = RedbCatalogue::open(&dir.join("catalogue.redb")).unwrap();
@@ -41,7 +41,7 @@ async fn open_faulty(dir: &Path, nth: u64, fault: Fault) -> (Repository, Arc<Fau
 }
 
 /// A copy of everything as the operating system sees it at this moment: what a process leaves that is killed now.
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

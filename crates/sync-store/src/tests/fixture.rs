@@ -10,8 +10,8 @@ use sync_core::{Chunk, Content, Digest, Entry, Roots, Snapshot, SnapshotId};
 use crate::pack::{Event, PackDecoder, PackWriter};
 use crate::{Advance, Advanced, Class, Error, Repository, Store};
 
-/// Bytes of chunks in these trees: large files are several.
-const CHUNK: usize = 1000;
+/// Bytes of chunks in these trees, the fewest that there may be: large files are several.
+const CHUNK: usize = 16 << 10;
 
 /// A tree and everything that it is made of.
 #[derive(Debug, Clone, Default)]
@@ -127,8 +127,8 @@ impl Tree {
 
 /// Mostly short, now and then with chunk lists; hardly compressible, so that packs have several blocks.
 pub(super) fn numbered_bytes(n: usize) -> Vec<u8> {
-    let len = if n.is_multiple_of(50) {
-        6500
+    let len = if n.is_multiple_of(250) {
+        82_500
     } else {
         100 + n % 300
     };

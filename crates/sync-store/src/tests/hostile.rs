@@ -164,31 +164,63 @@ async fn lists_that_lie_are_refused() {
         }
         .encode()
     };
-    let bytes = b"bytes".to_vec();
-    let list = sync_core::content::encode_list(&[chunk(&bytes, 5), chunk(&bytes, 5)]);
-    let lists = sync_core::content::encode_list(&[chunk(&list, 10), chunk(&list, 10)]);
+    let bytes = vec![7; 16 << 10];
+    let size = 16 << 10;
+    let encode = |item, count| sync_core::content::encode_list(&vec![item; count]);
+    let list = encode(chunk(&bytes, size), 5);
+    let short = encode(chunk(&bytes, size), 4);
+    let full = encode(chunk(&bytes, size), 4096);
+    let lists = encode(chunk(&full, 4096 * size), 5);
+    let loose = encode(chunk(&list, 5 * size), 5);
+    let tiny = encode(chunk(b"tiny", 4), 5);
     let outcome = async |value: Vec<u8>| {
         let mut tree = Tree::raw(&[(b"file", value)]);
-        for object in [&bytes, &list, &lists] {
+        for object in [
+            &bytes,
+            &list,
+            &lists,
+            &short,
+            &full,
+            &loose,
+            &tiny,
+            &b"tiny".to_vec(),
+        ] {
             tree.chunks.insert(Digest::of(object), object.clone());
         }
         push_onto(&tenant().await, None, &tree).await
     };
-    assert!(outcome(entry(0, vec![chunk(&bytes, 5)])).await.is_ok());
-    assert!(outcome(entry(1, vec![chunk(&list, 10)])).await.is_ok());
+    assert!(outcome(entry(0, vec![chunk(&bytes, size)])).await.is_ok());
     assert!(
-        outcome(entry(2, vec![chunk(&lists, 20), chunk(&lists, 20)]))
+        outcome(entry(1, vec![chunk(&list, 5 * size)]))
             .await
             .is_ok()
     );
+    let (whole, deep) = (4096 * size, 5 * 4096 * size);
+    let packed = vec![chunk(&full, whole), chunk(&short, 4 * size)];
+    assert!(outcome(entry(1, packed)).await.is_ok());
+    assert!(outcome(entry(2, vec![chunk(&lists, deep)])).await.is_ok());
+    let refused = async |value, why: &str| match outcome(value).await {
+        Err(Error::Malformed { reason, .. }) => assert!(reason.contains(why), "{reason}"),
+        other => panic!("{other:?} instead of {why}"),
+    };
+    let form = "not in the one form";
+    refused(entry(1, vec![chunk(&short, 4 * size)]), form).await;
+    let turned = vec![chunk(&short, 4 * size), chunk(&full, whole)];
+    refused(entry(1, turned), form).await;
+    refused(entry(2, vec![chunk(&loose, 25 * size)]), "is not full").await;
+    refused(
+        entry(1, vec![chunk(&tiny, 20)]),
+        "more chunks than its size",
+    )
+    .await;
     for lie in [
-        entry(0, vec![chunk(&bytes, 6)]),
-        entry(0, vec![chunk(&list, 10)]),
-        entry(1, vec![chunk(&list, 11)]),
-        entry(1, vec![chunk(&bytes, 5)]),
-        entry(1, vec![chunk(&lists, 20)]),
-        entry(2, vec![chunk(&list, 10)]),
-        entry(2, vec![chunk(&lists, 20), chunk(&lists, 21)]),
+        entry(0, vec![chunk(&bytes, size + 1)]),
+        entry(0, vec![chunk(&list, 5 * size)]),
+        entry(1, vec![chunk(&list, 5 * size + 1)]),
+        entry(1, vec![chunk(&bytes, size)]),
+        entry(1, vec![chunk(&lists, deep)]),
+        entry(2, vec![chunk(&list, 5 * size)]),
+        entry(2, vec![chunk(&lists, deep), chunk(&lists, deep + 1)]),
     ] {
         let refused = outcome(lie).await;
         assert!(
@@ -206,8 +238,9 @@ async fn lists_that_lie_are_refused() {
 #[tokio::test]
 async fn a_list_of_lists_of_lists_does_not_multiply_the_work() {
     let mut tree = Tree::default();
-    let (mut below, mut len) = (Digest::of(b"x"), 1u64);
-    tree.chunks.insert(below, b"x".to_vec());
+    let bytes = vec![1; 16 << 10];
+    let (mut below, mut len) = (Digest::of(&bytes), 16 << 10);
+    tree.chunks.insert(below, bytes);
     for _ in 0..4 {
         let items = vec![Chunk { digest: below, len }; Content::MAX_LIST];
         let list = sync_core::content::encode_list(&items);

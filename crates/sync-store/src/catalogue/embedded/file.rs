@@ -12,7 +12,7 @@ use redb::{
 };
 use snafu::ensure;
 
-use super::tables::{self, LAYOUT, META};
+use super::tables::{self, LAYOUT, LAYOUT_BEFORE, META};
 use crate::Error;
 use crate::error::{BoxError, HeldSnafu, LayoutSnafu};
 
@@ -54,7 +54,7 @@ impl CatalogueFile {
             None => None,
         };
         match (found, reading) {
-            (Some(found), Some(database)) => {
+            (Some(found), Some(database)) if found != LAYOUT_BEFORE => {
                 check_layout(found)?;
                 *this.write_lock() = State::Reading(database);
             }
@@ -95,8 +95,8 @@ impl CatalogueFile {
         };
         let found = read_layout(&database).map_err(Error::catalogue("read its layout"))?;
         match found {
-            Some(found) => check_layout(found)?,
-            None => {
+            Some(found) if found != LAYOUT_BEFORE => check_layout(found)?,
+            _ => {
                 change(&database, tables::create).map_err(Error::catalogue("create its tables"))?;
             }
         }

@@ -5,13 +5,16 @@ use std::collections::HashMap;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use sync_core::{Digest, SnapshotId, codec};
 
+use super::upkeep;
 use crate::catalogue::{
     Advanced, Expected, HeadChange, HeadMove, Location, PackRecord, Place, TenantId,
 };
 use crate::error::BoxError;
 
 /// The version of everything below.
-pub(super) const LAYOUT: u64 = 1;
+pub(super) const LAYOUT: u64 = 2;
+/// A layout that only lacks tables, which are added.
+pub(super) const LAYOUT_BEFORE: u64 = 1;
 
 /// A digest behind the number of its tenant, both so that their bytes sort as they do.
 pub(super) type Key = [u8; 36];
@@ -26,7 +29,8 @@ pub(super) const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new
 pub(super) const PACKS: TableDefinition<'_, (u32, u32), (&[u8; 32], u64, u32)> =
     TableDefinition::new("packs");
 /// Tenant and name of a pack to its number.
-const PACK_NUMBERS: TableDefinition<'_, &Key, u32> = TableDefinition::new("pack_numbers");
+pub(super) const PACK_NUMBERS: TableDefinition<'_, &Key, u32> =
+    TableDefinition::new("pack_numbers");
 /// Tenant and digest to the number of the pack and the place in it, five numbers of four bytes, little endian.
 pub(super) const OBJECTS: TableDefinition<'_, &Key, &[u8; 20]> = TableDefinition::new("objects");
 /// Tenant and id of every accepted snapshot.
@@ -36,7 +40,7 @@ pub(super) const HEADS: TableDefinition<'_, (u32, &str), &[u8; 32]> = TableDefin
 /// Tenant and rising number to an encoded line of the log.
 pub(super) const MOVES: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("moves");
 
-/// Makes every table, so that none is absent to a reader.
+/// Makes every table that is not there, so that none is absent to a reader.
 pub(super) fn create(write: &WriteTransaction) -> Result<(), BoxError> {
     write.open_table(META)?.insert("layout", LAYOUT)?;
     write.open_table(TENANTS)?;
@@ -47,7 +51,7 @@ pub(super) fn create(write: &WriteTransaction) -> Result<(), BoxError> {
     write.open_table(ACCEPTED)?;
     write.open_table(HEADS)?;
     write.open_table(MOVES)?;
-    Ok(())
+    upkeep::create(write)
 }
 
 pub(super) fn key(tenant: TenantId, digest: &Digest) -> Key {
@@ -64,7 +68,7 @@ pub(super) fn digest(key: &Key) -> Digest {
     Digest::from_bytes(bytes)
 }
 
-fn encode_place(pack: u32, place: Place) -> [u8; 20] {
+pub(super) fn encode_place(pack: u32, place: Place) -> [u8; 20] {
     let numbers = [pack, place.block, place.block_len, place.start, place.len];
     let mut row = [0; 20];
     for (bytes, number) in row.chunks_exact_mut(4).zip(numbers) {
@@ -73,7 +77,7 @@ fn encode_place(pack: u32, place: Place) -> [u8; 20] {
     row
 }
 
-fn decode_place(row: &[u8; 20]) -> (u32, Place) {
+pub(super) fn decode_place(row: &[u8; 20]) -> (u32, Place) {
     let number = |at: usize| u32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]]);
     let place = Place {
         block: number(4),
@@ -131,29 +135,18 @@ pub(super) fn record(
 ) -> Result<(), BoxError> {
     let mut numbers = write.open_table(PACK_NUMBERS)?;
     let name = key(tenant, &pack.name);
-    if numbers.get(&name)?.is_some() {
-        // The same bytes again: its objects have places since then.
-        return Ok(());
-    }
-    let mut packs = write.open_table(PACKS)?;
-    let last = packs
-        .range((tenant.0, 0)..=(tenant.0, u32::MAX))?
-        .next_back();
-    let number = match last.transpose()? {
-        Some((key, _)) => key
-            .value()
-            .1
-            .checked_add(1)
-            .ok_or("no pack number is left")?,
-        None => 0,
-    };
-    numbers.insert(&name, number)?;
-    let objects = u32::try_from(pack.objects.len())?;
-    packs.insert(
-        (tenant.0, number),
-        (pack.name.as_bytes(), pack.len, objects),
-    )?;
     let mut table = write.open_table(OBJECTS)?;
+    if numbers.get(&name)?.is_some() {
+        // The same bytes again: its objects have places since then, unless some were collected.
+        let mut lacking = false;
+        for (digest, _) in &pack.objects {
+            lacking |= table.get(&key(tenant, digest))?.is_none();
+        }
+        if !lacking {
+            return Ok(());
+        }
+    }
+    let number = add_pack(write, &mut numbers, tenant, pack)?;
     // A tenant's first pack meets no object, which saves half of the look-ups of a large first push.
     let first = number == 0;
     for (digest, place) in &pack.objects {
@@ -163,6 +156,35 @@ pub(super) fn record(
         }
     }
     Ok(())
+}
+
+/// Gives a pack the tenant's next number. No number is ever given twice: upkeep names packs by theirs.
+pub(super) fn add_pack(
+    write: &WriteTransaction,
+    numbers: &mut redb::Table<'_, &'static Key, u32>,
+    tenant: TenantId,
+    pack: &PackRecord,
+) -> Result<u32, BoxError> {
+    let mut packs = write.open_table(PACKS)?;
+    let mut next = write.open_table(upkeep::NEXT_PACKS)?;
+    let last = packs
+        .range((tenant.0, 0)..=(tenant.0, u32::MAX))?
+        .next_back();
+    let after_last = match last.transpose()? {
+        Some((key, _)) => key.value().1.checked_add(1),
+        None => Some(0),
+    };
+    let promised = next.get(tenant.0)?.map_or(0, |next| next.value());
+    let number = after_last.ok_or("no pack number is left")?.max(promised);
+    let following = number.checked_add(1).ok_or("no pack number is left")?;
+    next.insert(tenant.0, following)?;
+    numbers.insert(&key(tenant, &pack.name), number)?;
+    let objects = u32::try_from(pack.objects.len())?;
+    packs.insert(
+        (tenant.0, number),
+        (pack.name.as_bytes(), pack.len, objects),
+    )?;
+    Ok(number)
 }
 
 pub(super) fn advance(
@@ -186,11 +208,11 @@ pub(super) fn advance(
     write
         .open_table(ACCEPTED)?
         .insert(&key(tenant, &change.target.0), ())?;
+    write
+        .open_table(upkeep::EXPIRED)?
+        .remove(&key(tenant, &change.target.0))?;
     let mut moves = write.open_table(MOVES)?;
-    let last = moves
-        .range((tenant.0, 0)..=(tenant.0, u64::MAX))?
-        .next_back();
-    let next = last.transpose()?.map_or(0, |(key, _)| key.value().1 + 1);
+    let next = upkeep::count_moves(&moves, tenant)?;
     let line = codec::encode(&HeadMove {
         branch: change.branch.clone(),
         from: head,

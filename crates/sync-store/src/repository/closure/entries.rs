@@ -15,6 +15,19 @@ const BATCH: usize = 4096;
 /// How many chunk lists one push may bring: far more than any tree has, and few enough to remember.
 const MAX_LISTS: usize = 1 << 20;
 
+/// What a chunk list stands for.
+#[derive(Debug, Clone, Copy)]
+struct Listed {
+    /// How many bytes of the file.
+    len: u64,
+    /// How many items it has itself.
+    items: usize,
+    /// How many data chunks are below it.
+    chunks: u64,
+    /// Whether it, and every list below it, has as many items as a list can have.
+    is_full: bool,
+}
+
 /// Checks the changed entries of a map, which come in key order.
 #[derive(Debug)]
 pub(super) struct Entries<'r> {
@@ -27,8 +40,8 @@ pub(super) struct Entries<'r> {
     in_base: bool,
     /// Chunks that are still to be looked up.
     chunks: Vec<Chunk>,
-    /// The length of the file part that each list stands for, by digest and depth; `None` where it is missing.
-    lists: HashMap<(Digest, u8), Option<u64>>,
+    /// What each list stands for, by digest and depth; `None` where it is missing.
+    lists: HashMap<(Digest, u8), Option<Listed>>,
 }
 
 /// A key as it is shown in an error.
@@ -119,8 +132,25 @@ impl<'r> Entries<'r> {
         content: &Content,
         missing: &mut Missing,
     ) -> Result<(), Error> {
+        let mut listed = Vec::with_capacity(content.chunks.len());
         for chunk in &content.chunks {
-            self.check_chunk(key, chunk, content.depth, missing)?;
+            listed.extend(self.check_chunk(key, chunk, content.depth, missing)?);
+        }
+        let refused = |reason: &str| Err(malformed_error(name(key), reason));
+        // Where a list is missing the push is incomplete, and this is looked at again when it came.
+        if content.depth == 0 || listed.len() < content.chunks.len() {
+            return Ok(());
+        }
+        let inlined = listed.len() == 1 && listed[0].items <= Content::MAX_INLINE;
+        if inlined || !are_packed(&listed) {
+            return refused("its chunk lists are not in the one form that they have");
+        }
+        // Lists may name the same list again and again: a few of them would fill a reader's memory.
+        let chunks = listed
+            .iter()
+            .fold(0u64, |sum, listed| sum.saturating_add(listed.chunks));
+        if chunks > Content::most_chunks(content.len().unwrap_or(0)) {
+            return refused("it claims more chunks than its size allows");
         }
         Ok(())
     }
@@ -131,51 +161,71 @@ impl<'r> Entries<'r> {
         chunk: &Chunk,
         depth: u8,
         missing: &mut Missing,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Listed>, Error> {
         if depth == 0 {
             self.chunks.push(*chunk);
-            return if self.chunks.len() < BATCH {
-                Ok(())
-            } else {
-                self.look_up(missing)
-            };
+            if self.chunks.len() >= BATCH {
+                self.look_up(missing)?;
+            }
+            return Ok(None);
         }
-        let len = self.list(key, chunk.digest, depth, missing)?;
-        if len.is_some_and(|len| len != chunk.len) {
+        let listed = self.list(key, chunk.digest, depth, missing)?;
+        if listed.is_some_and(|listed| listed.len != chunk.len) {
             let reason = format!("chunk list {} has another length", chunk.digest);
             return Err(malformed_error(name(key), reason));
         }
-        Ok(())
+        Ok(listed)
     }
 
-    /// The length of what a list names; `None` where the list is missing. Each list is followed once.
+    /// What a list names; `None` where the list is missing. Each list is followed once.
     fn list(
         &mut self,
         key: &[u8],
         digest: Digest,
         depth: u8,
         missing: &mut Missing,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Option<Listed>, Error> {
         if let Some(known) = self.lists.get(&(digest, depth)) {
             return Ok(*known);
         }
         if self.lists.len() >= MAX_LISTS {
             return Err(malformed_error(name(key), "there are too many chunk lists"));
         }
-        let mut len = None;
+        let mut listed = None;
         if let Some(bytes) = self.reader.object(&digest)? {
             let wrong = |reason| malformed_error(format!("chunk list {digest}"), reason);
             let items = decode_list(&bytes).ok_or_else(|| wrong("it does not decode"))?;
             let sum = items.iter().try_fold(0u64, |sum, i| sum.checked_add(i.len));
-            len = Some(sum.ok_or_else(|| wrong("its lengths overflow"))?);
+            let len = sum.ok_or_else(|| wrong("its lengths overflow"))?;
+            let mut below = Vec::new();
             for item in &items {
-                self.check_chunk(key, item, depth - 1, missing)?;
+                below.extend(self.check_chunk(key, item, depth - 1, missing)?);
+            }
+            if depth == 1 {
+                listed = Some(Listed {
+                    len,
+                    items: items.len(),
+                    chunks: items.len() as u64,
+                    is_full: items.len() == Content::MAX_LIST,
+                });
+            } else if below.len() == items.len() {
+                if !are_packed(&below) {
+                    return Err(wrong("a list before its last one is not full"));
+                }
+                let chunks = below.iter().map(|below| below.chunks);
+                listed = Some(Listed {
+                    len,
+                    items: items.len(),
+                    chunks: chunks.fold(0, u64::saturating_add),
+                    is_full: items.len() == Content::MAX_LIST
+                        && below.iter().all(|below| below.is_full),
+                });
             }
         } else {
             missing.add(digest);
         }
-        self.lists.insert((digest, depth), len);
-        Ok(len)
+        self.lists.insert((digest, depth), listed);
+        Ok(listed)
     }
 
     /// Looks up the chunks that are left. Call this at the end.
@@ -198,6 +248,12 @@ impl<'r> Entries<'r> {
         }
         Ok(())
     }
+}
+
+/// Whether all but the last of a level's lists are full, as they are where a file's chunks were listed in order.
+fn are_packed(level: &[Listed]) -> bool {
+    let before_last = level.split_last().map_or(level, |(_, before)| before);
+    before_last.iter().all(|listed| listed.is_full)
 }
 
 /// What every key below `path` starts with.

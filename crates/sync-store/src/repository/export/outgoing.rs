@@ -108,7 +108,11 @@ impl Outgoing {
                 continue;
             }
             if part.insert(key) {
-                let stored = self.reader.stored(location)?;
+                let Some(stored) = self.reader.stored(location)? else {
+                    // A collection has moved its objects: they go one by one.
+                    self.send_one(digest, location)?;
+                    continue;
+                };
                 let objects = header(&stored, &location.pack)?.count;
                 if numbers.get(&key) == Some(&objects) {
                     whole.insert(key);
@@ -118,12 +122,16 @@ impl Outgoing {
                 }
                 self.reader.keep(location, stored)?;
             }
-            let block = self.reader.block(location)?;
-            let object = blocks::object(&block.raw, location, digest)?;
-            self.writer.add(block.class, &object)?;
-            self.send_ready()?;
+            self.send_one(digest, location)?;
         }
         Ok(())
+    }
+
+    fn send_one(&mut self, digest: &Digest, location: &Location) -> Result<(), Error> {
+        let (block, location) = self.reader.block_of(digest, location)?;
+        let object = blocks::object(&block.raw, &location, digest)?;
+        self.writer.add(block.class, &object)?;
+        self.send_ready()
     }
 
     fn send_ready(&mut self) -> Result<(), Error> {

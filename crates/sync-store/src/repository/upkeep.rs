@@ -1,0 +1,69 @@
+//! Upkeep of one tenant's objects: what is damaged, what nobody needs (ADR 0008).
+
+mod gc;
+mod kept;
+mod packing;
+mod repack;
+mod repair;
+mod verify;
+mod walk;
+
+use std::collections::HashSet;
+
+use sync_core::Digest;
+
+use crate::Error;
+use crate::catalogue::StoredObject;
+use crate::repository::Repository;
+
+pub use gc::{GcPlan, Keep};
+
+/// How many rows of the catalogue are read, or changed, at once.
+const PAGE: usize = 4096;
+
+/// Objects by the first 16 bytes of their names: 16 bytes each, and nobody finds two that start so.
+#[derive(Debug, Default)]
+struct Objects(HashSet<u128>);
+
+impl Objects {
+    fn insert(&mut self, digest: &Digest) -> bool {
+        self.0.insert(Self::short(digest))
+    }
+
+    fn contains(&self, digest: &Digest) -> bool {
+        self.0.contains(&Self::short(digest))
+    }
+
+    fn short(digest: &Digest) -> u128 {
+        let (start, _) = digest.as_bytes().split_at(16);
+        start
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u128::from(*byte))
+    }
+}
+
+/// Every recorded object, by digest.
+struct Pages<'r> {
+    repository: &'r Repository,
+    after: Option<Digest>,
+}
+
+impl Pages<'_> {
+    async fn next(&mut self) -> Result<Option<Vec<StoredObject>>, Error> {
+        let Repository {
+            catalogue, tenant, ..
+        } = self.repository;
+        let page = catalogue.objects(tenant.id, self.after, PAGE).await?;
+        self.after = page.last().map(|last| last.digest).or(self.after);
+        Ok(Some(page).filter(|page| !page.is_empty()))
+    }
+}
+
+impl Repository {
+    fn pages(&self) -> Pages<'_> {
+        Pages {
+            repository: self,
+            after: None,
+        }
+    }
+}
