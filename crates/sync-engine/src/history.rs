@@ -259,16 +259,19 @@ impl Session {
         wanted.sort_unstable();
         wanted.dedup();
         if !wanted.is_empty() {
-            let mut objects = self.remote.objects(&wanted).await?;
-            while let Some(object) = objects.next().await? {
-                let asked = wanted.binary_search(&object.digest).is_ok();
-                ensure!(
-                    asked,
-                    AnswerSnafu {
-                        reason: "an object that was not asked for"
-                    }
-                );
-                texts.bytes.insert(object.digest, object.bytes);
+            let mut blocks = self.remote.objects(&wanted).await?;
+            while let Some(block) = blocks.next().await? {
+                for bytes in block.objects() {
+                    let digest = Digest::of(&bytes);
+                    let asked = wanted.binary_search(&digest).is_ok();
+                    ensure!(
+                        asked,
+                        AnswerSnafu {
+                            reason: "an object that was not asked for"
+                        }
+                    );
+                    texts.bytes.insert(digest, bytes);
+                }
             }
         }
         Ok(texts)
@@ -291,15 +294,10 @@ impl Session {
             let mut contents = tree.contents()?;
             for (path, entry) in local {
                 let chunks = flat_chunks(&maps, &entry)?;
-                contents.read(
-                    &path,
-                    &chunks,
-                    |_| true,
-                    |digest, bytes| {
-                        read.push((digest, Bytes::copy_from_slice(bytes)));
-                        Ok::<_, Error>(())
-                    },
-                )?;
+                contents.read(&path, sync_files::placed(&chunks), |digest, bytes| {
+                    read.push((digest, Bytes::copy_from_slice(bytes)));
+                    Ok::<_, Error>(())
+                })?;
             }
             Ok(read)
         });

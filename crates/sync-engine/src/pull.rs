@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use snafu::{ResultExt, ensure};
 use sync_core::map::{self, Merged};
-use sync_core::{Digest, Entry, SnapshotId, TreePath};
+use sync_core::retry::Backoff;
+use sync_core::{Class, Digest, Entry, Fault, SnapshotId, TreePath};
 use sync_files::{Plan, StatCache, Step, Tree};
+use sync_store::pack::DecodedBlock;
 use sync_store::protocol::Fetch;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,13 +20,13 @@ use crate::event::{Event, Listener};
 use crate::fetch::Incoming;
 use crate::look::Look;
 use crate::maps::Maps;
-use crate::receive::Object;
+use crate::push::{ATTEMPTS, retry_after};
 use crate::report::{FileChange, Problem};
 use crate::session::{Local, Session, blocking};
 use crate::tree_map::{check_shape, decode_change, decode_path, empty_root, flat_chunks};
 
-/// How many received objects wait to be staged.
-const WAITING: usize = 64;
+/// How many received blocks wait to be staged, and how many are staged at once.
+const WAITING: usize = 4;
 /// How many objects are asked for at once by digest.
 const PAGE: usize = 16 * 1024;
 
@@ -52,6 +55,8 @@ pub struct PullPlan {
 pub struct PullOutcome {
     /// The snapshot that the workspace is based on now.
     pub snapshot: Option<SnapshotId>,
+    /// What changed in the tree, in path order.
+    pub changes: Vec<FileChange>,
 }
 
 impl Session {
@@ -131,33 +136,38 @@ impl Session {
         let snapshot = head.map(|head| head.id);
         let Some(head) = head.filter(|_| moved) else {
             self.remember(&local).await?;
-            return Ok(PullOutcome { snapshot });
+            return Ok(PullOutcome { snapshot, changes });
         };
+        let mut done = Vec::new();
         if !changes.is_empty() {
-            let edits: Vec<_> = changes
-                .iter()
-                .map(|change| (change.path.clone(), change.after.clone()))
-                .collect();
-            local.cache = self.write(&local, changes, incoming).await?;
+            (local.cache, done) = self.write(&local, changes, incoming).await?;
             let root = if plain {
                 head.files
             } else {
-                self.edited(&local, edits).await?
+                let edits = done.iter();
+                let edits = edits.map(|step| (step.path.clone(), step.wanted.clone()));
+                self.edited(&local, edits.collect()).await?
             };
             local.cache.set_root(Some(root));
         }
         self.remember(&local).await?;
         self.set_base(head)?;
-        Ok(PullOutcome { snapshot })
+        let changes = done.into_iter();
+        let changes = changes.filter_map(|s| FileChange::new(s.path, s.expected, s.wanted));
+        Ok(PullOutcome {
+            snapshot,
+            changes: changes.collect(),
+        })
     }
 
-    /// Stages the changes as their contents arrive, then puts them into their places; gives the stat cache after that.
+    /// Stages the changes as their contents arrive, then puts them into their places; gives the stat cache after that,
+    /// and what was done.
     async fn write(
         &self,
         local: &Local,
         changes: Vec<FileChange>,
         incoming: Option<Incoming>,
-    ) -> Result<StatCache, Error> {
+    ) -> Result<(StatCache, Vec<Step>), Error> {
         let bytes = changes
             .iter()
             .filter_map(|change| change.after.as_ref())
@@ -192,34 +202,59 @@ impl Session {
         }
     }
 
-    /// Gives the writer what arrives, then whatever it still lacks.
+    /// Gives the writer what arrives, then whatever it still lacks: also where the connection was lost in the middle.
     async fn feed(
         &self,
         sender: mpsc::Sender<Feed>,
         incoming: Option<Incoming>,
     ) -> Result<(), Error> {
-        if let Some(mut incoming) = incoming {
-            while let Some(object) = incoming.next().await? {
-                if sender.send(Feed::Object(object)).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
-        let (reply, lacking) = oneshot::channel();
-        let asked = sender.send(Feed::Lacking(reply)).await;
-        let Some(lacking) = lacking.await.ok().filter(|_| asked.is_ok()) else {
-            return Ok(());
+        let policy = Backoff {
+            attempts: ATTEMPTS,
+            ..Backoff::default()
         };
-        for page in lacking.chunks(PAGE) {
-            let mut objects = self.remote.objects(page).await?;
-            while let Some(object) = objects.next().await? {
-                if sender.send(Feed::Object(object)).await.is_err() {
-                    return Ok(());
+        let mut came = match incoming {
+            Some(mut incoming) => feed_blocks(&sender, async || incoming.next().await).await,
+            None => Ok(()),
+        };
+        let mut attempt = 1;
+        loop {
+            if let Err(error) = came {
+                if error.class() != Class::Unavailable {
+                    return Err(error);
                 }
+                let random = (self.context.random)();
+                let Some(wait) = policy.delay(attempt, random, retry_after(&error)) else {
+                    return Err(error);
+                };
+                tokio::time::sleep(wait).await;
+                attempt += 1;
+                self.tell(Event::Resuming { attempt });
+            }
+            let (reply, lacking) = oneshot::channel();
+            let asked = sender.send(Feed::Lacking(reply)).await;
+            let Some(lacking) = lacking.await.ok().filter(|_| asked.is_ok()) else {
+                return Ok(());
+            };
+            came = self.feed_objects(&sender, &lacking).await;
+            if came.is_ok() {
+                break;
             }
         }
         // Without this the writer knows that the sender gave up, and commits nothing.
         let _ = sender.send(Feed::Complete).await;
+        Ok(())
+    }
+
+    /// Asks for objects by name.
+    async fn feed_objects(
+        &self,
+        sender: &mpsc::Sender<Feed>,
+        digests: &[Digest],
+    ) -> Result<(), Error> {
+        for page in digests.chunks(PAGE) {
+            let mut blocks = self.remote.objects(page).await?;
+            feed_blocks(sender, async || blocks.next().await).await?;
+        }
         Ok(())
     }
 
@@ -264,10 +299,23 @@ fn merge(maps: &Maps, base: Digest, local: Digest, head: Digest) -> Result<Vec<F
     Ok(changes)
 }
 
+/// Gives the writer blocks until there are no more, or it takes no more.
+async fn feed_blocks(
+    sender: &mpsc::Sender<Feed>,
+    mut next: impl AsyncFnMut() -> Result<Option<DecodedBlock>, Error>,
+) -> Result<(), Error> {
+    while let Some(block) = next().await? {
+        if sender.send(Feed::Block(block)).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
 /// What the writing thread is given.
 enum Feed {
-    /// Part of a wanted file.
-    Object(Object),
+    /// Parts of wanted files.
+    Block(DecodedBlock),
     /// Take what is there from the tree itself, and say what is still lacking.
     Lacking(oneshot::Sender<Vec<Digest>>),
     /// Everything was given.
@@ -282,16 +330,31 @@ fn write(
     mut cache: StatCache,
     mut receiver: mpsc::Receiver<Feed>,
     listener: &Listener,
-) -> Result<StatCache, Error> {
+) -> Result<(StatCache, Vec<Step>), Error> {
     let tree = Tree::open(tree, private)?;
     let mut staging = tree.stage(plan, &cache)?;
     let (mut bytes, mut items) = (0, 0);
+    let mut next = None;
     loop {
-        match receiver.blocking_recv() {
-            Some(Feed::Object(object)) => {
-                staging.put(&object.digest, &object.bytes)?;
-                bytes += object.bytes.len() as u64;
-                items += 1;
+        match next.take().or_else(|| receiver.blocking_recv()) {
+            Some(Feed::Block(block)) => {
+                // What came meanwhile is staged with it: the more there is at once, the better threads share it.
+                let mut blocks = vec![block];
+                while blocks.len() < WAITING && next.is_none() {
+                    match receiver.try_recv() {
+                        Ok(Feed::Block(block)) => blocks.push(block),
+                        Ok(other) => next = Some(other),
+                        Err(_) => break,
+                    }
+                }
+                let objects: Vec<Bytes> = blocks.iter().flat_map(DecodedBlock::objects).collect();
+                let objects: Vec<&[u8]> = objects.iter().map(AsRef::as_ref).collect();
+                staging.put_all(&objects)?;
+                bytes += objects
+                    .iter()
+                    .map(|object| object.len() as u64)
+                    .sum::<u64>();
+                items += objects.len() as u64;
                 listener(Event::Moved { bytes, items });
             }
             Some(Feed::Lacking(reply)) => {
@@ -309,15 +372,17 @@ fn write(
     listener(Event::Applying);
     let applied = staging.commit(&|_| {})?;
     applied.refresh(&mut cache)?;
-    Ok(cache)
+    Ok((cache, applied.steps))
 }
 
 fn steps(maps: &Maps, changes: Vec<FileChange>) -> Result<Plan, Error> {
     let step = |change: FileChange| {
-        let chunks = change
-            .after
-            .as_ref()
-            .map_or(Ok(Vec::new()), |entry| flat_chunks(maps, entry))?;
+        let chunks = match &change.after {
+            Some(entry @ Entry::File { content, .. }) if content.depth > 0 => {
+                flat_chunks(maps, entry)?
+            }
+            _ => Vec::new(),
+        };
         Ok(Step {
             path: change.path,
             expected: change.before,

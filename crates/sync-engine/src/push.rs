@@ -23,6 +23,8 @@ use crate::tree_map::{changes, empty_root};
 
 /// With more new objects than this the tenant is asked first which of them it lacks.
 const ASK_ABOVE: usize = 256;
+/// How often a transfer is tried that the network cuts.
+pub(crate) const ATTEMPTS: u32 = 4;
 /// How many pieces of a pack wait to be sent.
 const PIECES: usize = 8;
 
@@ -32,7 +34,7 @@ pub struct PushPlan {
     /// Where the workspace stands to its tenant.
     pub standing: Standing,
     /// What the new snapshot changes, in path order.
-    pub changes: Vec<FileChange>,
+    pub changes: Arc<Vec<FileChange>>,
     /// What is left out of it.
     pub refused: Vec<Problem>,
     /// What both sides agree on already, if the workspace did not know.
@@ -118,7 +120,7 @@ impl Session {
         };
         Ok(PushPlan {
             standing,
-            changes: found,
+            changes: Arc::new(found),
             refused,
             agreed,
             onto,
@@ -177,16 +179,19 @@ impl Session {
             changes,
             snapshot: encoded.into(),
         });
-        // Kept before it is sent: should this run end in between, the next one knows its own push again.
         let target = Point {
             id,
             files: local.root,
         };
         local.maps.insert(id.0, parcel.snapshot.clone());
-        self.remember(&local).await?;
+        // Noted before it is sent: should this run end in between, the next one knows its own push again.
+        self.workspace.make_private()?;
         self.set_pushing(target)?;
-        self.send(&parcel, onto.map(|onto| onto.id), id, vacant)
-            .await?;
+        // The disk here and the tenant have nothing to wait for from each other.
+        let sent = self.send(&parcel, onto.map(|onto| onto.id), id, vacant);
+        let (kept, sent) = tokio::join!(self.remember(&local), sent);
+        sent?;
+        kept?;
         self.set_base(target)?;
         Ok(PushOutcome {
             snapshot: Some(id),
@@ -203,7 +208,7 @@ impl Session {
         vacant: bool,
     ) -> Result<(), Error> {
         let policy = Backoff {
-            attempts: 4,
+            attempts: ATTEMPTS,
             ..Backoff::default()
         };
         // Who holds nothing lacks everything: there is no use in asking.
@@ -300,7 +305,7 @@ impl Session {
 }
 
 /// How long the server asked to be left alone.
-fn retry_after(error: &Error) -> Option<Duration> {
+pub(crate) fn retry_after(error: &Error) -> Option<Duration> {
     match error {
         Error::Refused { retry_after, .. } => *retry_after,
         _ => None,

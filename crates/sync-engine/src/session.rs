@@ -216,11 +216,10 @@ impl Session {
 
     /// Stores everything that is new in `maps`.
     pub(crate) async fn keep(&self, maps: &Maps) -> Result<(), Error> {
-        let new = maps.take_new();
-        if new.is_empty() {
+        let mut objects = maps.new_objects();
+        if objects.is_empty() {
             return Ok(());
         }
-        let mut objects: Vec<_> = new.into_iter().collect();
         objects.sort_unstable_by_key(|(digest, _)| *digest);
         let objects = objects
             .into_iter()
@@ -320,8 +319,8 @@ impl Session {
         self.workspace.make_private()?;
         // Nodes first: a stat cache must not speak of a root that the store lacks.
         self.keep(&local.maps).await?;
-        local.cache.save(&self.workspace.private())?;
-        Ok(())
+        let (cache, private) = (local.cache.clone(), self.workspace.private());
+        blocking(move || Ok(cache.save(&private)?)).await
     }
 
     /// Makes sure that `maps` has the map of files of `point`, and gives its root.

@@ -37,7 +37,7 @@ mod undo;
 pub use cache::{Doubt, StatCache};
 pub use capture::{Capture, CaptureEvent, CaptureOptions, IsKnown, Refusal, Refused};
 pub use commit::{Applied, ApplyEvent};
-pub use contents::Contents;
+pub use contents::{Contents, placed};
 pub use error::{Error, Result};
 pub use faults::{Faults, NoFaults};
 pub use plan::{Plan, Step};

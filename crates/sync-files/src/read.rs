@@ -137,7 +137,7 @@ pub(crate) fn each_chunk(
         }
         // One byte more than expected shows that a small file has grown, without a second read to find the end.
         let expected = usize::try_from(size).map_or(BUFFER, |size| (size + 1).min(BUFFER));
-        let mut filled = fill(&file, &mut buffer[..expected])?;
+        let mut filled = fill_once(&file, &mut buffer[..expected])?;
         if filled == expected {
             filled += fill(&file, &mut buffer[filled..])?;
         }
@@ -170,6 +170,17 @@ fn cut(bytes: &[u8], at_end: bool, each: &mut impl FnMut(&[u8])) -> usize {
         start = end;
     }
     start
+}
+
+/// Reads once: of a regular file that gives less than was asked for only where it ends.
+/// Should it have grown since, its stat tells.
+fn fill_once(file: impl AsFd, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    loop {
+        match read(&file, &mut *buffer) {
+            Err(Errno::INTR) => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Reads until `buffer` is full or the file ends.

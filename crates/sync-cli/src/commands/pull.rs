@@ -1,5 +1,7 @@
 //! `pull`: tenant to workspace.
 
+use std::sync::Arc;
+
 use super::Place;
 use super::transfer::{Applied, Direction, Planned, conclude};
 use crate::args::Pull;
@@ -20,22 +22,23 @@ pub(super) async fn run(place: &Place<'_>, pull: &Pull) -> Result<Outcome, Error
         session.recover().await?;
     }
     let mut plan = session.plan_pull().await?;
+    let standing = plan.standing;
     let refused = std::mem::take(&mut plan.refused);
-    let planned = Planned {
-        standing: plan.standing,
-        changes: plan.changes.clone(),
-        refused,
-    };
-    let applied = if pull.dry_run {
-        // It may hold the stream of the contents, which nobody will read.
-        drop(plan);
-        None
+    let (changes, applied) = if pull.dry_run {
+        // It may hold the stream of the contents, which nobody will read: it goes with the plan.
+        (plan.changes, None)
     } else {
         let outcome = Box::pin(session.apply_pull(plan)).await?;
-        Some(Applied {
+        let applied = Applied {
             snapshot: outcome.snapshot,
             message: None,
-        })
+        };
+        (outcome.changes, Some(applied))
+    };
+    let planned = Planned {
+        standing,
+        changes: Arc::new(changes),
+        refused,
     };
     progress.finish();
     conclude(

@@ -1,5 +1,7 @@
 //! `push`: workspace to tenant.
 
+use std::sync::Arc;
+
 use snafu::ensure;
 
 use super::Place;
@@ -25,7 +27,7 @@ pub(super) async fn run(place: &Place<'_>, push: Push) -> Result<Outcome, Error>
     let refused = std::mem::take(&mut plan.refused);
     let planned = Planned {
         standing: plan.standing,
-        changes: plan.changes.clone(),
+        changes: Arc::clone(&plan.changes),
         refused,
     };
     let applied = if push.dry_run {

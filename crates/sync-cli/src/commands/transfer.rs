@@ -1,5 +1,7 @@
 //! What `push` and `pull` have in common: a plan that is shown or applied, and one report of it.
 
+use std::sync::Arc;
+
 use sync_core::{ByteCount, SnapshotId};
 use sync_engine::{Counts, FileChange, Problem, Report, Session, Standing, State};
 
@@ -19,7 +21,7 @@ pub(super) enum Direction {
 /// What was planned.
 pub(super) struct Planned {
     pub(super) standing: Standing,
-    pub(super) changes: Vec<FileChange>,
+    pub(super) changes: Arc<Vec<FileChange>>,
     pub(super) refused: Vec<Problem>,
 }
 
@@ -68,7 +70,7 @@ pub(super) async fn conclude(
         message: applied.message,
         traffic,
         duration_ms: place.elapsed_ms(),
-        changes: planned.changes,
+        changes: Arc::unwrap_or_clone(planned.changes),
     };
     print(place, direction, &report);
     Ok(())
