@@ -73,9 +73,10 @@ impl Session {
             base,
             seen,
             head,
-            local,
+            mut local,
             ..
         } = look;
+        local.everything = None;
         let mut plan = PullPlan {
             standing,
             changes: Vec::new(),
@@ -292,10 +293,11 @@ fn merge(maps: &Maps, base: Digest, local: Digest, head: Digest) -> Result<Vec<F
         }
     }
     ensure!(conflicts.is_empty(), ConflictSnafu { paths: conflicts });
-    let wanted = changes
+    let added = changes
         .iter()
+        .filter(|change| change.before.is_none())
         .filter_map(|change| change.after.as_ref().map(|entry| (&change.path, entry)));
-    check_shape(maps, head, wanted)?;
+    check_shape(maps, head, [base, local], added)?;
     Ok(changes)
 }
 

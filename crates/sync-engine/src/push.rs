@@ -78,7 +78,7 @@ impl Session {
             seen,
             head,
             vacant,
-            local,
+            mut local,
         } = look;
         let found = match standing {
             Standing::InSync | Standing::CloudAhead => Vec::new(),
@@ -88,6 +88,12 @@ impl Session {
                 }
                 .fail();
             }
+            Standing::LocalAhead if base.is_none() && local.everything.is_some() => {
+                let everything = local.everything.take().unwrap_or_default().into_iter();
+                let added =
+                    everything.filter_map(|(path, entry)| FileChange::new(path, None, entry));
+                added.collect()
+            }
             Standing::LocalAhead => {
                 let maps = local.maps.clone();
                 let from = self.ensure_map(&maps, base).await?;
@@ -95,6 +101,7 @@ impl Session {
                 blocking(move || changes(&maps, from, root)).await?
             }
         };
+        local.everything = None;
         // What is there and is left out is not gone: nobody else must see it deleted.
         let left_out: HashSet<&str> = local
             .refused

@@ -71,6 +71,8 @@ pub(crate) struct Local {
     pub(crate) refused: Vec<Problem>,
     pub(crate) maps: Maps,
     pub(crate) cache: StatCache,
+    /// Every entry of the tree in path order, where the capture knew none before.
+    pub(crate) everything: Option<Vec<(TreePath, Option<Entry>)>>,
 }
 
 impl Session {
@@ -258,6 +260,7 @@ impl Session {
         })
         .await?;
         match edited {
+            (captured, Ok(map)) if old_root.is_none() => Ok(Local::anew(captured, map.root, maps)),
             (captured, Ok(map)) => Ok(Local::new(captured, map.root, maps)),
             // The store lost what the stat cache speaks of: then everything is hashed anew.
             (_, Err(MapError::Missing { .. })) => self.capture_anew(maps).await,
@@ -282,7 +285,7 @@ impl Session {
             Ok((captured, map))
         })
         .await?;
-        Ok(Local::new(captured, map.root, maps))
+        Ok(Local::anew(captured, map.root, maps))
     }
 
     async fn capture_from(&self, cache: StatCache) -> Result<sync_files::Capture, Error> {
@@ -340,6 +343,15 @@ impl Session {
 }
 
 impl Local {
+    /// Of a capture that knew no entry before.
+    fn anew(mut captured: sync_files::Capture, root: Digest, maps: Maps) -> Self {
+        let everything = std::mem::take(&mut captured.changes);
+        Self {
+            everything: Some(everything),
+            ..Self::new(captured, root, maps)
+        }
+    }
+
     fn new(captured: sync_files::Capture, root: Digest, maps: Maps) -> Self {
         for (digest, bytes) in captured.lists {
             maps.insert(digest, bytes.into());
@@ -357,6 +369,7 @@ impl Local {
             refused: captured.refused.into_iter().map(problem).collect(),
             maps,
             cache,
+            everything: None,
         }
     }
 }

@@ -125,9 +125,12 @@ impl Staging<'_> {
         let arrived = hand.arrived.into_iter();
         vouching.extend(arrived.filter(|(_, stat)| !horizon.is_young(stat.mtime)));
         vouching.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let mut vouching = vouching.into_iter().peekable();
+        // Steps are in the order of paths, too.
         let stat_of = |step: &Step| {
-            let found = vouching.binary_search_by(|(path, _)| path.cmp(&step.path));
-            found.ok().map(|at| vouching[at].1)
+            while vouching.next_if(|(path, _)| *path < step.path).is_some() {}
+            let found = vouching.next_if(|(path, _)| *path == step.path);
+            found.map(|(_, stat)| stat)
         };
         let steps = std::mem::take(&mut self.plan.steps);
         let stats = steps.iter().map(stat_of).collect();

@@ -70,7 +70,7 @@ impl Repository {
     }
 
     async fn check_closure(&self, received: &Received, advance: &Advance) -> Result<(), Error> {
-        let reader = RepositoryNodes::new(self.clone(), received.pending.clone());
+        let reader = RepositoryNodes::new(self.clone(), received);
         let reader = Arc::new(reader);
         let id = advance.target;
         let read = Arc::clone(&reader);
@@ -123,7 +123,10 @@ impl Repository {
     ) -> Result<Advanced, Error> {
         check_branch(branch)?;
         let pending = received.pending.as_deref();
-        if pending.and_then(|pending| pending.place(&id.0)).is_none() {
+        if pending
+            .and_then(|pending| pending.record.place(&id.0))
+            .is_none()
+        {
             let stored = self.object(&id.0).await?;
             ensure!(
                 stored.is_some(),
