@@ -50,7 +50,7 @@ pub(crate) fn check(staging: &mut Staging<'_>, horizon: Horizon) -> Result<Vec<M
 
 struct Check<'s> {
     steps: &'s [Step],
-    vouched: &'s [Option<FileStat>],
+    vouched: &'s HashMap<usize, FileStat>,
     by_path: HashMap<&'s str, usize>,
     /// Directories that are wanted, or have something wanted in them.
     needed: HashSet<&'s str>,
@@ -162,7 +162,7 @@ impl Check<'_> {
         let Some(mut stat) = lstat(dir, name).doing("stat", path)? else {
             return Ok(None);
         };
-        if self.vouched[at] != Some(stat) {
+        if self.vouched.get(&at) != Some(&stat) {
             match read_entry(dir, name, path, stat).doing("read", path)? {
                 Found::Entry {
                     entry, stat: now, ..

@@ -71,6 +71,7 @@ impl Staging<'_> {
     /// [`Tree::recover`] goes on with that.
     pub fn commit(mut self, progress: &dyn Fn(ApplyEvent)) -> Result<Applied> {
         self.ensure_complete()?;
+        self.end_writing();
         self.tree.still_there()?;
         let horizon = self.tree.horizon();
         let moves = check(&mut self, horizon)?;
@@ -78,6 +79,7 @@ impl Staging<'_> {
             note: std::mem::take(&mut self.plan.note),
             moves,
         };
+        self.staged = Vec::new();
         if let Some(txn) = &self.txn {
             self.tree.step("sync", "txn/new")?;
             txn.sync()?;

@@ -30,7 +30,7 @@ pub struct Staging<'t> {
     /// Taken out when the commit record is written.
     pub(crate) txn: Option<Txn>,
     /// By step: the stat that vouches for what is expected, where the cache has one.
-    pub(crate) vouched: Vec<Option<FileStat>>,
+    pub(crate) vouched: HashMap<usize, FileStat>,
     /// By step: the stat of the staged file or link, once it is complete.
     pub(crate) staged: Vec<Option<FileStat>>,
     /// By step: how many chunks are missing.
@@ -78,14 +78,14 @@ impl Tree {
             }
         );
         let mut lookup = Lookup::new(cache)?;
-        let vouched = plan
-            .steps
-            .iter()
-            .map(|step| match &step.expected {
-                Some(entry) => lookup.vouched(step.path.as_str(), entry),
-                None => Ok(None),
-            })
-            .collect::<Result<_>>()?;
+        let mut vouched = HashMap::new();
+        for (at, step) in plan.steps.iter().enumerate() {
+            if let Some(entry) = &step.expected
+                && let Some(stat) = lookup.vouched(step.path.as_str(), entry)?
+            {
+                vouched.insert(at, stat);
+            }
+        }
         let txn = Txn::begin(self)?;
         let mut staging = Staging {
             tree: self,
@@ -311,6 +311,13 @@ impl Staging<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Lets go of what only the writing needed.
+    pub(crate) fn end_writing(&mut self) {
+        self.first = HashMap::new();
+        self.spots = Vec::new();
+        self.hands = Vec::new();
     }
 
     /// Fails where a chunk is missing.

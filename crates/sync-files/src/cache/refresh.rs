@@ -20,7 +20,7 @@ pub(crate) struct Left<'e> {
 }
 
 /// A record to be, in the order of names; `None` takes one out.
-type Edits<'e> = BTreeMap<&'e str, Option<(Vec<u8>, Option<FileStat>)>>;
+type Edits<'e> = BTreeMap<&'e str, Option<(&'e Entry, Option<FileStat>)>>;
 
 impl StatCache {
     /// Takes over what was left at each path, and which directories are gone.
@@ -51,7 +51,7 @@ impl StatCache {
                     self.occupy(path.as_str())?;
                 }
                 Some(entry) => {
-                    names.insert(name, Some((entry.encode(), stat)));
+                    names.insert(name, Some((entry, stat)));
                     self.dirs.remove(path.as_str());
                     self.occupy(path.as_str())?;
                 }
@@ -83,13 +83,17 @@ fn merge(dir: &str, listing: &Listing, edits: &Edits<'_>) -> Result<Listing> {
         .records(dir)?
         .into_iter()
         .filter(|record| !edits.contains_key(record.name));
-    let new = edits.iter().filter_map(|(name, left)| {
-        let (entry, stat) = left.as_ref()?;
-        Some(Record {
-            name,
-            stat: *stat,
-            entry: Raw(entry),
+    let new: Vec<_> = edits
+        .iter()
+        .filter_map(|(name, left)| {
+            let (entry, stat) = left.as_ref()?;
+            Some((*name, *stat, entry.encode()))
         })
+        .collect();
+    let new = new.iter().map(|(name, stat, entry)| Record {
+        name,
+        stat: *stat,
+        entry: Raw(entry),
     });
     let mut records: Vec<_> = kept.chain(new).collect();
     records.sort_unstable_by_key(|record| record.name);
