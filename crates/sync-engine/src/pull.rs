@@ -385,19 +385,19 @@ fn steps(maps: &Maps, changes: Vec<FileChange>) -> Result<Plan, Error> {
             }
             _ => Vec::new(),
         };
-        Ok(Step {
+        Ok::<Step, Error>(Step {
             path: change.path,
             expected: change.before,
             wanted: change.after,
             chunks,
         })
     };
-    let steps = changes
-        .into_iter()
-        .map(step)
-        .collect::<Result<_, Error>>()?;
-    Ok(Plan {
-        steps,
+    let mut plan = Plan {
+        steps: Vec::with_capacity(changes.len()),
         note: Vec::new(),
-    })
+    };
+    for change in changes {
+        plan.steps.push(step(change)?);
+    }
+    Ok(plan)
 }

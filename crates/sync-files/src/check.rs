@@ -38,7 +38,7 @@ pub(crate) fn check(staging: &mut Staging<'_>, horizon: Horizon) -> Result<Vec<M
         check.step(step)?;
     }
     check.prunes()?;
-    let found = check.found;
+    let found = check.end();
     ensure!(
         found.moved.is_empty(),
         MovedSnafu {
@@ -84,6 +84,11 @@ struct Verdict {
 }
 
 impl Check<'_> {
+    /// What was found; the rest, which only the looking needed, is let go of before the moves are made.
+    fn end(self) -> Verdict {
+        self.found
+    }
+
     fn index(&mut self) {
         for (at, step) in self.steps.iter().enumerate() {
             let path = step.path.as_str();
@@ -351,9 +356,12 @@ impl Verdict {
         let ins = ins.into_iter().filter_map(|(top, steps)| {
             let is_step = steps.len() == 1 && *path_of(steps[0]).as_str() == *top;
             let wanted = &staging.plan.steps[steps[0]].wanted;
+            // Of a first pull this is every file: its memory is asked for once.
+            let mut staged = Vec::with_capacity(steps.len());
+            staged.extend(steps.iter().filter_map(|at| staged_of(*at)));
             Some(Move::In {
                 path: TreePath::new(top).ok()?,
-                staged: steps.iter().filter_map(|at| staged_of(*at)).collect(),
+                staged,
                 directory: !is_step || matches!(wanted, Some(Entry::Directory)),
             })
         });
