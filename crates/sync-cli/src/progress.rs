@@ -1,6 +1,7 @@
 //! Progress bars on stderr, or every event as a line of JSON.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,10 +11,15 @@ use sync_engine::{Event, Listener};
 use crate::args::Format;
 use crate::terminal::Terminal;
 
+/// The bar's text follows every so many files.
+const EVERY: u64 = 16;
+
 /// What shows an operation's events.
 pub(crate) struct Progress {
     bar: ProgressBar,
     terminal: Terminal,
+    /// Whether the bar counts files that are read: parsing its style again for every file would cost more than reading it.
+    reading: AtomicBool,
 }
 
 impl Progress {
@@ -25,7 +31,11 @@ impl Progress {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(None, target);
-        Arc::new(Self { bar, terminal })
+        Arc::new(Self {
+            bar,
+            terminal,
+            reading: AtomicBool::new(false),
+        })
     }
 
     /// What the engine reports its events to.
@@ -44,13 +54,20 @@ impl Progress {
             self.terminal.value(&as_json(event));
         }
         match event {
+            // These come for every file, from several threads.
+            Event::Hashing { .. } | Event::Moved { .. } if !self.terminal.progress => {}
             &Event::Hashing { files, bytes } => {
-                self.style("{spinner} reading {pos} files {msg}");
+                if !self.reading.swap(true, Ordering::Relaxed) {
+                    self.style("{spinner} reading {pos} files {msg}");
+                }
                 self.bar.set_position(files);
-                self.bar
-                    .set_message(sync_core::ByteCount(bytes).to_string());
+                if files % EVERY == 0 {
+                    self.bar
+                        .set_message(sync_core::ByteCount(bytes).to_string());
+                }
             }
             &Event::Started { bytes, .. } => {
+                self.reading.store(false, Ordering::Relaxed);
                 self.style("{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta} {msg}");
                 self.bar.set_length(bytes);
                 self.bar.set_position(0);
@@ -58,7 +75,9 @@ impl Progress {
             }
             &Event::Moved { bytes, items } => {
                 self.bar.set_position(bytes);
-                self.bar.set_message(format!("{items} items"));
+                if items % EVERY == 0 {
+                    self.bar.set_message(format!("{items} items"));
+                }
             }
             Event::Applying => self.bar.set_message("putting files into their places"),
             // Said even where there is no bar: it is about somebody's files.

@@ -88,8 +88,8 @@ impl Terminal {
     pub(crate) fn value(self, value: &impl Serialize) {
         match self.format {
             Format::Text => {}
-            Format::Json => write_stdout(&serde_json::to_string_pretty(value).unwrap_or_default()),
-            Format::Ndjson => write_stdout(&serde_json::to_string(value).unwrap_or_default()),
+            Format::Json => write_json(|out| serde_json::to_writer_pretty(out, value)),
+            Format::Ndjson => write_json(|out| serde_json::to_writer(out, value)),
         }
     }
 
@@ -183,6 +183,9 @@ impl Terminal {
 
     /// Prints the paths that differ, one a line, with sizes; those that were `merged` are marked.
     pub(crate) fn changes(self, changes: &[FileChange], merged: &[TreePath]) {
+        if self.format != Format::Text || self.quiet {
+            return;
+        }
         let width = changes
             .iter()
             .map(|change| change.path.as_str().chars().count())
@@ -240,6 +243,16 @@ fn causes(error: &impl StdError) -> Vec<String> {
 /// A closed pipe (`sync-cli log | head`) ends the output, not the work.
 fn write_stdout(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Written as it is encoded: a report may list a hundred thousand changes.
+fn write_json(
+    encode: impl FnOnce(&mut io::BufWriter<io::StdoutLock<'static>>) -> serde_json::Result<()>,
+) {
+    let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    if encode(&mut out).is_ok() {
+        let _ = writeln!(out).and_then(|()| out.flush());
+    }
 }
 
 fn write_stderr(text: &str) {

@@ -7,34 +7,32 @@ use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::content::decode_list;
 use sync_core::map::{MapError, check_node};
 use sync_core::{Chunk, Content, Digest, Entry, Snapshot, SnapshotId};
-use sync_store::pack::Class;
+use sync_store::pack::{Class, DecodedBlock};
 use sync_store::protocol::Fetch;
 
 use crate::Error;
 use crate::error::{AnswerSnafu, HostileSnafu, MapSnafu};
 use crate::maps::Maps;
-use crate::receive::{Object, Objects};
+use crate::receive::Blocks;
 use crate::session::{Session, blocking};
 use crate::tree_map::{decode_entry, decode_path, empty_root};
 
-/// How many objects are checked at once on a blocking thread.
-const BATCH: usize = 512;
 /// How many bytes of objects may wait for somebody to want them.
 const MAX_EARLY: usize = 64 << 20;
 
 /// The contents that follow the maps in one answer.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    objects: Objects,
-    first: Option<Object>,
+    blocks: Blocks,
+    first: Option<DecodedBlock>,
 }
 
 impl Incoming {
-    /// The next object of the contents.
-    pub(crate) async fn next(&mut self) -> Result<Option<Object>, Error> {
+    /// The next block of the contents.
+    pub(crate) async fn next(&mut self) -> Result<Option<DecodedBlock>, Error> {
         match self.first.take() {
-            Some(object) => Ok(Some(object)),
-            None => self.objects.next().await,
+            Some(block) => Ok(Some(block)),
+            None => self.blocks.next().await,
         }
     }
 }
@@ -62,42 +60,30 @@ impl Session {
     /// Likewise, and leaves the contents to come where `fetch` asks for them.
     pub(crate) async fn fetch(&self, maps: &Maps, fetch: Fetch) -> Result<Incoming, Error> {
         let mut expected = Expected::new(maps.clone(), fetch.want);
-        let mut objects = self.remote.fetch(fetch).await?;
-        loop {
-            let (batch, first) = next_batch(&mut objects).await?;
-            let done = batch.is_empty();
-            expected = blocking(move || {
-                batch
-                    .into_iter()
-                    .try_for_each(|object| expected.accept(object))?;
-                Ok(expected)
-            })
-            .await?;
-            if done || first.is_some() {
-                let missing = expected.wanted.len();
-                ensure!(
-                    missing == 0,
-                    AnswerSnafu {
-                        reason: format!("{missing} objects of the snapshot were not sent")
-                    }
-                );
-                return Ok(Incoming { objects, first });
+        let mut blocks = self.remote.fetch(fetch).await?;
+        let first = loop {
+            match blocks.next().await? {
+                Some(block) if block.header.class == Class::Nodes => {
+                    expected = blocking(move || {
+                        block
+                            .objects()
+                            .try_for_each(|object| expected.accept(object))?;
+                        Ok(expected)
+                    })
+                    .await?;
+                }
+                first => break first,
             }
-        }
+        };
+        let missing = expected.wanted.len();
+        ensure!(
+            missing == 0,
+            AnswerSnafu {
+                reason: format!("{missing} objects of the snapshot were not sent")
+            }
+        );
+        Ok(Incoming { blocks, first })
     }
-}
-
-/// Objects of maps, up to a batch; and the first object of the contents, where these begin.
-async fn next_batch(objects: &mut Objects) -> Result<(Vec<Object>, Option<Object>), Error> {
-    let mut batch = Vec::new();
-    while batch.len() < BATCH {
-        match objects.next().await? {
-            Some(object) if object.class == Class::Contents => return Ok((batch, Some(object))),
-            Some(object) => batch.push(object),
-            None => break,
-        }
-    }
-    Ok((batch, None))
 }
 
 /// What an awaited object must be.
@@ -134,8 +120,8 @@ impl Expected {
         }
     }
 
-    fn accept(&mut self, object: Object) -> Result<(), Error> {
-        let Object { digest, bytes, .. } = object;
+    fn accept(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let digest = Digest::of(&bytes);
         let Some(kind) = self.wanted.remove(&digest) else {
             if self.early.contains_key(&digest) || self.is_here(&digest)? {
                 return Ok(());

@@ -52,9 +52,12 @@ impl Maps {
             .map_or(Ok(None), |stored| stored.node(digest))
     }
 
-    /// Takes out everything that is new, to be stored.
-    pub(crate) fn take_new(&self) -> HashMap<Digest, Bytes> {
-        std::mem::take(&mut *self.lock())
+    /// Everything that is new, to be stored. It stays at hand, for it is what a run reads next.
+    pub(crate) fn new_objects(&self) -> Vec<(Digest, Bytes)> {
+        let new = self.lock();
+        new.iter()
+            .map(|(digest, bytes)| (*digest, bytes.clone()))
+            .collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Bytes>> {

@@ -325,7 +325,7 @@ fn compare(
 ) -> Result<(Draft, Vec<Clash>), Error> {
     let mut draft = Draft::default();
     let mut clashes = Vec::new();
-    let mut wanted = Vec::new();
+    let mut added = Vec::new();
     for merged in map::merge(maps.clone(), base, local, head) {
         let (key, base, ours, theirs) = match merged.context(MapSnafu)? {
             Merged::Ours(_) | Merged::Both(_) => continue,
@@ -354,8 +354,8 @@ fn compare(
             draft.filtered.push((path, theirs));
             continue;
         }
-        if let Some(entry) = &theirs {
-            wanted.push((path.clone(), entry.clone()));
+        if let (None, Some(entry)) = (&base, &theirs) {
+            added.push((path.clone(), entry.clone()));
         }
         if ours == base {
             draft.edits.insert(path, theirs);
@@ -369,7 +369,8 @@ fn compare(
         }
     }
     // What is refused of their map is refused before anything is made of it.
-    check_shape(maps, head, wanted.iter().map(|(path, entry)| (path, entry)))?;
+    let added = added.iter().map(|(path, entry)| (path, entry));
+    check_shape(maps, head, [base, local], added)?;
     Ok((draft, clashes))
 }
 

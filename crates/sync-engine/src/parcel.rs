@@ -1,20 +1,24 @@
 //! What a push sends: a pack that is written while it travels.
 
+mod blocks;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use snafu::ResultExt;
 use sync_core::Digest;
 use sync_core::map;
 use sync_files::Tree;
-use sync_store::pack::{Class as ObjectClass, PackWriter};
+use sync_store::pack::{Class as ObjectClass, PackError, PackWriter};
 use tokio::sync::mpsc;
 
 use crate::Error;
 use crate::error::{HostileSnafu, MapSnafu};
 use crate::event::{Event, Listener};
 use crate::maps::Maps;
+use crate::parcel::blocks::Source;
 use crate::report::FileChange;
 use crate::tree_map::{flat_chunks, lists_of};
 
@@ -27,7 +31,7 @@ pub(crate) struct Parcel {
     /// The root that the tenant has.
     pub(crate) before: Option<Digest>,
     pub(crate) root: Digest,
-    pub(crate) changes: Vec<FileChange>,
+    pub(crate) changes: Arc<Vec<FileChange>>,
     pub(crate) snapshot: Bytes,
 }
 
@@ -39,7 +43,7 @@ impl Parcel {
     pub(crate) fn contents(&self) -> Result<Vec<Digest>, Error> {
         let mut seen = self.replaced();
         let mut found = Vec::new();
-        for change in &self.changes {
+        for change in self.changes.iter() {
             for chunk in change
                 .after
                 .iter()
@@ -92,12 +96,6 @@ impl Parcel {
         sender: &mpsc::Sender<Piece>,
         listener: &Listener,
     ) -> Result<(), Error> {
-        let packed = |error: sync_store::pack::PackError| {
-            HostileSnafu {
-                reason: error.to_string(),
-            }
-            .build()
-        };
         let mut writer = PackWriter::new().map_err(packed)?;
         writer
             .add(ObjectClass::Nodes, &self.snapshot)
@@ -132,32 +130,24 @@ impl Parcel {
             files: self.changes.len() as u64,
             bytes: total,
         });
-        let mut contents = tree.contents()?;
-        let mut moved = 0;
-        for (files, change) in self.changes.iter().enumerate() {
-            let Some(entry) = &change.after else { continue };
-            // Links and empty files have no contents to send.
-            let chunks = flat_chunks(&self.maps, entry)?;
-            let mut wanted = |digest: &Digest| {
-                lacking.is_none_or(|lacking| lacking.contains(digest)) && sent.insert(*digest)
-            };
-            if !chunks.is_empty() {
-                contents.read(&change.path, &chunks, &mut wanted, |_, bytes| {
-                    writer.add(ObjectClass::Contents, bytes).map_err(packed)
-                })?;
-            }
-            moved += entry.size();
-            if !pass_on(writer.take(), sender) {
-                return Ok(());
-            }
-            listener(Event::Moved {
-                bytes: moved,
-                items: files as u64 + 1,
-            });
+        if !pass_on(writer.take(), sender) {
+            return Ok(());
+        }
+        let source = Source::new(self, lacking, sent);
+        if !blocks::send(source, &tree, &mut writer, sender, listener)? {
+            return Ok(());
         }
         pass_on(writer.finish().map_err(packed)?, sender);
         Ok(())
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "given to map_err")]
+fn packed(error: PackError) -> Error {
+    HostileSnafu {
+        reason: error.to_string(),
+    }
+    .build()
 }
 
 /// Whether anybody still takes the pieces: the server may have answered early.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use snafu::{ResultExt, ensure};
-use sync_core::{Digest, Entry, SnapshotId, TreePath};
+use sync_core::retry::Backoff;
+use sync_core::{Class, Digest, Entry, Fault, SnapshotId, TreePath};
 use sync_files::{ApplyEvent, Patterns, Plan, StatCache, Step, Tree};
-use sync_store::pack::Class;
+use sync_store::pack::{self, DecodedBlock};
 use sync_store::protocol::Fetch;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,7 +24,7 @@ use crate::guard::{Limits, Place, Removal};
 use crate::look::Look;
 use crate::maps::Maps;
 use crate::merge::{Conflict, Outcome, Rules};
-use crate::receive::Object;
+use crate::push::{ATTEMPTS, retry_after};
 use crate::report::{FileChange, Problem};
 use crate::session::{Local, Session, blocking};
 use crate::settle::{Known, Settlement};
@@ -31,8 +32,10 @@ use crate::state::{Agreed, Replaced};
 use crate::texts::PAGE;
 use crate::tree_map::{changes, edit, flat_chunks, held};
 
-/// How many received objects wait to be staged.
-const WAITING: usize = 64;
+/// How many received blocks wait to be staged, and how many are staged at once.
+const WAITING: usize = 4;
+/// How many objects at hand go to the writer at once.
+const AT_HAND: usize = 64;
 
 /// What a pull would do. It may hold the open stream of the contents: applied soon, it needs no further request.
 #[derive(Debug)]
@@ -74,6 +77,8 @@ pub(crate) struct Apply {
 pub struct PullOutcome {
     /// The snapshot that the workspace is based on now.
     pub snapshot: Option<SnapshotId>,
+    /// What changed in the tree, in path order.
+    pub changes: Vec<FileChange>,
 }
 
 impl Session {
@@ -99,9 +104,10 @@ impl Session {
             agreed,
             seen,
             head,
-            local,
+            mut local,
             ..
         } = look;
+        local.everything = None;
         let mut incoming = None;
         let mut merge = Outcome::default();
         let mut root = local.root;
@@ -112,7 +118,11 @@ impl Session {
             let plain = base == local.root && rules.filter.is_none();
             let fetch = Fetch {
                 want: head.id,
-                have: agreed.base.map(|base| base.id),
+                // What both agreed on may be lost here: then nothing that the tenant has is known.
+                have: agreed
+                    .base
+                    .filter(|_| base == agreed.files())
+                    .map(|base| base.id),
                 // Where the tree may hold what the head has, its contents are asked for by name, once the plan knows which.
                 contents: plain,
             };
@@ -120,7 +130,11 @@ impl Session {
             incoming = plain.then_some(fetched);
             let roots = [base, local.root, head_files];
             merge = self.merge(&local.maps, roots, rules).await?;
-            root = self.edited(&local, &merge.changes).await?;
+            root = if plain {
+                head_files
+            } else {
+                self.edited(&local, &merge.changes).await?
+            };
             if !merge.filtered.is_empty() {
                 after = Agreed {
                     base: agreed.base,
@@ -165,17 +179,17 @@ impl Session {
     pub async fn apply_pull(&self, plan: PullPlan, limits: &Limits) -> Result<PullOutcome, Error> {
         let _lock = self.lock_for(plan.apply.seen)?;
         let snapshot = plan.head.map(|head| head.id);
-        Box::pin(self.apply_merge("pull", plan, limits)).await?;
-        Ok(PullOutcome { snapshot })
+        let (_, changes) = Box::pin(self.apply_merge("pull", plan, limits)).await?;
+        Ok(PullOutcome { snapshot, changes })
     }
 
-    /// Changes the tree as planned, under the caller's lock; gives what the tree then holds.
+    /// Changes the tree as planned, under the caller's lock; gives what the tree then holds, and what was done.
     pub(crate) async fn apply_merge(
         &self,
         operation: &str,
         plan: PullPlan,
         limits: &Limits,
-    ) -> Result<Local, Error> {
+    ) -> Result<(Local, Vec<FileChange>), Error> {
         ensure_chosen(&plan.conflicts)?;
         limits.check(plan.apply.removal)?;
         let undone = plan.apply.seen;
@@ -189,7 +203,7 @@ impl Session {
         changes: Vec<FileChange>,
         apply: Apply,
         undone: Option<Agreed>,
-    ) -> Result<Local, Error> {
+    ) -> Result<(Local, Vec<FileChange>), Error> {
         let Apply {
             agreed,
             root,
@@ -201,7 +215,7 @@ impl Session {
         if changes.is_empty() {
             self.remember(&local).await?;
             self.agree(agreed)?;
-            return Ok(local);
+            return Ok((local, Vec::new()));
         }
         let remembered = self.remembered()?;
         let known = |agreed, undo| Known {
@@ -223,13 +237,16 @@ impl Session {
         self.keep_replaced(&local.maps, &changes).await?;
         // The map of the old tree is what `undo` needs, that of the new one what the stat cache speaks of.
         self.keep(&local.maps).await?;
-        local.cache = self
+        let (cache, done) = self
             .write(&local, changes, incoming, texts, settlement)
             .await?;
+        local.cache = cache;
         local.root = root;
         local.cache.set_root(Some(root));
         self.remember(&local).await?;
-        Ok(local)
+        let done = done.into_iter();
+        let done = done.filter_map(|s| FileChange::new(s.path, s.expected, s.wanted));
+        Ok((local, done.collect()))
     }
 
     /// Puts the contents of files that are about to be replaced or removed into the private store.
@@ -252,10 +269,10 @@ impl Session {
                 let chunks = flat_chunks(&maps, &entry)?;
                 let hand_on = |_, bytes: &[u8]| {
                     // Nobody takes them where the store has failed, which is told below.
-                    let _ = sender.send((Class::Contents, bytes.to_vec()));
+                    let _ = sender.send((pack::Class::Contents, bytes.to_vec()));
                     Ok::<_, Error>(())
                 };
-                contents.read(&path, &chunks, |_| true, hand_on)?;
+                contents.read(&path, sync_files::placed(&chunks), hand_on)?;
             }
             Ok(())
         });
@@ -286,7 +303,8 @@ impl Session {
         .await
     }
 
-    /// Stages the changes as their contents arrive, then puts them into their places; gives the stat cache after that.
+    /// Stages the changes as their contents arrive, then puts them into their places; gives the stat cache after that,
+    /// and what was done.
     async fn write(
         &self,
         local: &Local,
@@ -294,7 +312,7 @@ impl Session {
         incoming: Option<Incoming>,
         texts: HashMap<Digest, Bytes>,
         settlement: Settlement,
-    ) -> Result<StatCache, Error> {
+    ) -> Result<(StatCache, Vec<Step>), Error> {
         let bytes = changes
             .iter()
             .filter_map(|change| change.after.as_ref())
@@ -330,7 +348,7 @@ impl Session {
         }
     }
 
-    /// Gives the writer what arrives, then whatever it still lacks.
+    /// Gives the writer what arrives, then whatever it still lacks: also where the connection was lost in the middle.
     async fn feed(
         &self,
         maps: &Maps,
@@ -338,34 +356,36 @@ impl Session {
         incoming: Option<Incoming>,
         mut texts: HashMap<Digest, Bytes>,
     ) -> Result<(), Error> {
-        if let Some(mut incoming) = incoming {
-            while let Some(object) = incoming.next().await? {
-                if sender.send(Feed::Object(object)).await.is_err() {
-                    return Ok(());
-                }
-            }
-        }
-        let (reply, lacking) = oneshot::channel();
-        let asked = sender.send(Feed::Lacking(reply)).await;
-        let Some(lacking) = lacking.await.ok().filter(|_| asked.is_ok()) else {
-            return Ok(());
+        let policy = Backoff {
+            attempts: ATTEMPTS,
+            ..Backoff::default()
         };
-        let mut absent = Vec::new();
-        for page in lacking.chunks(WAITING) {
-            let (found, rest) = self.at_hand(maps, page, &mut texts).await?;
-            absent.extend(rest);
-            for object in found {
-                if sender.send(Feed::Object(object)).await.is_err() {
-                    return Ok(());
+        let mut came = match incoming {
+            Some(mut incoming) => feed_blocks(&sender, async || incoming.next().await).await,
+            None => Ok(()),
+        };
+        let mut attempt = 1;
+        loop {
+            if let Err(error) = came {
+                if error.class() != Class::Unavailable {
+                    return Err(error);
                 }
+                let random = (self.context.random)();
+                let Some(wait) = policy.delay(attempt, random, retry_after(&error)) else {
+                    return Err(error);
+                };
+                tokio::time::sleep(wait).await;
+                attempt += 1;
+                self.tell(Event::Resuming { attempt });
             }
-        }
-        for page in absent.chunks(PAGE) {
-            let mut objects = self.remote.objects(page).await?;
-            while let Some(object) = objects.next().await? {
-                if sender.send(Feed::Object(object)).await.is_err() {
-                    return Ok(());
-                }
+            let (reply, lacking) = oneshot::channel();
+            let asked = sender.send(Feed::Lacking(reply)).await;
+            let Some(lacking) = lacking.await.ok().filter(|_| asked.is_ok()) else {
+                return Ok(());
+            };
+            came = self.feed_objects(maps, &sender, &lacking, &mut texts).await;
+            if came.is_ok() {
+                break;
             }
         }
         // Without this the writer knows that the sender gave up, and commits nothing.
@@ -373,32 +393,36 @@ impl Session {
         Ok(())
     }
 
-    /// Those objects that need not be asked for: what a merge has made, and what the private store has.
-    async fn at_hand(
+    /// Gives the writer what need not be asked for: what a merge has made, and what the private store has; the rest is
+    /// asked for by name.
+    async fn feed_objects(
         &self,
         maps: &Maps,
-        wanted: &[Digest],
+        sender: &mpsc::Sender<Feed>,
+        digests: &[Digest],
         texts: &mut HashMap<Digest, Bytes>,
-    ) -> Result<(Vec<Object>, Vec<Digest>), Error> {
-        let (mut found, mut rest) = (Vec::new(), Vec::new());
-        let object = |digest, bytes| Object {
-            class: Class::Contents,
-            digest,
-            bytes,
-        };
-        for digest in wanted {
-            match texts.remove(digest) {
-                Some(bytes) => found.push(object(*digest, bytes)),
-                None => rest.push(*digest),
+    ) -> Result<(), Error> {
+        let mut absent = Vec::new();
+        for wanted in digests.chunks(AT_HAND) {
+            let mut rest = Vec::new();
+            let mut found = Vec::new();
+            for digest in wanted {
+                match texts.get(digest) {
+                    Some(bytes) => found.push(bytes.clone()),
+                    None => rest.push(*digest),
+                }
+            }
+            found.extend(self.stored_contents(maps, &mut rest).await?.into_values());
+            absent.extend(rest);
+            if !found.is_empty() && sender.send(Feed::Objects(found)).await.is_err() {
+                return Ok(());
             }
         }
-        let stored = self.stored_contents(maps, &mut rest).await?;
-        found.extend(
-            stored
-                .into_iter()
-                .map(|(digest, bytes)| object(digest, bytes)),
-        );
-        Ok((found, rest))
+        for page in absent.chunks(PAGE) {
+            let mut blocks = self.remote.objects(page).await?;
+            feed_blocks(sender, async || blocks.next().await).await?;
+        }
+        Ok(())
     }
 
     /// The root of the local map after `changes`.
@@ -422,10 +446,25 @@ pub(crate) fn ensure_chosen(conflicts: &[Conflict]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Gives the writer blocks until there are no more, or it takes no more.
+async fn feed_blocks(
+    sender: &mpsc::Sender<Feed>,
+    mut next: impl AsyncFnMut() -> Result<Option<DecodedBlock>, Error>,
+) -> Result<(), Error> {
+    while let Some(block) = next().await? {
+        if sender.send(Feed::Block(block)).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
 /// What the writing thread is given.
 enum Feed {
-    /// Part of a wanted file.
-    Object(Object),
+    /// Parts of wanted files.
+    Block(DecodedBlock),
+    /// Likewise, from this machine.
+    Objects(Vec<Bytes>),
     /// Take what is there from the tree itself, and say what is still lacking.
     Lacking(oneshot::Sender<Vec<Digest>>),
     /// Everything was given.
@@ -441,17 +480,36 @@ fn write(
     mut receiver: mpsc::Receiver<Feed>,
     listener: &Listener,
     settlement: &Settlement,
-) -> Result<StatCache, Error> {
+) -> Result<(StatCache, Vec<Step>), Error> {
     let tree = Tree::open(tree, private)?;
     let mut staging = tree.stage(plan, &cache)?;
     let (mut bytes, mut items) = (0, 0);
+    let mut next = None;
     loop {
-        match receiver.blocking_recv() {
-            Some(Feed::Object(object)) => {
-                staging.put(&object.digest, &object.bytes)?;
-                bytes += object.bytes.len() as u64;
-                items += 1;
+        match next.take().or_else(|| receiver.blocking_recv()) {
+            Some(Feed::Block(block)) => {
+                // What came meanwhile is staged with it: the more there is at once, the better threads share it.
+                let mut blocks = vec![block];
+                while blocks.len() < WAITING && next.is_none() {
+                    match receiver.try_recv() {
+                        Ok(Feed::Block(block)) => blocks.push(block),
+                        Ok(other) => next = Some(other),
+                        Err(_) => break,
+                    }
+                }
+                let objects: Vec<Bytes> = blocks.iter().flat_map(DecodedBlock::objects).collect();
+                let objects: Vec<&[u8]> = objects.iter().map(AsRef::as_ref).collect();
+                staging.put_all(&objects)?;
+                bytes += objects
+                    .iter()
+                    .map(|object| object.len() as u64)
+                    .sum::<u64>();
+                items += objects.len() as u64;
                 listener(Event::Moved { bytes, items });
+            }
+            Some(Feed::Objects(objects)) => {
+                let objects: Vec<&[u8]> = objects.iter().map(AsRef::as_ref).collect();
+                staging.put_all(&objects)?;
             }
             Some(Feed::Lacking(reply)) => {
                 staging.fill_from_tree()?;
@@ -489,25 +547,30 @@ fn write(
         None => settlement.after(private)?,
     }
     applied.refresh(&mut cache)?;
-    Ok(cache)
+    Ok((cache, applied.steps))
 }
 
 fn steps(maps: &Maps, changes: Vec<FileChange>, note: Vec<u8>) -> Result<Plan, Error> {
     let step = |change: FileChange| {
-        let chunks = change
-            .after
-            .as_ref()
-            .map_or(Ok(Vec::new()), |entry| flat_chunks(maps, entry))?;
-        Ok(Step {
+        let chunks = match &change.after {
+            Some(entry @ Entry::File { content, .. }) if content.depth > 0 => {
+                flat_chunks(maps, entry)?
+            }
+            _ => Vec::new(),
+        };
+        Ok::<Step, Error>(Step {
             path: change.path,
             expected: change.before,
             wanted: change.after,
             chunks,
         })
     };
-    let steps = changes
-        .into_iter()
-        .map(step)
-        .collect::<Result<_, Error>>()?;
-    Ok(Plan { steps, note })
+    let mut plan = Plan {
+        steps: Vec::with_capacity(changes.len()),
+        note,
+    };
+    for change in changes {
+        plan.steps.push(step(change)?);
+    }
+    Ok(plan)
 }

@@ -29,6 +29,8 @@ use crate::tree_map::{changes, check_shape, edit, held};
 
 /// With more new objects than this the tenant is asked first which of them it lacks.
 const ASK_ABOVE: usize = 256;
+/// How often a transfer is tried that the network cuts.
+pub(crate) const ATTEMPTS: u32 = 4;
 /// How many pieces of a pack wait to be sent.
 const PIECES: usize = 8;
 
@@ -38,7 +40,7 @@ pub struct PushPlan {
     /// Where the workspace stands to its tenant.
     pub standing: Standing,
     /// What the new snapshot changes, in path order.
-    pub changes: Vec<FileChange>,
+    pub changes: Arc<Vec<FileChange>>,
     /// What is left out of it.
     pub refused: Vec<Problem>,
     /// Names that would be one on a file system that ignores case.
@@ -59,7 +61,7 @@ pub(crate) struct Step {
     pub(crate) onto: Option<Point>,
     /// The files of the new snapshot.
     pub(crate) root: Digest,
-    pub(crate) changes: Vec<FileChange>,
+    pub(crate) changes: Arc<Vec<FileChange>>,
     pub(crate) removal: Removal,
     /// Whether the tenant has all of it already: then only the snapshot is new, and nothing is agreed on by sending it.
     pub(crate) held: bool,
@@ -97,7 +99,7 @@ impl Session {
             seen,
             head,
             vacant,
-            local,
+            mut local,
         } = look;
         let mut root = agreed.files();
         let mut found = Vec::new();
@@ -108,6 +110,17 @@ impl Session {
                     head: head.map(|head| head.id),
                 }
                 .fail();
+            }
+            Standing::LocalAhead
+                if agreed == Agreed::default()
+                    && filter.is_none()
+                    && local.everything.is_some() =>
+            {
+                let everything = local.everything.take().unwrap_or_default().into_iter();
+                let added =
+                    everything.filter_map(|(path, entry)| FileChange::new(path, None, entry));
+                found = added.collect();
+                root = local.root;
             }
             Standing::LocalAhead => {
                 let (maps, local, filter) = (local.maps.clone(), local.root, filter.cloned());
@@ -121,8 +134,10 @@ impl Session {
                             let root = edit(&maps, from, &chosen)?;
                             let added = chosen
                                 .iter()
+                                .filter(|c| c.before.is_none())
                                 .filter_map(|c| Some((&c.path, c.after.as_ref()?)));
-                            check_shape(&maps, root, added).map_err(|_| SplitsSnafu.build())?;
+                            check_shape(&maps, root, [from, local], added)
+                                .map_err(|_| SplitsSnafu.build())?;
                             Ok((chosen, root))
                         }
                     }
@@ -130,6 +145,7 @@ impl Session {
                 .await?;
             }
         }
+        local.everything = None;
         ensure_none_left_out(&found, &local.refused)?;
         let onto = if standing == Standing::LocalAhead {
             // With equal files the head may still be another snapshot than the base: the new one comes after the head.
@@ -147,12 +163,12 @@ impl Session {
         let (found, collisions, held) = blocking(move || {
             let held = held(&maps, before, &found)?;
             let collisions = collisions(&maps, [before, root], &found)?;
-            Ok((found, collisions, held))
+            Ok((Arc::new(found), collisions, held))
         })
         .await?;
         Ok(PushPlan {
             standing,
-            changes: found.clone(),
+            changes: Arc::clone(&found),
             refused: local.refused.clone(),
             collisions,
             agreed: head.filter(|_| both),
@@ -243,7 +259,7 @@ impl Session {
                 onto.map(|onto| onto.files)
             },
             root,
-            changes: if held { Vec::new() } else { changes },
+            changes: if held { Arc::default() } else { changes },
             snapshot: encoded.into(),
         });
         let expected = onto.map(|onto| onto.id);
@@ -251,11 +267,15 @@ impl Session {
             self.send(&parcel, expected, id, vacant).await?;
             return Ok(Moved { target, message });
         }
-        // Kept before it is sent: should this run end in between, the next one knows its own push again.
         local.maps.insert(id.0, parcel.snapshot.clone());
-        self.remember(local).await?;
+        // Noted before it is sent: should this run end in between, the next one knows its own push again.
+        self.workspace.make_private()?;
         self.set_pushing(target)?;
-        self.send(&parcel, expected, id, vacant).await?;
+        // The disk here and the tenant have nothing to wait for from each other.
+        let sent = self.send(&parcel, expected, id, vacant);
+        let (kept, sent) = tokio::join!(self.remember(local), sent);
+        sent?;
+        kept?;
         self.agree(Agreed::on(target))?;
         Ok(Moved { target, message })
     }
@@ -269,7 +289,7 @@ impl Session {
         vacant: bool,
     ) -> Result<(), Error> {
         let policy = Backoff {
-            attempts: 4,
+            attempts: ATTEMPTS,
             ..Backoff::default()
         };
         // Who holds nothing lacks everything: there is no use in asking.
@@ -420,7 +440,7 @@ fn choose(found: Vec<FileChange>, filter: &Patterns) -> Vec<FileChange> {
 }
 
 /// How long the server asked to be left alone.
-fn retry_after(error: &Error) -> Option<Duration> {
+pub(crate) fn retry_after(error: &Error) -> Option<Duration> {
     match error {
         Error::Refused { retry_after, .. } => *retry_after,
         _ => None,

@@ -1,76 +1,58 @@
-//! Objects from a pack as it arrives: each is named by hashing it, so none can lie about what it is.
+//! Blocks of a pack as it arrives. What is in them is named by hashing it, so no object can lie about what it is.
 
-use std::collections::VecDeque;
-
-use bytes::Bytes;
-use sync_core::Digest;
-use sync_store::pack::{Class, DecodedBlock, Event, PackDecoder, PackError};
+use snafu::OptionExt;
+use sync_store::pack::{DecodedBlock, Event, PackDecoder, PackError};
 use sync_transport::Body;
 
 use crate::Error;
-use crate::error::HostileSnafu;
+use crate::error::{CutSnafu, HostileSnafu};
+use crate::session::blocking;
 
-/// One received object under its true name.
-#[derive(Debug, Clone)]
-pub(crate) struct Object {
-    pub(crate) class: Class,
-    pub(crate) digest: Digest,
-    pub(crate) bytes: Bytes,
-}
-
-/// A stream of objects.
+/// A stream of blocks.
 #[derive(Debug)]
-pub(crate) struct Objects {
+pub(crate) struct Blocks {
     body: Body,
-    decoder: PackDecoder,
-    ready: VecDeque<Object>,
+    /// Away while a block is taken apart.
+    decoder: Option<PackDecoder>,
 }
 
-impl Objects {
+impl Blocks {
     pub(crate) fn new(body: Body) -> Result<Self, Error> {
         Ok(Self {
             body,
-            decoder: PackDecoder::new().map_err(|error| refused(&error))?,
-            ready: VecDeque::new(),
+            decoder: Some(PackDecoder::new().map_err(|error| refused(&error))?),
         })
     }
 
-    /// The next object; `None` after the last one of a pack that is complete.
+    /// The next block; `None` after the last one of a pack that is complete. After an error, or if the future is dropped,
+    /// nothing more can be read.
     ///
     /// # Errors
     ///
     /// Where the connection is lost, or the bytes are not a pack.
-    pub(crate) async fn next(&mut self) -> Result<Option<Object>, Error> {
+    pub(crate) async fn next(&mut self) -> Result<Option<DecodedBlock>, Error> {
         loop {
-            if let Some(object) = self.ready.pop_front() {
-                return Ok(Some(object));
-            }
-            match self.decoder.next_event().map_err(|error| refused(&error))? {
-                Some(Event::Block(block)) => self.ready = hashed(&block),
-                Some(Event::End { .. }) => {}
-                None => {
-                    if let Some(piece) = self.body.next().await {
-                        self.decoder.push(&piece?);
-                    } else {
-                        self.decoder.finish().map_err(|error| refused(&error))?;
-                        return Ok(None);
-                    }
+            let decoder = self.decoder.as_mut().context(CutSnafu)?;
+            if decoder.is_ready() {
+                // Inflating a block takes as long as thousands of turns of the loop that serves the connection.
+                let mut decoder = self.decoder.take().context(CutSnafu)?;
+                let (decoder, event) = blocking(move || {
+                    let event = decoder.next_event().map_err(|error| refused(&error))?;
+                    Ok((decoder, event))
+                })
+                .await?;
+                self.decoder = Some(decoder);
+                if let Some(Event::Block(block)) = event {
+                    return Ok(Some(block));
                 }
+            } else if let Some(piece) = self.body.next().await {
+                decoder.push(&piece?);
+            } else {
+                decoder.finish().map_err(|error| refused(&error))?;
+                return Ok(None);
             }
         }
     }
-}
-
-fn hashed(block: &DecodedBlock) -> VecDeque<Object> {
-    let class = block.header.class;
-    block
-        .objects()
-        .map(|bytes| Object {
-            class,
-            digest: Digest::of(&bytes),
-            bytes,
-        })
-        .collect()
 }
 
 fn refused(error: &PackError) -> Error {

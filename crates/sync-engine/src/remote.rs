@@ -17,7 +17,7 @@ use sync_transport::{Body, Call, CallBody, Client};
 
 use crate::Error;
 use crate::error::{AnswerSnafu, NoSnapshotSnafu, RefusedSnafu};
-use crate::receive::Objects;
+use crate::receive::Blocks;
 use crate::report::Traffic;
 
 /// The most bytes of a JSON answer; a page of the log may be long.
@@ -172,7 +172,7 @@ impl Remote {
     }
 
     /// Streams what `fetch` asks for.
-    pub(crate) async fn fetch(&self, fetch: Fetch) -> Result<Objects, Error> {
+    pub(crate) async fn fetch(&self, fetch: Fetch) -> Result<Blocks, Error> {
         let path = protocol::routes::fetch(self.tenant.as_str());
         let response = self
             .call(
@@ -182,11 +182,11 @@ impl Remote {
                 json_body(&fetch),
             )
             .await?;
-        Objects::new(expect_ok(response).await?)
+        Blocks::new(expect_ok(response).await?)
     }
 
     /// Streams objects by digest.
-    pub(crate) async fn objects(&self, digests: &[Digest]) -> Result<Objects, Error> {
+    pub(crate) async fn objects(&self, digests: &[Digest]) -> Result<Blocks, Error> {
         let body = protocol::encode_digests(digests);
         let path = protocol::routes::objects(self.tenant.as_str());
         let response = self
@@ -197,7 +197,7 @@ impl Remote {
                 CallBody::Bytes(body.into()),
             )
             .await?;
-        Objects::new(expect_ok(response).await?)
+        Blocks::new(expect_ok(response).await?)
     }
 
     /// The snapshots from `from` backwards, newest first.

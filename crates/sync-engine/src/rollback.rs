@@ -1,5 +1,7 @@
 //! Back to how things were: of the tenant by a new snapshot, of the tree by undoing its last change.
 
+use std::sync::Arc;
+
 use snafu::OptionExt;
 use sync_core::{Digest, SnapshotId};
 
@@ -105,7 +107,7 @@ impl Session {
             step: Step {
                 onto: Some(head),
                 root: target.files,
-                changes: push,
+                changes: Arc::new(push),
                 removal: removals.1,
                 held: true,
             },

@@ -72,6 +72,8 @@ pub(crate) struct Local {
     pub(crate) refused: Vec<Problem>,
     pub(crate) maps: Maps,
     pub(crate) cache: StatCache,
+    /// Every entry of the tree in path order, where the capture knew none before.
+    pub(crate) everything: Option<Vec<(TreePath, Option<Entry>)>>,
 }
 
 impl Session {
@@ -219,11 +221,10 @@ impl Session {
 
     /// Stores everything that is new in `maps`.
     pub(crate) async fn keep(&self, maps: &Maps) -> Result<(), Error> {
-        let new = maps.take_new();
-        if new.is_empty() {
+        let mut objects = maps.new_objects();
+        if objects.is_empty() {
             return Ok(());
         }
-        let mut objects: Vec<_> = new.into_iter().collect();
         objects.sort_unstable_by_key(|(digest, _)| *digest);
         let objects = objects
             .into_iter()
@@ -260,6 +261,7 @@ impl Session {
         })
         .await?;
         match edited {
+            (captured, Ok(map)) if old_root.is_none() => Ok(Local::anew(captured, map.root, maps)),
             (captured, Ok(map)) => Ok(Local::new(captured, map.root, maps)),
             // The store lost what the stat cache speaks of: then everything is hashed anew.
             (_, Err(MapError::Missing { .. })) => self.capture_anew(maps).await,
@@ -284,7 +286,7 @@ impl Session {
             Ok((captured, map))
         })
         .await?;
-        Ok(Local::new(captured, map.root, maps))
+        Ok(Local::anew(captured, map.root, maps))
     }
 
     async fn capture_from(&self, cache: StatCache) -> Result<sync_files::Capture, Error> {
@@ -322,8 +324,8 @@ impl Session {
         self.workspace.make_private()?;
         // Nodes first: a stat cache must not speak of a root that the store lacks.
         self.keep(&local.maps).await?;
-        local.cache.save(&self.workspace.private())?;
-        Ok(())
+        let (cache, private) = (local.cache.clone(), self.workspace.private());
+        blocking(move || Ok(cache.save(&private)?)).await
     }
 
     /// Makes sure that `maps` has the files that were agreed on, and gives their root.
@@ -352,6 +354,15 @@ impl Session {
 }
 
 impl Local {
+    /// Of a capture that knew no entry before.
+    fn anew(mut captured: sync_files::Capture, root: Digest, maps: Maps) -> Self {
+        let everything = std::mem::take(&mut captured.changes);
+        Self {
+            everything: Some(everything),
+            ..Self::new(captured, root, maps)
+        }
+    }
+
     fn new(captured: sync_files::Capture, root: Digest, maps: Maps) -> Self {
         for (digest, bytes) in captured.lists {
             maps.insert(digest, bytes.into());
@@ -369,6 +380,7 @@ impl Local {
             refused: captured.refused.into_iter().map(problem).collect(),
             maps,
             cache,
+            everything: None,
         }
     }
 }

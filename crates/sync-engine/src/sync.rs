@@ -1,5 +1,7 @@
 //! Both ways: what the tenant has comes, what the workspace has goes, and what both changed is merged.
 
+use std::sync::Arc;
+
 use sync_core::{SnapshotId, TreePath};
 
 use crate::Error;
@@ -86,7 +88,7 @@ impl Session {
                 onto: incoming.head,
                 root,
                 removal: Removal::of(Place::Tenant, &found, of),
-                changes: found,
+                changes: Arc::new(found),
                 held: false,
             },
             incoming,
@@ -117,7 +119,7 @@ impl Session {
         limits.check(outgoing.removal)?;
         let _lock = self.lock_for(incoming.apply.seen)?;
         let head = incoming.head.map(|head| head.id);
-        let local = Box::pin(self.apply_merge("sync", incoming, limits)).await?;
+        let (local, _) = Box::pin(self.apply_merge("sync", incoming, limits)).await?;
         if outgoing.changes.is_empty() {
             return Ok(SyncOutcome {
                 snapshot: head,

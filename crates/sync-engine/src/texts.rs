@@ -78,16 +78,19 @@ impl Session {
             .bytes
             .extend(self.stored_contents(maps, &mut wanted).await?);
         for page in wanted.chunks(PAGE) {
-            let mut objects = self.remote.objects(page).await?;
-            while let Some(object) = objects.next().await? {
-                let asked = page.binary_search(&object.digest).is_ok();
-                ensure!(
-                    asked,
-                    AnswerSnafu {
-                        reason: "an object that was not asked for"
-                    }
-                );
-                texts.bytes.insert(object.digest, object.bytes);
+            let mut blocks = self.remote.objects(page).await?;
+            while let Some(block) = blocks.next().await? {
+                for bytes in block.objects() {
+                    let digest = Digest::of(&bytes);
+                    let asked = page.binary_search(&digest).is_ok();
+                    ensure!(
+                        asked,
+                        AnswerSnafu {
+                            reason: "an object that was not asked for"
+                        }
+                    );
+                    texts.bytes.insert(digest, bytes);
+                }
             }
         }
         Ok(texts)
@@ -135,15 +138,10 @@ fn read_tree(
     let mut contents = tree.contents()?;
     for (path, entry) in files {
         let chunks = flat_chunks(maps, &entry)?;
-        let read = contents.read(
-            &path,
-            &chunks,
-            |_| true,
-            |digest, bytes| {
-                texts.bytes.insert(digest, Bytes::copy_from_slice(bytes));
-                Ok::<_, sync_files::Error>(())
-            },
-        );
+        let read = contents.read(&path, sync_files::placed(&chunks), |digest, bytes| {
+            texts.bytes.insert(digest, Bytes::copy_from_slice(bytes));
+            Ok::<_, sync_files::Error>(())
+        });
         match read {
             // Edited since the capture: then it is not shown line by line.
             Ok(()) | Err(sync_files::Error::Moved { .. }) => {}

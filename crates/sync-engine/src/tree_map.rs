@@ -1,6 +1,7 @@
 //! The map of files in words of files: changes, chunks, and what is refused of a map that was received.
 
 use std::collections::HashSet;
+use std::ops::Bound;
 
 use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::content::decode_list;
@@ -95,14 +96,18 @@ pub(crate) fn decode_entry(path: &TreePath, value: &[u8]) -> Result<Entry, Error
 
 /// Refuses a map in which something stands below what is no directory.
 ///
-/// Only `changed` paths are looked at: the rest stood in a map that was accepted before.
+/// Only `added` paths are looked at: the rest stood in a map that was accepted before. What they may clash with was added
+/// too, and then its own ancestors tell, or is in one of `held`, the maps that were accepted.
 pub(crate) fn check_shape<'a>(
     maps: &Maps,
     root: Digest,
-    changed: impl IntoIterator<Item = (&'a TreePath, &'a Entry)>,
+    held: [Digest; 2],
+    added: impl IntoIterator<Item = (&'a TreePath, &'a Entry)>,
 ) -> Result<(), Error> {
     let mut sound: HashSet<TreePath> = HashSet::new();
-    for (path, entry) in changed {
+    // Whether anything was in the directory of the path before.
+    let mut known: Option<(Option<TreePath>, bool)> = None;
+    for (path, entry) in added {
         for above in path.ancestors() {
             if sound.contains(&above) {
                 break;
@@ -118,28 +123,40 @@ pub(crate) fn check_shape<'a>(
             );
             sound.insert(above);
         }
-        // Something that was there before may stand below a new entry.
-        let below = format!("{path}/");
-        let first = map::range(
-            maps,
-            root,
-            (
-                std::ops::Bound::Included(below.as_bytes()),
-                std::ops::Bound::Unbounded,
-            ),
-        )
-        .next();
-        if let Some((key, _)) = first.transpose().context(MapSnafu)? {
-            let clash = key.starts_with(below.as_bytes());
-            ensure!(
-                !clash,
-                HostileSnafu {
-                    reason: format!("something stands below `{path}`, which is {}", kind(entry))
+        let parent = path.parent();
+        let populated = match &known {
+            Some((dir, populated)) if *dir == parent => *populated,
+            _ => {
+                let prefix = parent.as_ref().map(below).unwrap_or_default();
+                let mut populated = false;
+                for held in held {
+                    populated = populated || has_prefix(maps, held, &prefix)?;
                 }
-            );
-        }
+                known = Some((parent, populated));
+                populated
+            }
+        };
+        ensure!(
+            !(populated && has_prefix(maps, root, &below(path))?),
+            HostileSnafu {
+                reason: format!("something stands below `{path}`, which is {}", kind(entry))
+            }
+        );
     }
     Ok(())
+}
+
+/// What every key below `path` starts with.
+fn below(path: &TreePath) -> String {
+    format!("{path}/")
+}
+
+/// Whether a key of the map starts with `prefix`.
+fn has_prefix(maps: &Maps, root: Digest, prefix: &str) -> Result<bool, Error> {
+    let from = Bound::Included(prefix.as_bytes());
+    let first = map::range(maps, root, (from, Bound::Unbounded)).next();
+    let first = first.transpose().context(MapSnafu)?;
+    Ok(first.is_some_and(|(key, _)| key.starts_with(prefix.as_bytes())))
 }
 
 const fn kind(entry: &Entry) -> &'static str {

@@ -168,12 +168,13 @@ impl Session {
         let asked: HashSet<&Digest> = wanted.iter().collect();
         let mut objects = self.remote.objects(wanted).await?;
         let (mut batch, mut bytes, mut repaired) = (Vec::new(), 0, 0);
-        while let Some(object) = objects.next().await? {
-            if !asked.contains(&object.digest) {
-                continue;
+        while let Some(block) = objects.next().await? {
+            for object in block.objects() {
+                if asked.contains(&Digest::of(&object)) {
+                    bytes += object.len();
+                    batch.push((block.header.class, object));
+                }
             }
-            bytes += object.bytes.len();
-            batch.push((object.class, object.bytes));
             if bytes >= BATCH {
                 bytes = 0;
                 let good = private.repair_objects(std::mem::take(&mut batch));
@@ -266,17 +267,13 @@ fn gather(
     let mut contents = tree.contents()?;
     for (path, entry, wanted) in holders {
         let all = flat_chunks(maps, &entry)?;
-        let read = contents.read(
-            &path,
-            &all,
-            |digest| wanted.contains(digest),
-            |digest, bytes| {
-                if copies.taken.insert(digest) {
-                    copies.add(Class::Contents, Bytes::copy_from_slice(bytes), &mut send)?;
-                }
-                Ok::<_, Error>(())
-            },
-        );
+        let wanted = sync_files::placed(&all).filter(|(_, chunk)| wanted.contains(&chunk.digest));
+        let read = contents.read(&path, wanted, |digest, bytes| {
+            if copies.taken.insert(digest) {
+                copies.add(Class::Contents, Bytes::copy_from_slice(bytes), &mut send)?;
+            }
+            Ok::<_, Error>(())
+        });
         match read {
             // It changed since it was captured: another run finds what it holds now.
             Err(Error::Files {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use sync_core::content::decode_list;
 use sync_core::{Chunk, Content, Digest, Entry, TreePath};
-use sync_files::{Capture, CaptureOptions, Error, Plan, StatCache, Step, Tree};
+use sync_files::{Capture, CaptureOptions, Error, Plan, StatCache, Step, Tree, placed};
 
 /// What a remote would hold.
 #[derive(Default)]
@@ -36,8 +36,7 @@ impl Memory {
                 let has: Vec<Digest> = self.objects.keys().copied().collect();
                 contents.read(
                     path,
-                    &chunks,
-                    |digest| !has.contains(digest),
+                    placed(&chunks).filter(|(_, chunk)| !has.contains(&chunk.digest)),
                     |digest, bytes| {
                         self.objects.insert(digest, bytes.to_vec());
                         Ok::<(), Error>(())

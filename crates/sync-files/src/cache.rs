@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -235,28 +236,36 @@ impl StatCache {
         if origin.is_some_and(|origin| origin.private == private && origin.root == self.root) {
             return Ok(());
         }
-        let dirs = self.dirs.iter().map(|(path, listing)| BodyDir {
-            path,
-            empty: listing.empty,
-            records: Raw(listing.encoded()),
-        });
-        let body = codec::encode(&Body {
-            root: self.root,
-            dirs: dirs.collect(),
-        })
-        .map_err(io::Error::other)
-        .doing("encode", "the stat cache")?;
-        let mut bytes = Vec::with_capacity(HEADER + body.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(Digest::of(&body).as_bytes());
-        bytes.extend_from_slice(&body);
         let target = private.join(Self::FILE_NAME);
         let temporary: PathBuf =
             private.join(format!("{}.{}", Self::FILE_NAME, std::process::id()));
-        fs::write(&temporary, &bytes)
+        self.write(&temporary)
             .and_then(|()| fs::rename(&temporary, &target))
             .inspect_err(|_| drop(fs::remove_file(&temporary)))
             .doing("write", target.display())
+    }
+
+    /// Writes a [`Body`] directory by directory: as a whole it would be in memory once more.
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        file.write_all(&[0; HEADER])?;
+        let mut hasher = blake3::Hasher::new();
+        let mut put = |bytes: Result<Vec<u8>, codec::CodecError>| {
+            let bytes = bytes.map_err(io::Error::other)?;
+            hasher.update(&bytes);
+            file.write_all(&bytes)
+        };
+        put(codec::encode(&(self.root, self.dirs.len() as u64)))?;
+        for (path, listing) in &self.dirs {
+            put(codec::encode(&BodyDir {
+                path,
+                empty: listing.empty,
+                records: Raw(listing.encoded()),
+            }))?;
+        }
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.write_all_at(MAGIC, 0)?;
+        file.write_all_at(hasher.finalize().as_bytes(), MAGIC.len() as u64)
     }
 
     /// The cache of a capture that read `dirs`; `unchanged` where all of these are the listings of `old`.

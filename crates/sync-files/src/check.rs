@@ -38,7 +38,7 @@ pub(crate) fn check(staging: &mut Staging<'_>, horizon: Horizon) -> Result<Vec<M
         check.step(step)?;
     }
     check.prunes()?;
-    let found = check.found;
+    let found = check.end();
     ensure!(
         found.moved.is_empty(),
         MovedSnafu {
@@ -50,7 +50,7 @@ pub(crate) fn check(staging: &mut Staging<'_>, horizon: Horizon) -> Result<Vec<M
 
 struct Check<'s> {
     steps: &'s [Step],
-    vouched: &'s [Option<FileStat>],
+    vouched: &'s HashMap<usize, FileStat>,
     by_path: HashMap<&'s str, usize>,
     /// Directories that are wanted, or have something wanted in them.
     needed: HashSet<&'s str>,
@@ -84,6 +84,11 @@ struct Verdict {
 }
 
 impl Check<'_> {
+    /// What was found; the rest, which only the looking needed, is let go of before the moves are made.
+    fn end(self) -> Verdict {
+        self.found
+    }
+
     fn index(&mut self) {
         for (at, step) in self.steps.iter().enumerate() {
             let path = step.path.as_str();
@@ -162,7 +167,7 @@ impl Check<'_> {
         let Some(mut stat) = lstat(dir, name).doing("stat", path)? else {
             return Ok(None);
         };
-        if self.vouched[at] != Some(stat) {
+        if self.vouched.get(&at) != Some(&stat) {
             match read_entry(dir, name, path, stat).doing("read", path)? {
                 Found::Entry {
                     entry, stat: now, ..
@@ -191,6 +196,9 @@ impl Check<'_> {
     /// Nothing may be where a step expects nothing, but for a directory that the plan empties.
     fn ensure_free(&mut self, step: &Step) -> Result<()> {
         let path = step.path.as_str();
+        if let Way::Missing(_) = self.way(split(path).0)? {
+            return Ok(());
+        }
         let Some(stat) = self.live.lstat(path).doing("stat", path)? else {
             return Ok(());
         };
@@ -348,9 +356,12 @@ impl Verdict {
         let ins = ins.into_iter().filter_map(|(top, steps)| {
             let is_step = steps.len() == 1 && *path_of(steps[0]).as_str() == *top;
             let wanted = &staging.plan.steps[steps[0]].wanted;
+            // Of a first pull this is every file: its memory is asked for once.
+            let mut staged = Vec::with_capacity(steps.len());
+            staged.extend(steps.iter().filter_map(|at| staged_of(*at)));
             Some(Move::In {
                 path: TreePath::new(top).ok()?,
-                staged: steps.iter().filter_map(|at| staged_of(*at)).collect(),
+                staged,
                 directory: !is_step || matches!(wanted, Some(Entry::Directory)),
             })
         });

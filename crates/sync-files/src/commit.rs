@@ -10,6 +10,7 @@ use crate::cache::{Left, StatCache};
 use crate::check::check;
 use crate::error::{Doing, Error, MovedSnafu, Result};
 use crate::journal::{Journal, Move, Seen};
+use crate::plan::Step;
 use crate::read::{Found, read_entry};
 use crate::staging::Staging;
 use crate::stat::{FileStat, Horizon};
@@ -37,7 +38,10 @@ pub struct Applied {
     pub bytes: u64,
     /// Files, links and empty directories that were removed.
     pub removed: u64,
-    left: Vec<(TreePath, Left)>,
+    /// What was applied.
+    pub steps: Vec<Step>,
+    /// By step: the stat that vouches for what is there now.
+    stats: Vec<Option<FileStat>>,
     gone: Vec<TreePath>,
 }
 
@@ -46,7 +50,13 @@ impl Applied {
     /// Afterwards the caller sets the root that the entries now make.
     pub fn refresh(&self, cache: &mut StatCache) -> Result<()> {
         cache.set_root(None);
-        cache.refresh(&self.left, &self.gone)
+        let stats = self.stats.iter().copied();
+        let left = self.steps.iter().zip(stats).map(|(step, stat)| Left {
+            path: &step.path,
+            entry: step.wanted.as_ref(),
+            stat,
+        });
+        cache.refresh(left, &self.gone)
     }
 }
 
@@ -61,6 +71,7 @@ impl Staging<'_> {
     /// [`Tree::recover`] goes on with that.
     pub fn commit(mut self, progress: &dyn Fn(ApplyEvent)) -> Result<Applied> {
         self.ensure_complete()?;
+        self.end_writing();
         self.tree.still_there()?;
         let horizon = self.tree.horizon();
         let moves = check(&mut self, horizon)?;
@@ -68,6 +79,7 @@ impl Staging<'_> {
             note: std::mem::take(&mut self.plan.note),
             moves,
         };
+        self.staged = Vec::new();
         if let Some(txn) = &self.txn {
             self.tree.step("sync", "txn/new")?;
             txn.sync()?;
@@ -86,7 +98,7 @@ impl Staging<'_> {
             Ok(())
         });
         let Err(first) = outcome.and_then(|()| txn.end(self.tree, End::Done)) else {
-            return Ok(self.applied(&journal, hand, horizon));
+            return Ok(self.applied(journal, hand, horizon));
         };
         let undone = hand.take_back(&journal);
         Err(match undone.and_then(|_| txn.end(self.tree, End::Undone)) {
@@ -96,42 +108,44 @@ impl Staging<'_> {
     }
 
     /// Sums up what was done.
-    fn applied(&self, journal: &Journal, hand: Mover<'_>, horizon: Horizon) -> Applied {
-        let mut applied = Applied {
-            gone: hand.gone,
-            ..Applied::default()
-        };
+    fn applied(mut self, journal: Journal, hand: Mover<'_>, horizon: Horizon) -> Applied {
         // The stat that vouches for what moved in: a rename gives a single file a new ctime, but not those in a directory.
         let mut vouching: Vec<(TreePath, FileStat)> = Vec::new();
-        for one in &journal.moves {
+        for one in journal.moves {
             if let Move::In {
                 staged,
                 directory: true,
                 ..
             } = one
             {
-                let settled = staged.iter().filter(|staged| horizon.settled(&staged.stat));
-                vouching.extend(settled.map(|staged| (staged.path.clone(), staged.stat)));
+                let settled = staged.into_iter();
+                let settled = settled.filter(|staged| horizon.settled(&staged.stat));
+                vouching.extend(settled.map(|staged| (staged.path, staged.stat)));
             }
         }
         // An edit after the rename has a younger mtime than anything that was staged before the commit began.
         let arrived = hand.arrived.into_iter();
         vouching.extend(arrived.filter(|(_, stat)| !horizon.is_young(stat.mtime)));
         vouching.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        for step in &self.plan.steps {
-            let found = vouching.binary_search_by(|(path, _)| path.cmp(&step.path));
-            let stat = found.ok().map(|at| vouching[at].1);
-            match &step.wanted {
-                Some(entry) => {
-                    applied.written += 1;
-                    applied.bytes += entry.size();
-                }
-                None => applied.removed += 1,
-            }
-            let left = step.wanted.clone().map(|entry: Entry| (entry, stat));
-            applied.left.push((step.path.clone(), left));
+        let mut vouching = vouching.into_iter().peekable();
+        // Steps are in the order of paths, too.
+        let stat_of = |step: &Step| {
+            while vouching.next_if(|(path, _)| *path < step.path).is_some() {}
+            let found = vouching.next_if(|(path, _)| *path == step.path);
+            found.map(|(_, stat)| stat)
+        };
+        let steps = std::mem::take(&mut self.plan.steps);
+        let stats = steps.iter().map(stat_of).collect();
+        let wanted = || steps.iter().filter_map(|step| step.wanted.as_ref());
+        let written = wanted().count();
+        Applied {
+            written: written as u64,
+            bytes: wanted().map(Entry::size).sum(),
+            removed: (steps.len() - written) as u64,
+            stats,
+            steps,
+            gone: hand.gone,
         }
-        applied
     }
 }
 

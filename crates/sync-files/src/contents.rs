@@ -28,10 +28,17 @@ impl Tree {
     }
 }
 
+/// Where each of the data chunks of a file begins.
+pub fn placed(chunks: &[Chunk]) -> impl Iterator<Item = (u64, Chunk)> {
+    chunks.iter().scan(0u64, |end, chunk| {
+        let start = *end;
+        *end = start.saturating_add(chunk.len);
+        Some((start, *chunk))
+    })
+}
+
 impl Contents {
-    /// Hands those chunks of the file at `path` that are `wanted` to `each`, in the order of the file.
-    ///
-    /// `chunks` are the data chunks of the whole file, with the lists followed; others than the wanted ones are skipped unread.
+    /// Hands chunks of the file at `path`, each given with the offset where it begins ([`placed`]), to `each`, in the order given.
     /// At most 1 MiB is in memory.
     ///
     /// # Errors
@@ -41,8 +48,7 @@ impl Contents {
     pub fn read<E: From<Error>>(
         &mut self,
         path: &TreePath,
-        chunks: &[Chunk],
-        mut wanted: impl FnMut(&Digest) -> bool,
+        chunks: impl IntoIterator<Item = (u64, Chunk)>,
         mut each: impl FnMut(Digest, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let moved = || MovedSnafu {
@@ -54,28 +60,23 @@ impl Contents {
             Err(error) if is_absence(error) => return Ok(moved().fail()?),
             Err(error) => return Ok(Err(error).doing("read", path)?),
         };
-        let mut offset = 0u64;
-        for chunk in chunks {
-            let end = offset.checked_add(chunk.len);
-            if wanted(&chunk.digest) {
-                let len = usize::try_from(chunk.len).unwrap_or(usize::MAX);
-                if len > MAX_CHUNK {
-                    return Ok(Err(Error::Plan {
-                        path: path.to_string(),
-                        reason: "a chunk is larger than any object",
-                    })?);
-                }
-                self.buffer.resize(len.max(self.buffer.len()), 0);
-                let bytes = &mut self.buffer[..len];
-                match file.read_exact_at(bytes, offset) {
-                    Ok(()) if Digest::of(bytes) == chunk.digest => each(chunk.digest, bytes)?,
-                    Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-                        return Ok(Err(error).doing("read", path)?);
-                    }
-                    _ => return Ok(moved().fail()?),
-                }
+        for (offset, chunk) in chunks {
+            let len = usize::try_from(chunk.len).unwrap_or(usize::MAX);
+            if len > MAX_CHUNK {
+                return Ok(Err(Error::Plan {
+                    path: path.to_string(),
+                    reason: "a chunk is larger than any object",
+                })?);
             }
-            offset = end.unwrap_or(u64::MAX);
+            self.buffer.resize(len.max(self.buffer.len()), 0);
+            let bytes = &mut self.buffer[..len];
+            match file.read_exact_at(bytes, offset) {
+                Ok(()) if Digest::of(bytes) == chunk.digest => each(chunk.digest, bytes)?,
+                Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+                    return Ok(Err(error).doing("read", path)?);
+                }
+                _ => return Ok(moved().fail()?),
+            }
         }
         Ok(())
     }

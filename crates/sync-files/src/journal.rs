@@ -68,14 +68,11 @@ pub(crate) struct Staged {
 }
 
 impl Journal {
-    /// The bytes of the file.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, codec::CodecError> {
+    /// The bytes of the file: what comes first, and the rest.
+    pub(crate) fn encode(&self) -> Result<[Vec<u8>; 2], codec::CodecError> {
         let body = codec::encode(self)?;
-        let mut bytes = Vec::with_capacity(MAGIC.len() + Digest::LEN + body.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(Digest::of(&body).as_bytes());
-        bytes.extend_from_slice(&body);
-        Ok(bytes)
+        let head = [&MAGIC[..], Digest::of(&body).as_bytes()].concat();
+        Ok([head, body])
     }
 
     /// Reads the bytes of the file; `None` where they are damaged.
@@ -102,7 +99,7 @@ mod tests {
                 mode: 0o755,
             }],
         };
-        let bytes = journal.encode().unwrap();
+        let bytes = journal.encode().unwrap().concat();
         assert_eq!(Journal::decode(&bytes), Some(journal));
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();

@@ -41,7 +41,7 @@ mod undo;
 pub use cache::{Doubt, StatCache};
 pub use capture::{Capture, CaptureEvent, CaptureOptions, IsKnown, Refusal, Refused};
 pub use commit::{Applied, ApplyEvent};
-pub use contents::Contents;
+pub use contents::{Contents, placed};
 pub use cut::{CHUNK_AVERAGE, CHUNK_MAX, CHUNK_MIN, cut};
 pub use error::{Error, Result};
 pub use faults::{Faults, NoFaults};

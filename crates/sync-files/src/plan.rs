@@ -38,7 +38,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Brings the steps into order, drops those that change nothing, fills in chunks, and refuses what contradicts itself
+    /// Brings the steps into order, drops those that change nothing, and refuses what contradicts itself
     /// or what no tree may hold: a plan may come from someone who means harm.
     pub(crate) fn checked(mut self) -> Result<Self> {
         self.steps.retain(|step| step.expected != step.wanted);
@@ -74,42 +74,45 @@ impl Plan {
             }
         }
         for step in &mut self.steps {
-            step.fill_chunks()?;
+            step.check_chunks()?;
         }
         Ok(self)
     }
 }
 
 impl Step {
-    fn fill_chunks(&mut self) -> Result<()> {
+    /// The data chunks of the wanted file.
+    pub(crate) fn data(&self) -> &[Chunk] {
+        match &self.wanted {
+            Some(Entry::File { content, .. }) if content.depth == 0 => &content.chunks,
+            _ => &self.chunks,
+        }
+    }
+
+    fn check_chunks(&mut self) -> Result<()> {
         let Some(Entry::File { content, .. }) = &self.wanted else {
-            self.chunks.clear();
+            self.chunks = Vec::new();
             return Ok(());
         };
-        if self.chunks.is_empty() && content.depth == 0 {
-            self.chunks.clone_from(&content.chunks);
+        if content.depth == 0 {
+            if !self.chunks.is_empty() && self.chunks != content.chunks {
+                return refuse(&self.path, "its chunks are not those that it names");
+            }
+            self.chunks = Vec::new();
         }
-        let given = Content {
-            depth: 0,
-            chunks: std::mem::take(&mut self.chunks),
-        };
-        if given.len().is_none() || given.len() != content.len() {
+        let data = self.data();
+        let sum = data
+            .iter()
+            .try_fold(0u64, |sum, chunk| sum.checked_add(chunk.len));
+        if sum.is_none() || sum != content.len() {
             return refuse(&self.path, "its chunks do not add up to its size");
         }
-        if given
-            .chunks
-            .iter()
-            .any(|chunk| chunk.len > MAX_CHUNK as u64)
-        {
+        if data.iter().any(|chunk| chunk.len > MAX_CHUNK as u64) {
             return refuse(&self.path, "a chunk is larger than any object");
         }
-        self.chunks = given.chunks;
         // The lists are digests of chunks, so the chunks prove themselves.
         if content.depth > 0 && Content::from_chunks(self.chunks.clone(), |_, _| ()) != *content {
             return refuse(&self.path, "its chunks are not those that its lists name");
-        }
-        if content.depth == 0 && self.chunks != content.chunks {
-            return refuse(&self.path, "its chunks are not those that it names");
         }
         Ok(())
     }
@@ -247,6 +250,6 @@ mod tests {
         };
         let steps = plan.checked().unwrap().steps;
         assert_eq!(steps.len(), 1);
-        assert_eq!(steps[0].chunks.len(), 1);
+        assert_eq!(steps[0].data().len(), 1);
     }
 }

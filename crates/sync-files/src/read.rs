@@ -115,7 +115,16 @@ pub(crate) fn each_chunk(
     size: u64,
     mut each: impl FnMut(&[u8]),
 ) -> rustix::io::Result<()> {
-    let read = |buffer: &mut [u8]| rustix::io::retry_on_intr(|| read(&file, &mut *buffer));
+    // A regular file gives less than was asked for only where it ends. Should it have grown since, its stat tells.
+    let mut ended = false;
+    let read = |buffer: &mut [u8]| {
+        if ended {
+            return Ok(0);
+        }
+        let count = rustix::io::retry_on_intr(|| read(&file, &mut *buffer))?;
+        ended = count < buffer.len();
+        Ok(count)
+    };
     cut(size, read, |chunk| {
         each(chunk);
         Ok(())

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 
+use rayon::prelude::*;
 use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, openat, symlinkat};
 use rustix::io::Errno;
 use snafu::{OptionExt, ensure};
@@ -30,7 +30,7 @@ pub struct Staging<'t> {
     /// Taken out when the commit record is written.
     pub(crate) txn: Option<Txn>,
     /// By step: the stat that vouches for what is expected, where the cache has one.
-    pub(crate) vouched: Vec<Option<FileStat>>,
+    pub(crate) vouched: HashMap<usize, FileStat>,
     /// By step: the stat of the staged file or link, once it is complete.
     pub(crate) staged: Vec<Option<FileStat>>,
     /// By step: how many chunks are missing.
@@ -39,8 +39,8 @@ pub struct Staging<'t> {
     first: HashMap<Digest, u32>,
     spots: Vec<Spot>,
     pub(crate) new: Handles,
-    /// Files with several chunks that were written to last.
-    open: Vec<(u32, File)>,
+    /// The directories of the threads that write.
+    hands: Vec<Handles>,
 }
 
 /// A place where a chunk goes.
@@ -54,8 +54,8 @@ struct Spot {
 }
 
 const NONE: u32 = u32::MAX;
-/// How many files with several chunks are open at once.
-const OPEN: usize = 8;
+/// Fewer files than this are not worth a thread of their own.
+const FEW: usize = 8;
 
 impl Tree {
     /// Begins to apply a plan: makes the directories, links and empty files of it aside, and waits for chunks.
@@ -78,14 +78,14 @@ impl Tree {
             }
         );
         let mut lookup = Lookup::new(cache)?;
-        let vouched = plan
-            .steps
-            .iter()
-            .map(|step| match &step.expected {
-                Some(entry) => lookup.vouched(step.path.as_str(), entry),
-                None => Ok(None),
-            })
-            .collect::<Result<_>>()?;
+        let mut vouched = HashMap::new();
+        for (at, step) in plan.steps.iter().enumerate() {
+            if let Some(entry) = &step.expected
+                && let Some(stat) = lookup.vouched(step.path.as_str(), entry)?
+            {
+                vouched.insert(at, stat);
+            }
+        }
         let txn = Txn::begin(self)?;
         let mut staging = Staging {
             tree: self,
@@ -97,7 +97,7 @@ impl Tree {
             first: HashMap::new(),
             spots: Vec::new(),
             plan,
-            open: Vec::new(),
+            hands: Vec::new(),
         };
         staging.index()?;
         staging.scaffold()?;
@@ -123,22 +123,29 @@ impl Staging<'_> {
     /// [`Error::Corrupt`] where the bytes are not what the digest names: nothing was written, and the chunk is still missing.
     /// [`Error::Io`] where it could not be written: drop the staging.
     pub fn put(&mut self, digest: &Digest, bytes: &[u8]) -> Result<()> {
-        let Some(first) = self.first.get(digest).copied() else {
+        if !self.wants(digest) {
             return Ok(());
-        };
-        let len = self.spots[first as usize].len;
+        }
         ensure!(
-            bytes.len() as u64 == len && Digest::of(bytes) == *digest,
+            Digest::of(bytes) == *digest,
             CorruptSnafu { digest: *digest }
         );
-        self.first.remove(digest);
-        let mut at = first;
-        while at != NONE {
-            let spot = self.spots[at as usize];
-            self.write(spot, bytes)?;
-            at = spot.next;
-        }
-        Ok(())
+        self.place(&[(*digest, bytes)])
+    }
+
+    /// Writes every one of these chunks to every place that needs it, on several threads, and returns how many there were
+    /// that a place needed. Each is known by its digest, so nothing can be claimed of it; others are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where the plan says another length of a chunk, [`Error::Io`] where one could not be written:
+    /// drop the staging.
+    pub fn put_all(&mut self, chunks: &[&[u8]]) -> Result<usize> {
+        let digests: Vec<Digest> = chunks.par_iter().map(|bytes| Digest::of(bytes)).collect();
+        let known = digests.into_iter().zip(chunks.iter().copied());
+        let wanted: Vec<_> = known.filter(|(digest, _)| self.wants(digest)).collect();
+        self.place(&wanted)?;
+        Ok(wanted.len())
     }
 
     /// Takes chunks that are still missing from the files that the plan replaces or removes, each verified.
@@ -169,7 +176,7 @@ impl Staging<'_> {
             each_chunk(&file, size, |bytes| {
                 let digest = Digest::of(bytes);
                 if outcome.is_ok() && self.wants(&digest) {
-                    outcome = self.put(&digest, bytes);
+                    outcome = self.place(&[(digest, bytes)]);
                 }
             })
             .doing("read", &path)?;
@@ -187,7 +194,7 @@ impl Staging<'_> {
                 reason: "the plan has too many steps",
             })?;
             let mut offset = 0;
-            for chunk in &step.chunks {
+            for chunk in step.data() {
                 let here = u32::try_from(self.spots.len()).unwrap_or(NONE);
                 ensure!(
                     here != NONE,
@@ -212,7 +219,7 @@ impl Staging<'_> {
                 });
                 offset += chunk.len;
             }
-            self.missing[at] = u32::try_from(step.chunks.len()).unwrap_or(NONE);
+            self.missing[at] = u32::try_from(step.data().len()).unwrap_or(NONE);
         }
         Ok(())
     }
@@ -245,7 +252,7 @@ impl Staging<'_> {
                     self.staged[at] = lstat(dir, name).doing("stat", &path)?;
                 }
                 Entry::File { .. } if self.missing[at] == 0 => {
-                    let file = self.create(at)?;
+                    let file = create(self.tree, &mut self.new, &self.plan.steps[at])?;
                     self.staged[at] = Some(stat_of(&file, &path)?);
                 }
                 Entry::File { .. } | Entry::Directory => {}
@@ -254,55 +261,63 @@ impl Staging<'_> {
         Ok(())
     }
 
-    /// Opens the staged file of a step, making it where it does not exist.
-    /// A new file gets the permissions that any new file gets here.
-    fn create(&mut self, at: usize) -> Result<File> {
-        let step = &self.plan.steps[at];
-        let executable = matches!(
-            step.wanted,
-            Some(Entry::File {
-                executable: true,
-                ..
-            })
-        );
-        let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
-        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        self.tree.step("stage", &step.path)?;
-        let (dir, name) = self
-            .new
-            .parent(step.path.as_str())
-            .doing("open", &step.path)?;
-        let file = openat(dir, name, flags, mode).doing("stage", &step.path)?;
-        Ok(File::from(file))
-    }
-
-    fn write(&mut self, spot: Spot, bytes: &[u8]) -> Result<()> {
-        let at = spot.step as usize;
-        if self.plan.steps[at].chunks.len() == 1 {
-            let mut file = self.create(at)?;
-            let path = &self.plan.steps[at].path;
-            file.write_all(bytes).doing("stage", path)?;
-            self.staged[at] = Some(stat_of(&file, path)?);
-            self.missing[at] = 0;
-            return Ok(());
-        }
-        let file = match self.open.iter().position(|(step, _)| *step == spot.step) {
-            Some(open) => self.open.remove(open).1,
-            None => self.create(at)?,
-        };
-        let path = &self.plan.steps[at].path;
-        self.tree.step("stage", path)?;
-        file.write_all_at(bytes, spot.offset).doing("stage", path)?;
-        self.missing[at] -= 1;
-        if self.missing[at] == 0 {
-            self.staged[at] = Some(stat_of(&file, path)?);
-        } else {
-            if self.open.len() == OPEN {
-                self.open.remove(0);
+    /// Writes chunks whose bytes are what their digests name.
+    fn place(&mut self, chunks: &[(Digest, &[u8])]) -> Result<()> {
+        let mut parts = Vec::with_capacity(chunks.len());
+        for (digest, bytes) in chunks {
+            // A chunk that comes twice is needed once.
+            let Some(first) = self.first.remove(digest) else {
+                continue;
+            };
+            let right = self.spots[first as usize].len == bytes.len() as u64;
+            ensure!(right, CorruptSnafu { digest: *digest });
+            let mut at = first;
+            while at != NONE {
+                let Spot {
+                    step, offset, next, ..
+                } = self.spots[at as usize];
+                parts.push(Part {
+                    step: step as usize,
+                    offset,
+                    bytes,
+                });
+                at = next;
             }
-            self.open.push((spot.step, file));
+        }
+        parts.sort_unstable_by_key(|part| (part.step, part.offset));
+        let files: Vec<&[Part<'_>]> = parts.chunk_by(|a, b| a.step == b.step).collect();
+        // Neighbours are in one directory, which two threads would only make each other wait for.
+        let share = files.len().div_ceil(rayon::current_num_threads()).max(FEW);
+        let Some(txn) = &self.txn else { return Ok(()) };
+        while self.hands.len() < files.len().div_ceil(share) {
+            self.hands
+                .push(Handles::new(&txn.new).doing("open", "txn/new")?);
+        }
+        let (tree, steps) = (self.tree, &self.plan.steps);
+        let written: Vec<Vec<FileStat>> = files
+            .par_chunks(share)
+            .zip(self.hands.par_iter_mut())
+            .map(|(files, hand)| {
+                let write = |file: &&[Part<'_>]| write(tree, hand, &steps[file[0].step], file);
+                files.iter().map(write).collect()
+            })
+            .collect::<Result<_>>()?;
+        for (file, stat) in files.iter().zip(written.into_iter().flatten()) {
+            let (step, count) = (file[0].step, u32::try_from(file.len()).unwrap_or(NONE));
+            self.missing[step] = self.missing[step].saturating_sub(count);
+            // Every write before was over when this one began, so this is the stat of the complete file.
+            if self.missing[step] == 0 {
+                self.staged[step] = Some(stat);
+            }
         }
         Ok(())
+    }
+
+    /// Lets go of what only the writing needed.
+    pub(crate) fn end_writing(&mut self) {
+        self.first = HashMap::new();
+        self.spots = Vec::new();
+        self.hands = Vec::new();
     }
 
     /// Fails where a chunk is missing.
@@ -325,6 +340,42 @@ impl Drop for Staging<'_> {
             tracing::warn!(%error, "what was staged is deleted by the next apply");
         }
     }
+}
+
+/// A chunk at one of its places.
+struct Part<'b> {
+    step: usize,
+    offset: u64,
+    bytes: &'b [u8],
+}
+
+/// Writes parts of one file, and gives the stat that it has then.
+fn write(tree: &Tree, new: &mut Handles, step: &Step, parts: &[Part<'_>]) -> Result<FileStat> {
+    let path = &step.path;
+    let file = create(tree, new, step)?;
+    for part in parts {
+        file.write_all_at(part.bytes, part.offset)
+            .doing("stage", path)?;
+    }
+    stat_of(&file, path)
+}
+
+/// Opens the staged file of a step, making it where it does not exist.
+/// A new file gets the permissions that any new file gets here.
+fn create(tree: &Tree, new: &mut Handles, step: &Step) -> Result<File> {
+    let executable = matches!(
+        step.wanted,
+        Some(Entry::File {
+            executable: true,
+            ..
+        })
+    );
+    let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    tree.step("stage", &step.path)?;
+    let (dir, name) = new.parent(step.path.as_str()).doing("open", &step.path)?;
+    let file = openat(dir, name, flags, mode).doing("stage", &step.path)?;
+    Ok(File::from(file))
 }
 
 fn stat_of(file: &File, path: impl ToString) -> Result<FileStat> {

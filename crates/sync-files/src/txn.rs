@@ -122,7 +122,7 @@ impl Txn {
 
     /// Writes the commit record, durably: after this, staged files are moved.
     pub(crate) fn record(&self, tree: &Tree, journal: &Journal) -> Result<()> {
-        let bytes = journal
+        let parts = journal
             .encode()
             .map_err(std::io::Error::other)
             .doing("encode", shown(JOURNAL))?;
@@ -130,7 +130,10 @@ impl Txn {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let draft = openat(&self.dir, DRAFT, flags, Mode::from_raw_mode(0o600));
         let mut draft = File::from(draft.doing("create", shown(DRAFT))?);
-        draft.write_all(&bytes).doing("write", shown(DRAFT))?;
+        for part in &parts {
+            draft.write_all(part).doing("write", shown(DRAFT))?;
+        }
+        drop(parts);
         draft.sync_all().doing("sync", shown(DRAFT))?;
         tree.step("commit", shown(JOURNAL))?;
         renameat(&self.dir, DRAFT, &self.dir, JOURNAL).doing("commit", shown(JOURNAL))?;

@@ -98,6 +98,16 @@ pub struct PackRecord {
     pub objects: Vec<(Digest, Place)>,
 }
 
+impl PackRecord {
+    /// Where an object is in the pack.
+    pub(crate) fn place(&self, digest: &Digest) -> Option<Place> {
+        let found = self
+            .objects
+            .binary_search_by_key(digest, |(digest, _)| *digest);
+        Some(self.objects[found.ok()?].1)
+    }
+}
+
 /// What the head of a branch has to be for it to move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {

@@ -160,7 +160,7 @@ impl Repository {
     ///
     /// Outside a Tokio runtime; its methods panic on the runtime's own async threads.
     pub fn nodes(&self) -> RepositoryNodes {
-        RepositoryNodes::new(self.clone(), None)
+        RepositoryNodes::new(self.clone(), &Received::nothing())
     }
 
     async fn locate(&self, digests: &[Digest]) -> Result<Vec<Option<Location>>, Error> {

@@ -215,6 +215,10 @@ pub(super) const SCENARIOS: Suite = &[
         outage::a_server_killed_in_a_push_goes_on_after,
     ),
     (
+        "a_cut_pull_fetches_only_the_rest",
+        outage::a_cut_pull_fetches_only_the_rest,
+    ),
+    (
         "a_pull_that_is_cut_changes_nothing",
         outage::a_pull_that_is_cut_changes_nothing,
     ),

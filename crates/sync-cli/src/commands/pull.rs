@@ -1,5 +1,7 @@
 //! `pull`: tenant to workspace.
 
+use std::sync::Arc;
+
 use super::Place;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
 use crate::args::Pull;
@@ -16,25 +18,26 @@ pub(super) async fn run(place: &Place<'_>, pull: &Pull) -> Result<Outcome, Error
     let mut plan = session.plan_pull(filter.as_ref()).await?;
     let mut problems = std::mem::take(&mut plan.refused);
     problems.append(&mut plan.collisions);
-    let planned = Planned {
-        target: pull.target,
-        standing: Some(plan.standing),
-        changes: plan.changes.clone(),
-        conflicts: plan.conflicts.clone(),
-        problems,
-        ..Planned::default()
-    };
-    let applied = if pull.dry_run || !plan.conflicts.is_empty() {
-        // It may hold the stream of the contents, which nobody will read.
-        drop(plan);
-        None
+    let (standing, conflicts) = (plan.standing, plan.conflicts.clone());
+    let (changes, applied) = if pull.dry_run || !conflicts.is_empty() {
+        // It may hold the stream of the contents, which nobody will read: it goes with the plan.
+        (plan.changes, None)
     } else {
         let limits = limits(pull.max_delete, pull.yes);
         let outcome = Box::pin(session.apply_pull(plan, &limits)).await?;
-        Some(Applied {
+        let applied = Applied {
             snapshot: outcome.snapshot,
             message: None,
-        })
+        };
+        (outcome.changes, Some(applied))
+    };
+    let planned = Planned {
+        target: pull.target,
+        standing: Some(standing),
+        changes: Arc::new(changes),
+        conflicts,
+        problems,
+        ..Planned::default()
     };
     progress.finish();
     let ends = (session, connection);

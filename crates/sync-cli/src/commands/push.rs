@@ -1,5 +1,7 @@
 //! `push`: workspace to tenant.
 
+use std::sync::Arc;
+
 use super::Place;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
 use crate::args::Push;
@@ -16,7 +18,7 @@ pub(super) async fn run(place: &Place<'_>, push: Push) -> Result<Outcome, Error>
     let planned = Planned {
         target: push.target,
         standing: Some(plan.standing),
-        changes: plan.changes.clone(),
+        changes: Arc::clone(&plan.changes),
         problems,
         ..Planned::default()
     };

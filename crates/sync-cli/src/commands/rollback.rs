@@ -1,5 +1,7 @@
 //! `rollback`: a new snapshot with the files of an old one, here and on the tenant.
 
+use std::sync::Arc;
+
 use super::Place;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
 use crate::args::Rollback;
@@ -13,7 +15,7 @@ pub(super) async fn run(place: &Place<'_>, rollback: Rollback) -> Result<Outcome
         .plan_rollback(&rollback.snapshot, rollback.on_conflict)
         .await?;
     let planned = Planned {
-        changes: plan.push.clone(),
+        changes: Arc::new(plan.push.clone()),
         pulled: plan.pull.clone(),
         conflicts: plan.conflicts.clone(),
         problems: std::mem::take(&mut plan.refused),

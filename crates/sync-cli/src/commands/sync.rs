@@ -1,5 +1,7 @@
 //! `sync`: both ways, merged.
 
+use std::sync::Arc;
+
 use sync_engine::{Limits, OnConflict, Session};
 
 use super::Place;
@@ -42,7 +44,7 @@ pub(super) async fn sync(
         problems.append(&mut plan.collisions);
         let mut planned = Planned {
             standing: Some(plan.standing),
-            changes: plan.push.clone(),
+            changes: Arc::new(plan.push.clone()),
             pulled: plan.pull.clone(),
             merged: std::mem::take(&mut plan.merged),
             conflicts: plan.conflicts.clone(),

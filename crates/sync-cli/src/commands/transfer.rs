@@ -1,5 +1,7 @@
 //! What the commands that change something have in common: a plan that is shown or applied, and one report of it.
 
+use std::sync::Arc;
+
 use sync_core::{ByteCount, Fault, SnapshotId, TreePath};
 use sync_engine::{
     Conflict, Counts, FileChange, Limits, MaxDelete, Problem, Report, Standing, State,
@@ -42,7 +44,7 @@ pub(super) struct Planned {
     pub(super) target: Target,
     pub(super) standing: Option<Standing>,
     /// What changes on the tenant; on the workspace for a pull and an undo.
-    pub(super) changes: Vec<FileChange>,
+    pub(super) changes: Arc<Vec<FileChange>>,
     /// What else changes in the workspace.
     pub(super) pulled: Vec<FileChange>,
     pub(super) merged: Vec<TreePath>,
@@ -136,7 +138,7 @@ pub(super) fn print(
         message: applied.message,
         traffic,
         duration_ms: place.elapsed_ms(),
-        changes: planned.changes,
+        changes: Arc::unwrap_or_clone(planned.changes),
         pulled: planned.pulled,
         merged: planned.merged,
         conflicts: planned.conflicts,

@@ -1,5 +1,7 @@
 //! `undo`: what was replaced in the workspace comes back.
 
+use std::sync::Arc;
+
 use super::Place;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
 use crate::args::Undo;
@@ -12,7 +14,7 @@ pub(super) async fn run(place: &Place<'_>, undo: &Undo) -> Result<Outcome, Error
     let (session, connection) = begin(place, &progress, undo.dry_run).await?;
     let mut plan = session.plan_undo(undo.on_conflict).await?;
     let planned = Planned {
-        changes: plan.changes.clone(),
+        changes: Arc::new(plan.changes.clone()),
         conflicts: plan.conflicts.clone(),
         problems: std::mem::take(&mut plan.refused),
         ..Planned::default()

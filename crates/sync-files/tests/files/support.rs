@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use sync_core::content::decode_list;
 use sync_core::{Chunk, Content, Digest, Entry, TreePath};
 use sync_files::{
-    Applied, Capture, CaptureOptions, Error, Faults, Plan, Result, StatCache, Step, Tree,
+    Applied, Capture, CaptureOptions, Error, Faults, Plan, Result, StatCache, Step, Tree, placed,
 };
 use tempfile::TempDir;
 
@@ -212,7 +212,7 @@ impl World {
                 objects.insert(digest, bytes.to_vec());
                 Ok::<(), Error>(())
             };
-            contents.read(path, &chunks, |_| true, each).unwrap();
+            contents.read(path, placed(&chunks), each).unwrap();
         }
     }
 

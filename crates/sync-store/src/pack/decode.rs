@@ -210,6 +210,18 @@ impl PackDecoder {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Whether [`PackDecoder::next_event`] has something to do, which may be much: a whole block, or the end.
+    pub fn is_ready(&self) -> bool {
+        match (self.state, self.buffer.first_chunk::<HEADER_LEN>()) {
+            (State::Ended, _) => !self.buffer.is_empty(),
+            (State::Magic, _) => self.buffer.len() >= MAGIC.len(),
+            (State::Blocks, None) => false,
+            (State::Blocks, Some([0, 0, ..])) => self.buffer.len() >= HEADER_LEN + Digest::LEN,
+            (State::Blocks, Some(header)) => BlockHeader::decode(header)
+                .map_or(true, |header| self.buffer.len() >= header.total_len()),
+        }
+    }
+
     /// The next event, `None` where more bytes are needed. After an error nothing more can be read.
     pub fn next_event(&mut self) -> Result<Option<Event>, PackError> {
         if self.state == State::Magic {

@@ -67,7 +67,7 @@ impl Repository {
         // What is seen from here on and removed before the head moves is seen again.
         let generation = self.catalogue.marks(self.tenant.id).await?.generation;
         if !self.is_accepted(advance.target).await? {
-            self.check_closure(received, advance).await?;
+            self.check_closure(received, advance, generation).await?;
         }
         let change = HeadChange {
             branch: advance.branch.clone(),
@@ -81,8 +81,17 @@ impl Repository {
         Ok(advanced.unwrap_or(Advanced::Moved))
     }
 
-    async fn check_closure(&self, received: &Received, advance: &Advance) -> Result<(), Error> {
-        let reader = RepositoryNodes::new(self.clone(), received.pending.clone());
+    async fn check_closure(
+        &self,
+        received: &Received,
+        advance: &Advance,
+        generation: u64,
+    ) -> Result<(), Error> {
+        let mut reader = RepositoryNodes::new(self.clone(), received);
+        if received.generation != Some(generation) {
+            // A collection has removed something since: what was recorded then may be gone.
+            reader.forget_rolled();
+        }
         let reader = Arc::new(reader);
         let id = advance.target;
         let read = Arc::clone(&reader);
@@ -135,7 +144,10 @@ impl Repository {
     ) -> Result<Advanced, Error> {
         check_branch(branch)?;
         let pending = received.pending.as_deref();
-        if pending.and_then(|pending| pending.place(&id.0)).is_none() {
+        if pending
+            .and_then(|pending| pending.record.place(&id.0))
+            .is_none()
+        {
             let stored = self.object(&id.0).await?;
             ensure!(
                 stored.is_some(),

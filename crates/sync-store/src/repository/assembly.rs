@@ -1,6 +1,7 @@
 //! A stored pack in the making, and one that waits to be recorded.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sync_core::Digest;
@@ -63,7 +64,7 @@ impl Assembly {
         parts.push(end);
         let len = parts.iter().map(|part| part.len() as u64).sum();
         Some(Pending {
-            record: PackRecord { name, len, objects },
+            record: Arc::new(PackRecord { name, len, objects }),
             parts,
         })
     }
@@ -72,18 +73,12 @@ impl Assembly {
 /// A complete pack that the catalogue does not know yet.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    pub(crate) record: PackRecord,
+    pub(crate) record: Arc<PackRecord>,
     /// The magic, the blocks, the end block.
     pub(crate) parts: Vec<Bytes>,
 }
 
 impl Pending {
-    pub(crate) fn place(&self, digest: &Digest) -> Option<Place> {
-        let objects = &self.record.objects;
-        let found = objects.binary_search_by_key(digest, |(digest, _)| *digest);
-        Some(objects[found.ok()?].1)
-    }
-
     /// The stored block that starts at `offset`.
     pub(crate) fn block(&self, offset: u32) -> Option<Bytes> {
         let mut at = 0u64;

@@ -13,7 +13,7 @@ use sync_core::{Digest, Entry, SnapshotId};
 use tokio::sync::mpsc;
 
 use self::outgoing::Outgoing;
-use super::{Repository, RepositoryNodes};
+use super::{Received, Repository, RepositoryNodes};
 use crate::Error;
 use crate::error::{CorruptSnafu, UnknownObjectSnafu};
 
@@ -98,7 +98,7 @@ fn produce(
     fill: impl FnOnce(&mut Outgoing) -> Result<(), Error> + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
     let (sender, mut receiver) = mpsc::channel(QUEUE);
-    let reader = RepositoryNodes::new(repository, None);
+    let reader = RepositoryNodes::new(repository, &Received::nothing());
     tokio::task::spawn_blocking(move || {
         let run = || {
             let mut outgoing = Outgoing::new(reader, sender.clone())?;

@@ -10,11 +10,11 @@ use sync_core::map::{NodeSource, StoreError};
 use sync_core::{Chunk, Content, Digest};
 use tokio::runtime::Handle;
 
-use super::Repository;
 use super::assembly::Pending;
 use super::blocks::{self, Block};
+use super::{Received, Repository};
 use crate::Error;
-use crate::catalogue::Location;
+use crate::catalogue::{Location, PackRecord};
 use crate::error::CorruptSnafu;
 use crate::pack::BlockDecoder;
 
@@ -27,6 +27,8 @@ pub struct RepositoryNodes {
     repository: Repository,
     /// Objects that were received and are not recorded yet.
     pending: Option<Arc<Pending>>,
+    /// The packs that came before them.
+    rolled: Vec<Arc<PackRecord>>,
     runtime: Handle,
     near: Mutex<Near>,
 }
@@ -42,13 +44,20 @@ struct Near {
 const MAX_NEAR: usize = 32;
 
 impl RepositoryNodes {
-    pub(crate) fn new(repository: Repository, pending: Option<Arc<Pending>>) -> Self {
+    /// Reads what is recorded, and what was `received` and is not recorded yet.
+    pub(crate) fn new(repository: Repository, received: &Received) -> Self {
         Self {
             repository,
-            pending,
+            pending: received.pending.clone(),
+            rolled: received.rolled.clone(),
             runtime: Handle::current(),
             near: Mutex::default(),
         }
+    }
+
+    /// Asks the catalogue even for what was recorded while this push was received.
+    pub(crate) fn forget_rolled(&mut self) {
+        self.rolled = Vec::new();
     }
 
     /// An object, checked against its digest when its block was read; `None` where it is not stored.
@@ -120,10 +129,13 @@ impl RepositoryNodes {
 
     /// Where each object is, those that are not recorded yet included.
     pub(crate) fn locations(&self, digests: &[Digest]) -> Result<Vec<Option<Location>>, Error> {
-        let pending = self.pending.as_deref();
+        let pending = self.pending.iter().map(|pending| &pending.record);
         let received = |digest: &Digest| {
-            let (pack, place) = pending.and_then(|p| Some((p.record.name, p.place(digest)?)))?;
-            Some(Location { pack, place })
+            let mut records = pending.clone().chain(&self.rolled);
+            records.find_map(|record| {
+                let (pack, place) = (record.name, record.place(digest)?);
+                Some(Location { pack, place })
+            })
         };
         let mut found: Vec<_> = digests.iter().map(received).collect();
         let unknown = || (0..digests.len()).zip(&found).filter(|(_, f)| f.is_none());

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::Repository;
 use super::assembly::{Assembly, Pending};
-use crate::catalogue::{Advanced, HeadChange, Location};
+use crate::catalogue::{Advanced, HeadChange, Location, PackRecord};
 use crate::error::{BoxError, Error};
 use crate::pack::{BlockBuilder, Class, DecodedBlock, Event, PackDecoder, PackError, Span};
 use crate::protocol::prefix;
@@ -31,7 +31,15 @@ pub struct Received {
     /// How many bytes of pack came.
     pub bytes: u64,
     pub(crate) pending: Option<Arc<Pending>>,
+    /// How often a collection had removed something when this was begun: what is remembered below holds until it has again.
+    pub(crate) generation: Option<u64>,
+    /// Where the objects of the packs before are, up to [`MAX_REMEMBERED`]: whoever checks what was received looks for
+    /// these first, and need not ask the catalogue.
+    pub(crate) rolled: Vec<Arc<PackRecord>>,
 }
+
+/// How many objects of packs that are recorded are remembered: 52 MiB of places.
+const MAX_REMEMBERED: usize = 1 << 20;
 
 impl Received {
     /// Nothing at all, for moving a head to what is stored already.
@@ -123,7 +131,7 @@ impl Repository {
             None => Vec::new(),
             Some(pending) => {
                 self.blobs.put(&pending.record.name, &pending.parts).await?;
-                vec![pending.record.clone()]
+                vec![PackRecord::clone(&pending.record)]
             }
         };
         self.catalogue.commit(self.tenant.id, &records, head).await
@@ -167,13 +175,18 @@ struct Receiving {
 impl Receiving {
     fn new(repository: Repository, runtime: Handle) -> Result<Self, Error> {
         let vacant = runtime.block_on(repository.is_vacant())?;
+        let marks = repository.catalogue.marks(repository.tenant.id);
+        let generation = runtime.block_on(marks)?.generation;
         Ok(Self {
             repository,
             runtime,
             assembly: Assembly::new(),
             storing: None,
             vacant,
-            received: Received::default(),
+            received: Received {
+                generation: Some(generation),
+                ..Received::default()
+            },
         })
     }
 
@@ -269,6 +282,12 @@ impl Receiving {
             pending: full.finish().map(Arc::new),
             ..Received::default()
         };
+        let records = received.pending.iter().map(|pending| &pending.record);
+        let rolled = &mut self.received.rolled;
+        let held: usize = rolled.iter().map(|record| record.objects.len()).sum();
+        if held < MAX_REMEMBERED {
+            rolled.extend(records.cloned());
+        }
         let repository = self.repository.clone();
         let store = async move { repository.record(&received).await };
         self.storing = Some(self.runtime.spawn(store));

@@ -140,6 +140,32 @@ pub(super) fn a_pull_that_is_cut_changes_nothing(place: &Place) {
     assert_same(&own.workspace.services(), &there.services());
 }
 
+pub(super) fn a_cut_pull_fetches_only_the_rest(place: &Place) {
+    let own = place.own_server();
+    write_big(&own);
+    own.workspace.push().ok();
+    let there = place.workspace_at("there", own.proxy.address(), &own.token);
+    let began = own.proxy.passed();
+    let mut child = there
+        .cli()
+        .command(&["pull", "files"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("run sync-cli");
+    while own.proxy.passed().since(began).received < BREAK_AT / 2 {
+        let over = child.try_wait().expect("wait for sync-cli");
+        assert!(over.is_none(), "the pull was over before it was cut");
+        std::thread::yield_now();
+    }
+    // Later connections pass: the same run asks for what it still lacks.
+    own.proxy.cut();
+    assert!(child.wait().expect("wait for sync-cli").success());
+    let received = own.proxy.passed().since(began).received;
+    assert!(received < BIG + KEPT, "{received} bytes came for {BIG}");
+    assert_same(&own.workspace.services(), &there.services());
+}
+
 pub(super) fn a_second_server_is_refused(place: &Place) {
     let own = place.own_server();
     let output = place

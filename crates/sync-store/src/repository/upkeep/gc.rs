@@ -11,7 +11,7 @@ use super::walk::{Lost, Visitor, Walk};
 use crate::catalogue::{StoredObject, Sweep};
 use crate::error::CorruptSnafu;
 use crate::protocol::{GcReport, prefix};
-use crate::repository::{Repository, RepositoryNodes};
+use crate::repository::Repository;
 use crate::{Error, task};
 
 /// What a collection keeps.
@@ -166,7 +166,7 @@ impl Repository {
         };
         plan.report.snapshots = snapshots.len() as u64;
         plan.report.expired = plan.expire.len() as u64;
-        let reader = RepositoryNodes::new(self.clone(), None);
+        let reader = self.nodes();
         let mut mark = Mark {
             live: std::mem::take(&mut plan.live),
             lenient: plan.keep != Keep::Heads,

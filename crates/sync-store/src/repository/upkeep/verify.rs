@@ -9,7 +9,7 @@ use super::walk::{Lost, Visitor, Walk};
 use crate::catalogue::StoredPack;
 use crate::pack::{DecodedBlock, Event, MAGIC, PackDecoder, narrow};
 use crate::protocol::{Damage, VerifyReport};
-use crate::repository::{Keep, Repository, RepositoryNodes};
+use crate::repository::{Keep, Repository};
 use crate::{Error, task};
 
 /// How many bytes of a pack are read at once.
@@ -119,7 +119,7 @@ impl Repository {
             lenient,
             report,
         };
-        let reader = RepositoryNodes::new(self.clone(), None);
+        let reader = self.nodes();
         let follow = move || {
             for id in snapshots {
                 needs.snapshot = Some(id);
