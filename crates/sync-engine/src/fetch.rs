@@ -13,7 +13,7 @@ use sync_store::protocol::Fetch;
 use crate::Error;
 use crate::error::{AnswerSnafu, HostileSnafu, MapSnafu};
 use crate::maps::Maps;
-use crate::receive::{Object, Objects};
+use crate::receive::{Arrived, Object, Objects};
 use crate::session::{Session, blocking};
 use crate::tree_map::{decode_entry, decode_path, empty_root};
 
@@ -26,14 +26,14 @@ const MAX_EARLY: usize = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct Incoming {
     objects: Objects,
-    first: Option<Object>,
+    first: Option<Arrived>,
 }
 
 impl Incoming {
-    /// The next object of the contents.
-    pub(crate) async fn next(&mut self) -> Result<Option<Object>, Error> {
+    /// The next object or patch of the contents.
+    pub(crate) async fn next(&mut self) -> Result<Option<Arrived>, Error> {
         match self.first.take() {
-            Some(object) => Ok(Some(object)),
+            Some(first) => Ok(Some(first)),
             None => self.objects.next().await,
         }
     }
@@ -53,6 +53,7 @@ impl Session {
                 want,
                 have,
                 contents: false,
+                patches: true,
             },
         )
         .await
@@ -69,7 +70,7 @@ impl Session {
             expected = blocking(move || {
                 batch
                     .into_iter()
-                    .try_for_each(|object| expected.accept(object))?;
+                    .try_for_each(|arrived| expected.take_in(arrived))?;
                 Ok(expected)
             })
             .await?;
@@ -88,12 +89,12 @@ impl Session {
 }
 
 /// Objects of maps, up to a batch; and the first object of the contents, where these begin.
-async fn next_batch(objects: &mut Objects) -> Result<(Vec<Object>, Option<Object>), Error> {
+async fn next_batch(objects: &mut Objects) -> Result<(Vec<Arrived>, Option<Arrived>), Error> {
     let mut batch = Vec::new();
     while batch.len() < BATCH {
         match objects.next().await? {
-            Some(object) if object.class == Class::Contents => return Ok((batch, Some(object))),
-            Some(object) => batch.push(object),
+            Some(first) if first.class() == Class::Contents => return Ok((batch, Some(first))),
+            Some(arrived) => batch.push(arrived),
             None => break,
         }
     }
@@ -134,6 +135,17 @@ impl Expected {
         }
     }
 
+    /// Accepts an object, or the one that a patch makes; a patch of what is not here makes none, which then is missing.
+    fn take_in(&mut self, arrived: Arrived) -> Result<(), Error> {
+        match arrived {
+            Arrived::Object(object) => self.accept(object),
+            Arrived::Patch(class, patch) => match self.here(&patch.base())? {
+                Some(base) => self.accept(Object::patched(class, &patch, &base)?),
+                None => Ok(()),
+            },
+        }
+    }
+
     fn accept(&mut self, object: Object) -> Result<(), Error> {
         let Object { digest, bytes, .. } = object;
         let Some(kind) = self.wanted.remove(&digest) else {
@@ -161,12 +173,16 @@ impl Expected {
     }
 
     fn is_here(&self, digest: &Digest) -> Result<bool, Error> {
+        Ok(*digest == empty_root() || self.here(digest)?.is_some())
+    }
+
+    fn here(&self, digest: &Digest) -> Result<Option<Bytes>, Error> {
         let here = self.maps.object(digest);
         let here = here.map_err(|source| MapError::Store {
             digest: *digest,
             source,
         });
-        Ok(*digest == empty_root() || here.context(MapSnafu)?.is_some())
+        here.context(MapSnafu)
     }
 
     /// Takes an object that was wanted; returns what it names and is not here.

@@ -14,6 +14,7 @@ use sync_store::protocol::Fetch;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
+use crate::bases::Bases;
 use crate::collide::collisions;
 use crate::decide::{Point, Standing};
 use crate::error::{ConflictSnafu, CutSnafu, StoreSnafu, TaskSnafu, UnobtainableSnafu};
@@ -23,7 +24,7 @@ use crate::guard::{Limits, Place, Removal};
 use crate::look::Look;
 use crate::maps::Maps;
 use crate::merge::{Conflict, Outcome, Rules};
-use crate::receive::Object;
+use crate::receive::{Arrived, Object};
 use crate::report::{FileChange, Problem};
 use crate::session::{Local, Session, blocking};
 use crate::settle::{Known, Settlement};
@@ -115,6 +116,7 @@ impl Session {
                 have: agreed.base.map(|base| base.id),
                 // Where the tree may hold what the head has, its contents are asked for by name, once the plan knows which.
                 contents: plain,
+                patches: true,
             };
             let fetched = self.fetch(&local.maps, fetch).await?;
             incoming = plain.then_some(fetched);
@@ -339,8 +341,8 @@ impl Session {
         mut texts: HashMap<Digest, Bytes>,
     ) -> Result<(), Error> {
         if let Some(mut incoming) = incoming {
-            while let Some(object) = incoming.next().await? {
-                if sender.send(Feed::Object(object)).await.is_err() {
+            while let Some(arrived) = incoming.next().await? {
+                if sender.send(Feed::Arrived(arrived)).await.is_err() {
                     return Ok(());
                 }
             }
@@ -355,15 +357,23 @@ impl Session {
             let (found, rest) = self.at_hand(maps, page, &mut texts).await?;
             absent.extend(rest);
             for object in found {
-                if sender.send(Feed::Object(object)).await.is_err() {
+                if sender
+                    .send(Feed::Arrived(Arrived::Object(object)))
+                    .await
+                    .is_err()
+                {
                     return Ok(());
                 }
             }
         }
         for page in absent.chunks(PAGE) {
             let mut objects = self.remote.objects(page).await?;
-            while let Some(object) = objects.next().await? {
-                if sender.send(Feed::Object(object)).await.is_err() {
+            while let Some(object) = objects.next_object().await? {
+                if sender
+                    .send(Feed::Arrived(Arrived::Object(object)))
+                    .await
+                    .is_err()
+                {
                     return Ok(());
                 }
             }
@@ -424,8 +434,8 @@ pub(crate) fn ensure_chosen(conflicts: &[Conflict]) -> Result<(), Error> {
 
 /// What the writing thread is given.
 enum Feed {
-    /// Part of a wanted file.
-    Object(Object),
+    /// Part of a wanted file, or what makes one.
+    Arrived(Arrived),
     /// Take what is there from the tree itself, and say what is still lacking.
     Lacking(oneshot::Sender<Vec<Digest>>),
     /// Everything was given.
@@ -443,11 +453,16 @@ fn write(
     settlement: &Settlement,
 ) -> Result<StatCache, Error> {
     let tree = Tree::open(tree, private)?;
+    let mut bases = Bases::new(&tree, &plan)?;
     let mut staging = tree.stage(plan, &cache)?;
     let (mut bytes, mut items) = (0, 0);
     loop {
         match receiver.blocking_recv() {
-            Some(Feed::Object(object)) => {
+            Some(Feed::Arrived(arrived)) => {
+                // What a patch does not make stays wanted, and is asked for by its name.
+                let Some(object) = bases.object(arrived)? else {
+                    continue;
+                };
                 staging.put(&object.digest, &object.bytes)?;
                 bytes += object.bytes.len() as u64;
                 items += 1;

@@ -79,7 +79,7 @@ impl Session {
             .extend(self.stored_contents(maps, &mut wanted).await?);
         for page in wanted.chunks(PAGE) {
             let mut objects = self.remote.objects(page).await?;
-            while let Some(object) = objects.next().await? {
+            while let Some(object) = objects.next_object().await? {
                 let asked = page.binary_search(&object.digest).is_ok();
                 ensure!(
                     asked,
