@@ -86,6 +86,17 @@ impl Entry {
         }
     }
 
+    /// The chunk of a file that is a single one, as all small files are.
+    pub fn only_chunk(&self) -> Option<crate::Chunk> {
+        match self {
+            Self::File { content, .. } if content.depth == 0 => match *content.chunks {
+                [chunk] => Some(chunk),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Whether a link at `path` with this `target` is relative and never leaves the tree on its way.
     ///
     /// This looks at the text alone: what the target's components are on disk is for the file system layer to check.

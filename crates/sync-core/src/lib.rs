@@ -7,6 +7,7 @@
 //! - [`path`]: a validated path inside a tree; [`entry`]: what a tree holds at a path; [`content`]: a file as chunks.
 //! - [`map`]: the ordered map as a Merkle search tree: build, get, edit, diff, merge, verify over a node source.
 //!   A tree of files is a map from paths to encoded entries.
+//! - [`patch`]: bytes as a difference from other bytes.
 //! - [`name`]: what tenants and branches are called.
 //! - [`snapshot`]: an immutable commit, named by the digest of its canonical JSON.
 //! - [`retry`]: when to try again, as arithmetic; [`fault`]: the face that every error of ours shows.
@@ -24,6 +25,7 @@ pub mod entry;
 pub mod fault;
 pub mod map;
 pub mod name;
+pub mod patch;
 pub mod path;
 pub mod retry;
 pub mod size;

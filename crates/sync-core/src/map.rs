@@ -9,7 +9,8 @@
 //! - [`Node`], [`check_node`]: one node's bytes; the cut rule that says where a node ends.
 //! - [`Builder`]: a map from entries in order. [`Editor`] and [`edit`]: a map from another one and a batch of edits.
 //! - [`get`], [`len`], [`iter`], [`range`]: reading.
-//! - [`diff`]: what differs between two maps. [`merge`]: what two maps did to a third. [`new_nodes`]: what a copy lacks.
+//! - [`diff`]: what differs between two maps. [`merge`]: what two maps did to a third. [`new_nodes`]: what a copy lacks;
+//!   [`replaced_nodes`]: what it has in their places.
 //! - [`verify`]: reads everything and checks everything.
 //!
 //! Everything reads through [`NodeSource`] and writes through [`NodeSink`], which block; [`MemoryNodes`] is both.
@@ -32,6 +33,7 @@ mod merge;
 mod new_nodes;
 mod node;
 mod read;
+mod replaced;
 mod verify;
 
 #[cfg(test)]
@@ -52,6 +54,7 @@ pub use merge::{Merge, Merged, merge};
 pub use new_nodes::{NewNode, NewNodes, new_nodes};
 pub use node::{Child, Node, NodeError, check_node};
 pub use read::{Range, get, iter, len, range};
+pub use replaced::{ReplacedNodes, replaced_nodes};
 pub use verify::verify;
 
 /// The longest key in bytes.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use sync_core::map::{self, Builder, Map, MemoryNodes, NodeSource};
+use sync_core::patch::{self, Signature};
 use sync_core::{Chunk, Content, Digest, Entry, Roots, Snapshot, content, wire};
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {
@@ -80,7 +81,12 @@ fn vectors() -> BTreeMap<&'static str, String> {
         time: 1_700_000_000_000,
     };
 
+    let base = b"0123456789".repeat(10);
+    let target = [&base[..], b"!"].concat();
+
     BTreeMap::from([
+        ("core/signature", hex(Signature::of(&base).encode())),
+        ("core/patch", hex(patch::between(&base, &target))),
         ("core/digest-of-abc", Digest::of(b"abc").to_string()),
         ("core/varint-0", varint(0)),
         ("core/varint-127", varint(127)),

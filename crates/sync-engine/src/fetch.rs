@@ -7,13 +7,13 @@ use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::content::decode_list;
 use sync_core::map::{MapError, check_node};
 use sync_core::{Chunk, Content, Digest, Entry, Snapshot, SnapshotId};
-use sync_store::pack::{Class, DecodedBlock};
+use sync_store::pack::{Class, Patches};
 use sync_store::protocol::Fetch;
 
 use crate::Error;
 use crate::error::{AnswerSnafu, HostileSnafu, MapSnafu};
 use crate::maps::Maps;
-use crate::receive::Blocks;
+use crate::receive::{Arrived, Blocks, patched};
 use crate::session::{Session, blocking};
 use crate::tree_map::{decode_entry, decode_path, empty_root};
 
@@ -24,12 +24,12 @@ const MAX_EARLY: usize = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct Incoming {
     blocks: Blocks,
-    first: Option<DecodedBlock>,
+    first: Option<Arrived>,
 }
 
 impl Incoming {
     /// The next block of the contents.
-    pub(crate) async fn next(&mut self) -> Result<Option<DecodedBlock>, Error> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Arrived>, Error> {
         match self.first.take() {
             Some(block) => Ok(Some(block)),
             None => self.blocks.next().await,
@@ -51,6 +51,7 @@ impl Session {
                 want,
                 have,
                 contents: false,
+                patches: true,
             },
         )
         .await
@@ -63,11 +64,9 @@ impl Session {
         let mut blocks = self.remote.fetch(fetch).await?;
         let first = loop {
             match blocks.next().await? {
-                Some(block) if block.header.class == Class::Nodes => {
+                Some(arrived) if arrived.class() == Class::Nodes => {
                     expected = blocking(move || {
-                        block
-                            .objects()
-                            .try_for_each(|object| expected.accept(object))?;
+                        expected.take_in(arrived)?;
                         Ok(expected)
                     })
                     .await?;
@@ -120,6 +119,21 @@ impl Expected {
         }
     }
 
+    /// Accepts objects, or those that patches make; a patch of what is not here makes none, which then is missing.
+    fn take_in(&mut self, arrived: Arrived) -> Result<(), Error> {
+        match arrived {
+            Arrived::Block(block) => block.objects().try_for_each(|object| self.accept(object)),
+            Arrived::Patches(Patches { patches, .. }) => {
+                patches
+                    .iter()
+                    .try_for_each(|patch| match self.here(&patch.base())? {
+                        Some(base) => self.accept(patched(patch, &base)?),
+                        None => Ok(()),
+                    })
+            }
+        }
+    }
+
     fn accept(&mut self, bytes: Bytes) -> Result<(), Error> {
         let digest = Digest::of(&bytes);
         let Some(kind) = self.wanted.remove(&digest) else {
@@ -147,12 +161,16 @@ impl Expected {
     }
 
     fn is_here(&self, digest: &Digest) -> Result<bool, Error> {
+        Ok(*digest == empty_root() || self.here(digest)?.is_some())
+    }
+
+    fn here(&self, digest: &Digest) -> Result<Option<Bytes>, Error> {
         let here = self.maps.object(digest);
         let here = here.map_err(|source| MapError::Store {
             digest: *digest,
             source,
         });
-        Ok(*digest == empty_root() || here.context(MapSnafu)?.is_some())
+        here.context(MapSnafu)
     }
 
     /// Takes an object that was wanted; returns what it names and is not here.

@@ -14,6 +14,7 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+mod bases;
 mod collide;
 pub mod config;
 pub mod decide;

@@ -2,16 +2,18 @@
 
 mod blocks;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use snafu::ResultExt;
-use sync_core::Digest;
-use sync_core::map;
+use sync_core::map::{self, ReplacedNodes};
+use sync_core::patch::Signature;
+use sync_core::{Chunk, Digest};
 use sync_files::Tree;
-use sync_store::pack::{Class as ObjectClass, PackError, PackWriter};
+use sync_store::pack::{Class as ObjectClass, PackError, PackWriter, Patch};
+use sync_store::protocol::MAX_SIGNED;
 use tokio::sync::mpsc;
 
 use crate::Error;
@@ -34,6 +36,21 @@ pub(crate) struct Parcel {
     pub(crate) changes: Arc<Vec<FileChange>>,
     pub(crate) snapshot: Bytes,
 }
+
+/// What is known of the tenant when the parcel is sent.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// The chunks that it lacks; `None` where it was not asked.
+    pub(crate) lacking: Option<HashSet<Digest>>,
+    /// Signatures of chunks of replaced versions that it has; `None` where it turned out to lack what patches need,
+    /// and everything is sent whole.
+    pub(crate) bases: Option<Arc<HashMap<Digest, Signature>>>,
+}
+
+/// Below so many bytes of edited files asking for signatures takes longer than it saves.
+const MIN_EDITED: u64 = 64 << 10;
+/// Files with fewer bytes than this are sent whole.
+const MIN_FILE: u64 = 256;
 
 /// A piece of a pack, or why there is none.
 pub(crate) type Piece = Result<Bytes, std::io::Error>;
@@ -59,6 +76,24 @@ impl Parcel {
         Ok(found)
     }
 
+    /// The chunks, with their lengths, that differ from what the tenant needs to be sent by edits: those of replaced versions
+    /// of files of one chunk. None where asking for their signatures would not pay.
+    pub(crate) fn edited(&self, lacking: Option<&HashSet<Digest>>) -> Vec<Chunk> {
+        let mut bytes = 0;
+        let mut found = Vec::new();
+        for (before, after) in self.changes.iter().filter_map(only_chunks) {
+            let lacks = lacking.is_none_or(|lacking| lacking.contains(&after.digest));
+            if lacks && found.len() < MAX_SIGNED {
+                bytes += after.len;
+                found.push(before);
+            }
+        }
+        if bytes < MIN_EDITED {
+            found.clear();
+        }
+        found
+    }
+
     /// The chunks of the replaced and removed versions: the tenant has them, under this path or the one a file moved from.
     fn replaced(&self) -> HashSet<Digest> {
         let mut replaced = HashSet::new();
@@ -75,14 +110,14 @@ impl Parcel {
         replaced
     }
 
-    /// Writes the pack: the snapshot, new nodes, lists, then contents in path order; `lacking` limits the contents.
+    /// Writes the pack: the snapshot, new nodes, lists, then contents in path order; `held` limits the contents.
     pub(crate) fn produce(
         &self,
-        lacking: Option<&HashSet<Digest>>,
+        held: &Held,
         sender: &mpsc::Sender<Piece>,
         listener: &Listener,
     ) -> Result<(), Error> {
-        let outcome = self.write(lacking, sender, listener);
+        let outcome = self.write(held, sender, listener);
         if outcome.is_err() {
             // Ends the body as broken, so that the server does not take it for a whole pack.
             let _ = sender.blocking_send(Err(std::io::Error::other("the push was given up")));
@@ -92,7 +127,7 @@ impl Parcel {
 
     fn write(
         &self,
-        lacking: Option<&HashSet<Digest>>,
+        held: &Held,
         sender: &mpsc::Sender<Piece>,
         listener: &Listener,
     ) -> Result<(), Error> {
@@ -100,10 +135,25 @@ impl Parcel {
         writer
             .add(ObjectClass::Nodes, &self.snapshot)
             .map_err(packed)?;
+        let replaced = match self.before.filter(|_| held.bases.is_some()) {
+            Some(before) => {
+                map::replaced_nodes(self.maps.clone(), before, self.maps.clone(), self.root)
+                    .context(MapSnafu)?
+            }
+            None => ReplacedNodes::default(),
+        };
         for node in map::new_nodes(self.maps.clone(), self.before, self.maps.clone(), self.root) {
-            writer
-                .add(ObjectClass::Nodes, node.context(MapSnafu)?.node.bytes())
-                .map_err(packed)?;
+            let node = node.context(MapSnafu)?.node;
+            let base = replaced.base_of(&node);
+            let patch = base.and_then(|base| {
+                let bytes = self.maps.object(&base).ok().flatten()?;
+                Patch::between(base, &bytes, node.bytes())
+            });
+            match patch {
+                Some(patch) => writer.add_patch(ObjectClass::Nodes, &patch),
+                None => writer.add(ObjectClass::Nodes, node.bytes()),
+            }
+            .map_err(packed)?;
         }
         let mut sent = self.replaced();
         for entry in self
@@ -133,7 +183,7 @@ impl Parcel {
         if !pass_on(writer.take(), sender) {
             return Ok(());
         }
-        let source = Source::new(self, lacking, sent);
+        let source = Source::new(self, held, sent);
         if !blocks::send(source, &tree, &mut writer, sender, listener)? {
             return Ok(());
         }
@@ -148,6 +198,26 @@ fn packed(error: PackError) -> Error {
         reason: error.to_string(),
     }
     .build()
+}
+
+impl Held {
+    /// What the file of a change can be sent as a patch of.
+    fn base(&self, change: &FileChange) -> Option<(Digest, &Signature)> {
+        let (before, _) = only_chunks(change)?;
+        let signature = self.bases.as_ref()?.get(&before.digest)?;
+        Some((before.digest, signature))
+    }
+}
+
+/// The chunks of both versions of an edited file, where each has one that is long enough to gain anything.
+fn only_chunks(change: &FileChange) -> Option<(Chunk, Chunk)> {
+    let chunks = (
+        change.before.as_ref()?.only_chunk()?,
+        change.after.as_ref()?.only_chunk()?,
+    );
+    let (before, after) = chunks;
+    let worth = before.digest != after.digest && before.len.min(after.len) >= MIN_FILE;
+    worth.then_some(chunks)
 }
 
 /// Whether anybody still takes the pieces: the server may have answered early.

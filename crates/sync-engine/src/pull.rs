@@ -10,11 +10,12 @@ use snafu::{ResultExt, ensure};
 use sync_core::retry::Backoff;
 use sync_core::{Class, Digest, Entry, Fault, SnapshotId, TreePath};
 use sync_files::{ApplyEvent, Patterns, Plan, StatCache, Step, Tree};
-use sync_store::pack::{self, DecodedBlock};
+use sync_store::pack;
 use sync_store::protocol::Fetch;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
+use crate::bases::Bases;
 use crate::collide::collisions;
 use crate::decide::{Point, Standing};
 use crate::error::{ConflictSnafu, CutSnafu, StoreSnafu, TaskSnafu, UnobtainableSnafu};
@@ -25,6 +26,7 @@ use crate::look::Look;
 use crate::maps::Maps;
 use crate::merge::{Conflict, Outcome, Rules};
 use crate::push::{ATTEMPTS, retry_after};
+use crate::receive::Arrived;
 use crate::report::{FileChange, Problem};
 use crate::session::{Local, Session, blocking};
 use crate::settle::{Known, Settlement};
@@ -125,6 +127,7 @@ impl Session {
                     .map(|base| base.id),
                 // Where the tree may hold what the head has, its contents are asked for by name, once the plan knows which.
                 contents: plain,
+                patches: true,
             };
             let fetched = self.fetch(&local.maps, fetch).await?;
             incoming = plain.then_some(fetched);
@@ -420,7 +423,8 @@ impl Session {
         }
         for page in absent.chunks(PAGE) {
             let mut blocks = self.remote.objects(page).await?;
-            feed_blocks(sender, async || blocks.next().await).await?;
+            let mut next = async || Ok(blocks.next_block().await?.map(Arrived::Block));
+            feed_blocks(sender, &mut next).await?;
         }
         Ok(())
     }
@@ -449,10 +453,10 @@ pub(crate) fn ensure_chosen(conflicts: &[Conflict]) -> Result<(), Error> {
 /// Gives the writer blocks until there are no more, or it takes no more.
 async fn feed_blocks(
     sender: &mpsc::Sender<Feed>,
-    mut next: impl AsyncFnMut() -> Result<Option<DecodedBlock>, Error>,
+    mut next: impl AsyncFnMut() -> Result<Option<Arrived>, Error>,
 ) -> Result<(), Error> {
-    while let Some(block) = next().await? {
-        if sender.send(Feed::Block(block)).await.is_err() {
+    while let Some(arrived) = next().await? {
+        if sender.send(Feed::Arrived(arrived)).await.is_err() {
             return Ok(());
         }
     }
@@ -461,9 +465,9 @@ async fn feed_blocks(
 
 /// What the writing thread is given.
 enum Feed {
-    /// Parts of wanted files.
-    Block(DecodedBlock),
-    /// Likewise, from this machine.
+    /// Parts of wanted files, or what makes them.
+    Arrived(Arrived),
+    /// Parts of wanted files that this machine has.
     Objects(Vec<Bytes>),
     /// Take what is there from the tree itself, and say what is still lacking.
     Lacking(oneshot::Sender<Vec<Digest>>),
@@ -482,22 +486,30 @@ fn write(
     settlement: &Settlement,
 ) -> Result<(StatCache, Vec<Step>), Error> {
     let tree = Tree::open(tree, private)?;
+    let mut bases = Bases::new(&tree, &plan)?;
     let mut staging = tree.stage(plan, &cache)?;
     let (mut bytes, mut items) = (0, 0);
     let mut next = None;
     loop {
         match next.take().or_else(|| receiver.blocking_recv()) {
-            Some(Feed::Block(block)) => {
+            Some(Feed::Arrived(arrived)) => {
                 // What came meanwhile is staged with it: the more there is at once, the better threads share it.
-                let mut blocks = vec![block];
+                let mut blocks = vec![arrived];
                 while blocks.len() < WAITING && next.is_none() {
                     match receiver.try_recv() {
-                        Ok(Feed::Block(block)) => blocks.push(block),
+                        Ok(Feed::Arrived(arrived)) => blocks.push(arrived),
                         Ok(other) => next = Some(other),
                         Err(_) => break,
                     }
                 }
-                let objects: Vec<Bytes> = blocks.iter().flat_map(DecodedBlock::objects).collect();
+                let mut objects: Vec<Bytes> = Vec::new();
+                for arrived in &blocks {
+                    match arrived {
+                        Arrived::Block(block) => objects.extend(block.objects()),
+                        // What patches do not make stays wanted, and is asked for by its name.
+                        Arrived::Patches(patches) => objects.extend(bases.patched(patches)?),
+                    }
+                }
                 let objects: Vec<&[u8]> = objects.iter().map(AsRef::as_ref).collect();
                 staging.put_all(&objects)?;
                 bytes += objects

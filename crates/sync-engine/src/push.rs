@@ -1,10 +1,11 @@
 //! Workspace to tenant.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use snafu::ResultExt;
+use sync_core::patch::Signature;
 use sync_core::retry::Backoff;
 use sync_core::{Class, Digest, Entry, Fault, Roots, Snapshot, SnapshotId, TreePath};
 use sync_files::Patterns;
@@ -20,7 +21,7 @@ use crate::error::{
 use crate::event::Event;
 use crate::guard::{Limits, Place, Removal};
 use crate::look::Look;
-use crate::parcel::Parcel;
+use crate::parcel::{Held, Parcel};
 use crate::remote::Pushed;
 use crate::report::{Counts, FileChange, Problem};
 use crate::session::{Local, Session, blocking};
@@ -293,17 +294,18 @@ impl Session {
             ..Backoff::default()
         };
         // Who holds nothing lacks everything: there is no use in asking.
-        let mut lacking = if vacant {
-            None
-        } else {
-            self.lacking(parcel, ASK_ABOVE).await?
-        };
+        let mut held = Held::default();
+        if !vacant {
+            held.lacking = self.lacking(parcel, ASK_ABOVE).await?;
+            held.bases = Some(self.bases(parcel, held.lacking.as_ref()).await?);
+        }
         let mut attempt = 1;
         loop {
-            match self
-                .send_once(parcel, expected, target, lacking.take())
-                .await
-            {
+            let known = Held {
+                lacking: held.lacking.take(),
+                bases: held.bases.clone(),
+            };
+            match self.send_once(parcel, expected, target, known).await {
                 Ok(Pushed::Done) => return Ok(()),
                 Ok(Pushed::Stale { head }) => return StaleSnafu { head }.fail(),
                 Ok(Pushed::Incomplete { missing }) => {
@@ -313,7 +315,10 @@ impl Session {
                     }
                     let mut more = self.lacking(parcel, 0).await?.unwrap_or_default();
                     more.extend(missing);
-                    lacking = Some(more);
+                    held = Held {
+                        lacking: Some(more),
+                        bases: None,
+                    };
                 }
                 Err(error) if error.class() == Class::Unavailable => {
                     let Some(wait) =
@@ -325,7 +330,7 @@ impl Session {
                     self.tell(Event::Resuming {
                         attempt: attempt + 1,
                     });
-                    lacking = self.lacking(parcel, 0).await?;
+                    held.lacking = self.lacking(parcel, 0).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -357,18 +362,31 @@ impl Session {
         ))
     }
 
+    /// Signatures of what the tenant has of the files that were edited.
+    async fn bases(
+        &self,
+        parcel: &Parcel,
+        lacking: Option<&HashSet<Digest>>,
+    ) -> Result<Arc<HashMap<Digest, Signature>>, Error> {
+        let edited = parcel.edited(lacking);
+        if edited.is_empty() {
+            return Ok(Arc::default());
+        }
+        self.remote.signatures(&edited).await.map(Arc::new)
+    }
+
     async fn send_once(
         &self,
         parcel: &Arc<Parcel>,
         expected: Option<SnapshotId>,
         target: SnapshotId,
-        lacking: Option<HashSet<Digest>>,
+        held: Held,
     ) -> Result<Pushed, Error> {
         let (sender, receiver) = mpsc::channel(PIECES);
         let listener = Arc::clone(&self.context.listener);
         let producer = tokio::task::spawn_blocking({
             let parcel = Arc::clone(parcel);
-            move || parcel.produce(lacking.as_ref(), &sender, &listener)
+            move || parcel.produce(&held, &sender, &listener)
         });
         let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|piece| (piece, receiver))

@@ -1,5 +1,6 @@
 //! The tenant, as the protocol shows it (ADR 0004).
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,8 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use snafu::{OptionExt, ensure};
-use sync_core::{Digest, Name, SnapshotId};
+use sync_core::patch::Signature;
+use sync_core::{Chunk, Digest, Name, SnapshotId};
 use sync_store::protocol::{
     self, Advanced, Answer, BINARY_MEDIA_TYPE, Details, ErrorBody, ErrorDetail, Fetch, Head,
     Incomplete, Log, Logged, PACK_MEDIA_TYPE, Repaired, SNAPSHOT_HEADER, Stale, VerifyReport,
@@ -129,6 +131,38 @@ impl Remote {
             })?);
         }
         Ok(missing)
+    }
+
+    /// The signatures of those `chunks` that the tenant has.
+    pub(crate) async fn signatures(
+        &self,
+        chunks: &[Chunk],
+    ) -> Result<HashMap<Digest, Signature>, Error> {
+        let body = protocol::encode_digests(chunks.iter().map(|chunk| &chunk.digest));
+        let path = protocol::routes::signatures(self.tenant.as_str());
+        let response = self
+            .call(
+                Method::POST,
+                path,
+                typed(BINARY_MEDIA_TYPE),
+                CallBody::Bytes(body.into()),
+            )
+            .await?;
+        let body = expect_ok(response)
+            .await?
+            .read_to_end(protocol::MAX_SIGNATURES + chunks.len())
+            .await?;
+        let lens = chunks
+            .iter()
+            .map(|chunk| usize::try_from(chunk.len).unwrap_or(usize::MAX));
+        let signatures = protocol::decode_signatures(&body, lens);
+        let signatures = signatures.context(AnswerSnafu {
+            reason: "not one signature for each object",
+        })?;
+        let named = chunks.iter().map(|chunk| chunk.digest).zip(signatures);
+        Ok(named
+            .filter_map(|(digest, signature)| Some((digest, signature?)))
+            .collect())
     }
 
     /// Moves the branch from `expected` to `target`, which `body`, a pack, completes.

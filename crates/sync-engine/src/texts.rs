@@ -79,7 +79,7 @@ impl Session {
             .extend(self.stored_contents(maps, &mut wanted).await?);
         for page in wanted.chunks(PAGE) {
             let mut blocks = self.remote.objects(page).await?;
-            while let Some(block) = blocks.next().await? {
+            while let Some(block) = blocks.next_block().await? {
                 for bytes in block.objects() {
                     let digest = Digest::of(&bytes);
                     let asked = page.binary_search(&digest).is_ok();

@@ -168,7 +168,7 @@ impl Session {
         let asked: HashSet<&Digest> = wanted.iter().collect();
         let mut objects = self.remote.objects(wanted).await?;
         let (mut batch, mut bytes, mut repaired) = (Vec::new(), 0, 0);
-        while let Some(block) = objects.next().await? {
+        while let Some(block) = objects.next_block().await? {
             for object in block.objects() {
                 if asked.contains(&Digest::of(&object)) {
                     bytes += object.len();

@@ -5,8 +5,9 @@ use http::{Request, Response, StatusCode};
 use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::{Digest, Name, SnapshotId};
 use sync_store::protocol::{
-    Advanced, BINARY_MEDIA_TYPE, Fetch, Head, Log, Logged, MAX_DIGESTS, MAX_LOG, PACK_MEDIA_TYPE,
-    SNAPSHOT_HEADER, decode_digests, decode_prefixes, encode_bits,
+    Advanced, BINARY_MEDIA_TYPE, Fetch, Head, Log, Logged, MAX_DIGESTS, MAX_LOG, MAX_SIGNATURES,
+    MAX_SIGNED, PACK_MEDIA_TYPE, SNAPSHOT_HEADER, decode_digests, decode_prefixes, encode_bits,
+    encode_signatures,
 };
 use sync_store::{Advance, Repository};
 use sync_transport::Body;
@@ -32,6 +33,7 @@ pub(crate) async fn serve(
         TenantRoute::Missing => missing(repository, request).await,
         TenantRoute::Fetch => fetch(repository, request).await,
         TenantRoute::Objects => objects(repository, request).await,
+        TenantRoute::Signatures => signatures(repository, request).await,
         TenantRoute::Log => log(repository, request.uri().query()).await,
         TenantRoute::Resolve(prefix) => resolve(repository, &prefix).await,
         TenantRoute::Verify => Ok(upkeep::verify_tenant(repository, &request)),
@@ -167,49 +169,59 @@ async fn missing(repository: &Repository, request: Request<Body>) -> Result<Resp
         reason: "the body is not a list of prefixes",
     })?;
     let missing = repository.missing(&prefixes).await.context(StoreSnafu)?;
-    let body = Body::full(encode_bits(&missing));
-    Ok(answer::with_type(
-        StatusCode::OK,
-        HeaderValue::from_static(BINARY_MEDIA_TYPE),
-        body,
-    ))
+    Ok(binary(encode_bits(&missing)))
 }
 
 async fn fetch(repository: &Repository, request: Request<Body>) -> Result<Response<Body>, Error> {
-    let Fetch {
-        want,
-        have,
-        contents,
-    } = read_json(request).await?;
-    require_snapshot(repository, want).await?;
+    let asked: Fetch = read_json(request).await?;
+    require_snapshot(repository, asked.want).await?;
     // A base that this tenant never had (it was restored, say) is no reason to refuse: everything is sent then.
-    let have = match have {
+    let have = match asked.have {
         Some(id) if repository.is_accepted(id).await.context(StoreSnafu)? => Some(id),
         _ => None,
     };
-    Ok(pack(Body::stream(
-        repository
-            .export(want, have, contents)
-            .await
-            .context(StoreSnafu)?,
-    )))
+    let export = repository.export(Fetch { have, ..asked });
+    Ok(pack(Body::stream(export.await.context(StoreSnafu)?)))
 }
 
 async fn objects(repository: &Repository, request: Request<Body>) -> Result<Response<Body>, Error> {
-    let bytes = request
-        .into_body()
-        .read_to_end(MAX_DIGESTS * Digest::LEN)
-        .await
-        .context(BodySnafu)?;
-    let digests = decode_digests(&bytes).context(MalformedSnafu {
-        reason: "the body is not a list of digests",
-    })?;
+    let digests = read_digests(request, MAX_DIGESTS).await?;
     Ok(pack(Body::stream(
         repository
             .export_objects(digests)
             .await
             .context(StoreSnafu)?,
     )))
+}
+
+async fn signatures(
+    repository: &Repository,
+    request: Request<Body>,
+) -> Result<Response<Body>, Error> {
+    let digests = read_digests(request, MAX_SIGNED).await?;
+    let signatures = repository.signatures(digests.clone(), MAX_SIGNATURES);
+    let signatures = signatures.await.context(StoreSnafu)?;
+    let found = digests.iter().map(|digest| signatures.get(digest));
+    Ok(binary(encode_signatures(found)))
+}
+
+async fn read_digests(request: Request<Body>, max: usize) -> Result<Vec<Digest>, Error> {
+    let bytes = request
+        .into_body()
+        .read_to_end(max * Digest::LEN)
+        .await
+        .context(BodySnafu)?;
+    decode_digests(&bytes).context(MalformedSnafu {
+        reason: "the body is not a list of digests",
+    })
+}
+
+fn binary(body: Vec<u8>) -> Response<Body> {
+    answer::with_type(
+        StatusCode::OK,
+        HeaderValue::from_static(BINARY_MEDIA_TYPE),
+        Body::full(body),
+    )
 }
 
 fn pack(body: Body) -> Response<Body> {

@@ -45,6 +45,8 @@ pub enum TenantRoute {
     Fetch,
     /// Objects by digest.
     Objects,
+    /// Signatures of objects.
+    Signatures,
     /// The log.
     Log,
     /// The snapshots whose ids start so.
@@ -120,6 +122,7 @@ fn tenant_route(method: &Method, segments: &[&str]) -> Result<TenantRoute, NoRou
         ["objects"] => is(Method::POST, TenantRoute::Objects),
         ["verify"] => is(Method::POST, TenantRoute::Verify),
         ["repair"] => is(Method::POST, TenantRoute::Repair),
+        ["signatures"] => is(Method::POST, TenantRoute::Signatures),
         ["snapshots"] => is(Method::GET, TenantRoute::Log),
         ["snapshots", prefix] => is(Method::GET, TenantRoute::Resolve(prefix.to_owned())),
         _ => Err(NoRoute::NotFound),
@@ -181,6 +184,11 @@ mod tests {
             "POST",
             "/v1/tenants/acme/objects",
             &Ok(tenant(TenantRoute::Objects)),
+        );
+        check(
+            "POST",
+            "/v1/tenants/acme/signatures",
+            &Ok(tenant(TenantRoute::Signatures)),
         );
         check(
             "GET",

@@ -13,6 +13,7 @@ use futures_util::{StreamExt, stream};
 use sync_core::map::{Builder, MemoryNodes};
 use sync_core::{Chunk, Content, Digest, Entry, Roots, Snapshot};
 use sync_store::pack::PackWriter;
+use sync_store::protocol::Fetch;
 use sync_store::{Advance, Class, Store};
 
 /// Bytes of each object.
@@ -72,7 +73,14 @@ async fn run(dir: PathBuf, count: usize) -> Result<(), Box<dyn Error>> {
     for name in ["export", "export, again"] {
         let started = Instant::now();
         let mut bytes = 0;
-        let mut stream = repository.export(id, None, true).await?;
+        let mut stream = repository
+            .export(Fetch {
+                want: id,
+                have: None,
+                contents: true,
+                patches: false,
+            })
+            .await?;
         while let Some(piece) = stream.next().await {
             bytes += piece?.len();
         }

@@ -3,17 +3,24 @@
 //! Nothing here does I/O or hashes an object: [`BlockBuilder`] turns objects into blocks, [`PackFrame`] puts the frame
 //! of a pack around blocks, [`PackWriter`] is both for the common case, and [`PackDecoder`] takes a stream apart,
 //! checking every bound before it allocates or inflates.
+//!
+//! On the wire a block may hold patches instead of objects (ADR 0009): whoever reads it has their bases and makes the
+//! objects of them. **Invariant:** no stored pack has such a block, so that none depends on another one.
 
 mod decode;
 mod encode;
+mod patches;
 #[cfg(test)]
 mod tests;
 
 use bytes::Bytes;
 use snafu::Snafu;
+use sync_core::Digest;
+use sync_core::patch::PatchError;
 
 pub use decode::{BlockDecoder, DecodedBlock, Event, PackDecoder};
 pub use encode::{BlockBuilder, BuiltBlock, PackFrame, PackWriter};
+pub use patches::{Patch, Patches};
 
 /// The first bytes of every pack.
 pub const MAGIC: [u8; 8] = *b"SYNCPK1\n";
@@ -48,6 +55,15 @@ pub enum Codec {
     Zstd = 1,
 }
 
+/// What the items of a block are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// The objects themselves.
+    Objects = 0,
+    /// Patches, each with the digest of its base.
+    Patches = 1,
+}
+
 /// The header of a block, already checked against every bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockHeader {
@@ -55,6 +71,8 @@ pub struct BlockHeader {
     pub codec: Codec,
     /// What kind of objects it holds.
     pub class: Class,
+    /// Whether it holds them whole.
+    pub form: Form,
     /// Bytes when inflated: 1 to [`MAX_RAW`].
     pub raw_len: u32,
     /// Bytes of payload: `raw_len` where raw, less where zstd.
@@ -111,9 +129,23 @@ pub enum PackError {
         /// As received.
         class: u8,
     },
-    /// The reserved bytes of a header are not zero.
-    #[snafu(display("the reserved bytes of a block's header are not zero"))]
+    /// A block's form is none that we know, or the reserved byte of a header is not zero.
+    #[snafu(display("a block's header has a form or a reserved byte that we do not know"))]
     Reserved,
+    /// A block of patches is where only whole objects may be.
+    #[snafu(display("a block of patches is where only whole objects may be"))]
+    Stored,
+    /// A patch has no base, or the patches of a block make more than [`MAX_RAW`] bytes.
+    #[snafu(display("a patch has no base, or the patches of a block make too much"))]
+    PatchLen,
+    /// A patch cannot be applied to its base.
+    #[snafu(display("a patch of object {base} is malformed"))]
+    Patch {
+        /// What it was to be applied to.
+        base: Digest,
+        /// What is wrong with it.
+        source: PatchError,
+    },
     /// A block claims to inflate to nothing or to more than [`MAX_RAW`].
     #[snafu(display("a block claims {raw_len} bytes, which no block has"))]
     RawLen {

@@ -3,6 +3,8 @@
 //! Both ends see this crate, so both speak with these types. Packs are in [`crate::pack`].
 //! Fields that a reader does not know are ignored, so that a newer server can say more.
 
+mod binary;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,6 +19,11 @@ pub use upkeep::{
     Upkept, VerifyReport,
 };
 
+pub use binary::{
+    decode_bits, decode_digests, decode_prefixes, decode_signatures, encode_bits, encode_digests,
+    encode_prefixes, encode_signatures, prefix,
+};
+
 /// The request header with the id of the snapshot that a push is about.
 pub const SNAPSHOT_HEADER: &str = "sync-snapshot";
 /// The header with the id of a request, on requests and answers.
@@ -28,6 +35,10 @@ pub const BINARY_MEDIA_TYPE: &str = "application/octet-stream";
 
 /// The most digests in one `missing` or `objects` request.
 pub const MAX_DIGESTS: usize = 1 << 20;
+/// The most digests in one `signatures` request.
+pub const MAX_SIGNED: usize = 1 << 15;
+/// The most bytes of the signatures in one answer.
+pub const MAX_SIGNATURES: usize = 4 << 20;
 /// The most snapshots in one page of the log.
 pub const MAX_LOG: usize = 1000;
 
@@ -82,6 +93,11 @@ pub mod routes {
         format!("{TENANTS}{tenant}/repair")
     }
 
+    /// Signatures of objects: POST digests.
+    pub fn signatures(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/signatures")
+    }
+
     /// History: GET with `from` and `limit` in the query.
     pub fn snapshots(tenant: &str) -> String {
         format!("{TENANTS}{tenant}/snapshots")
@@ -131,6 +147,9 @@ pub struct Fetch {
     /// Whether chunks are wanted too, not only snapshot, nodes and lists.
     #[serde(default)]
     pub contents: bool,
+    /// Whether objects may come as patches of what `have` names.
+    #[serde(default)]
+    pub patches: bool,
 }
 
 /// History, newest first.
@@ -328,55 +347,6 @@ impl From<crate::TokenRecord> for TokenInfo {
             revoked: record.revoked,
         }
     }
-}
-
-/// The body of a `missing` request: the first eight bytes of each digest.
-pub fn encode_prefixes<'d>(digests: impl IntoIterator<Item = &'d Digest>) -> Vec<u8> {
-    let prefixes = digests.into_iter().map(prefix);
-    prefixes.flatten().collect()
-}
-
-/// The first eight bytes of a digest.
-pub fn prefix(digest: &Digest) -> [u8; 8] {
-    let mut prefix = [0; 8];
-    prefix.copy_from_slice(&digest.as_bytes()[..8]);
-    prefix
-}
-
-/// The prefixes in the body of a `missing` request; `None` where a piece is left over.
-pub fn decode_prefixes(body: &[u8]) -> Option<Vec<[u8; 8]>> {
-    let (prefixes, rest) = body.as_chunks();
-    rest.is_empty().then(|| prefixes.to_vec())
-}
-
-/// The body of an `objects` request.
-pub fn encode_digests<'d>(digests: impl IntoIterator<Item = &'d Digest>) -> Vec<u8> {
-    let digests = digests.into_iter().map(|digest| *digest.as_bytes());
-    digests.flatten().collect()
-}
-
-/// The digests in the body of an `objects` request; `None` where a piece is left over.
-pub fn decode_digests(body: &[u8]) -> Option<Vec<Digest>> {
-    let (digests, rest) = body.as_chunks();
-    let digests = digests.iter().copied().map(Digest::from_bytes);
-    rest.is_empty().then(|| digests.collect())
-}
-
-/// The body of the answer to `missing`: one bit for each prefix, the first in the lowest bit of the first byte,
-/// 1 where no object starts so; the bits that are left over are 0.
-pub fn encode_bits(bits: &[bool]) -> Vec<u8> {
-    let byte = |bits: &[bool]| {
-        let set = bits.iter().enumerate().filter(|(_, bit)| **bit);
-        set.fold(0, |byte, (index, _)| byte | 1 << index)
-    };
-    bits.chunks(8).map(byte).collect()
-}
-
-/// The first `count` bits of such a body; `None` where it has another length, or a bit beyond is set.
-pub fn decode_bits(body: &[u8], count: usize) -> Option<Vec<bool>> {
-    let bit = |index: usize| Some(body.get(index / 8)? >> (index % 8) & 1 == 1);
-    let bits: Vec<_> = (0..count).map(bit).collect::<Option<_>>()?;
-    (encode_bits(&bits) == body).then_some(bits)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod export;
 mod history;
 mod nodes;
 mod receive;
+mod signatures;
 mod upkeep;
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@ mod faults;
 mod fixture;
 mod history;
 mod hostile;
+mod patches;
 mod push;
 mod upkeep;
 mod upkeep_faults;

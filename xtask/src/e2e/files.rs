@@ -84,6 +84,10 @@ pub(super) const SCENARIOS: Suite = &[
         cost::one_edit_in_a_large_tree_costs_little,
     ),
     (
+        "small_edits_cost_what_they_change",
+        cost::small_edits_cost_what_they_change,
+    ),
+    (
         "a_large_tree_with_history_is_pulled_afresh",
         cost::a_large_tree_with_history_is_pulled_afresh,
     ),

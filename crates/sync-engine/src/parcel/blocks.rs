@@ -11,10 +11,10 @@ use std::thread;
 
 use sync_core::{Chunk, Digest};
 use sync_files::{Tree, placed};
-use sync_store::pack::{BlockBuilder, BuiltBlock, Class, MAX_COUNT, PackWriter, TARGET_RAW};
+use sync_store::pack::{BlockBuilder, BuiltBlock, Class, MAX_COUNT, PackWriter, Patch, TARGET_RAW};
 use tokio::sync::mpsc;
 
-use super::{Parcel, Piece, packed, pass_on};
+use super::{Held, Parcel, Piece, packed, pass_on};
 use crate::Error;
 use crate::event::{Event, Listener};
 use crate::tree_map::flat_chunks;
@@ -27,7 +27,7 @@ const FEW_BYTES: u64 = 1 << 20;
 /// The chunks that are to go, in path order, each once.
 pub(super) struct Source<'p> {
     parcel: &'p Parcel,
-    lacking: Option<&'p HashSet<Digest>>,
+    held: &'p Held,
     sent: HashSet<Digest>,
     /// The change that is looked at next.
     at: usize,
@@ -49,15 +49,11 @@ struct Batch {
 }
 
 impl<'p> Source<'p> {
-    /// `lacking` limits what goes, and what is in `sent` never does.
-    pub(super) fn new(
-        parcel: &'p Parcel,
-        lacking: Option<&'p HashSet<Digest>>,
-        sent: HashSet<Digest>,
-    ) -> Self {
+    /// `held` limits what goes, and what is in `sent` never does.
+    pub(super) fn new(parcel: &'p Parcel, held: &'p Held, sent: HashSet<Digest>) -> Self {
         Self {
             parcel,
-            lacking,
+            held,
             sent,
             at: 0,
             rest: VecDeque::new(),
@@ -106,7 +102,7 @@ impl<'p> Source<'p> {
             // Links and empty files have no contents to send, and neither has what is gone.
             let Some(entry) = &change.after else { continue };
             self.moved += entry.size();
-            let (lacking, sent) = (self.lacking, &mut self.sent);
+            let (lacking, sent) = (self.held.lacking.as_ref(), &mut self.sent);
             let goes = |(_, chunk): &(u64, Chunk)| {
                 lacking.is_none_or(|lacking| lacking.contains(&chunk.digest))
                     && sent.insert(chunk.digest)
@@ -139,9 +135,10 @@ pub(super) fn send(
     sender: &mpsc::Sender<Piece>,
     listener: &Listener,
 ) -> Result<bool, Error> {
-    let (parcel, threads) = (source.parcel, source.threads());
+    let (parcel, held, threads) = (source.parcel, source.held, source.threads());
     let line = Line {
         parcel,
+        held,
         tree,
         source: Mutex::new(source),
         exit: Mutex::new(Exit {
@@ -166,6 +163,7 @@ pub(super) fn send(
 /// What the threads share.
 struct Line<'p, 's> {
     parcel: &'p Parcel,
+    held: &'p Held,
     tree: &'s Tree,
     source: Mutex<Source<'p>>,
     exit: Mutex<Exit<'s>>,
@@ -198,19 +196,30 @@ impl<'s> Line<'_, 's> {
     fn make_and_send(&self) -> Result<(), Error> {
         let mut contents = self.tree.contents()?;
         let mut builder = BlockBuilder::new(Class::Contents).map_err(packed)?;
+        let mut patches = BlockBuilder::patches(Class::Contents).map_err(packed)?;
         loop {
             let next = lock(&self.source).next()?;
             let Some(batch) = next else { return Ok(()) };
             let mut blocks = Vec::with_capacity(1);
             for part in batch.parts.chunk_by(|a, b| a.0 == b.0) {
-                let path = &self.parcel.changes[part[0].0].path;
+                let change = &self.parcel.changes[part[0].0];
+                let base = self.held.base(change);
                 let chunks = part.iter().map(|(_, offset, chunk)| (*offset, *chunk));
-                contents.read(path, chunks, |_, bytes| {
-                    blocks.extend(builder.add(bytes).map_err(packed)?);
+                contents.read(&change.path, chunks, |_, bytes| {
+                    let patch = base.and_then(|(base, signature)| {
+                        Patch::from_signature(base, signature, bytes)
+                    });
+                    let full = match patch {
+                        Some(patch) => patches.add_patch(&patch),
+                        None => builder.add(bytes),
+                    };
+                    blocks.extend(full.map_err(packed)?);
                     Ok::<(), Error>(())
                 })?;
             }
-            blocks.extend(builder.finish().map_err(packed)?);
+            for builder in [&mut builder, &mut patches] {
+                blocks.extend(builder.finish().map_err(packed)?);
+            }
             if !self.pass(batch, blocks) {
                 return Ok(());
             }

@@ -10,10 +10,12 @@ use http::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use http::{Method, Response};
 use serde_json::{Value, json};
 use sync_core::map::{Builder, MemoryNodes};
+use sync_core::patch::Signature;
 use sync_core::{Chunk, Content, Digest, Entry, Roots, Snapshot, SnapshotId};
 use sync_server::Server;
 use sync_store::Store;
 use sync_store::pack::{Class, PackWriter};
+use sync_store::protocol::{MAX_SIGNED, decode_signatures, encode_digests};
 use sync_transport::{
     Body, Call, Client, ClientOptions, Endpoint, Listener, Secret, ServerOptions, serve,
 };
@@ -342,6 +344,25 @@ async fn heads_move_by_compare_and_swap() {
         .1["id"],
         json!(two.0)
     );
+}
+
+#[tokio::test]
+async fn signatures_are_given_in_the_order_asked() {
+    let site = Site::with_tenants().await;
+    let (_, token) = site.token("acme", "write").await;
+    let client = site.client(&token);
+    let text = "some text ".repeat(30);
+    let pushed = send(&client, push(None, snapshot(&text, None, "a.txt", None))).await;
+    assert_eq!(pushed.0, 200, "{}", pushed.1);
+    let ask = |body: Vec<u8>| Call::post("/v1/tenants/acme/signatures").body(body);
+    let asked = [Digest::of(b"unknown"), Digest::of(text.as_bytes())];
+    let answer = client.send(ask(encode_digests(&asked))).await.unwrap();
+    let body = answer.into_body().read_to_end(1000).await.unwrap();
+    let expected = vec![None, Some(Signature::of(text.as_bytes()))];
+    assert_eq!(decode_signatures(&body, [9, text.len()]), Some(expected));
+    for body in [vec![1; 31], vec![1; 32 * (MAX_SIGNED + 1)]] {
+        assert_eq!(send(&client, ask(body)).await.0, 400);
+    }
 }
 
 #[tokio::test]

@@ -6,10 +6,10 @@ use sync_core::Digest;
 use sync_core::wire::Reader;
 
 use super::{
-    BlockHeader, Class, Codec, CountSnafu, CutSnafu, DigestSnafu, EndSnafu, HEADER_LEN,
+    BlockHeader, Class, Codec, CountSnafu, CutSnafu, DigestSnafu, EndSnafu, Form, HEADER_LEN,
     InflateSnafu, MAGIC, MAX_COUNT, MAX_OBJECT, MAX_RAW, MagicSnafu, ObjectLenSnafu, PackError,
-    RawLenSnafu, ReservedSnafu, Span, StoredLenSnafu, TrailingSnafu, UnknownClassSnafu,
-    UnknownCodecSnafu, narrow,
+    Patches, RawLenSnafu, ReservedSnafu, Span, StoredLenSnafu, StoredSnafu, TrailingSnafu,
+    UnknownClassSnafu, UnknownCodecSnafu, narrow,
 };
 
 /// A block taken apart.
@@ -40,7 +40,7 @@ impl DecodedBlock {
 impl BlockHeader {
     /// Reads a header and checks it against every bound, before anything is allocated for it.
     pub fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, PackError> {
-        let [codec, class, zero1, zero2, lengths @ ..] = *bytes;
+        let [codec, class, form, zero, lengths @ ..] = *bytes;
         let codec = match codec {
             0 => Codec::Raw,
             1 => Codec::Zstd,
@@ -51,7 +51,12 @@ impl BlockHeader {
             2 => Class::Contents,
             class => return UnknownClassSnafu { class }.fail(),
         };
-        ensure!([zero1, zero2] == [0, 0], ReservedSnafu);
+        let form = match form {
+            0 => Form::Objects,
+            1 => Form::Patches,
+            _ => return ReservedSnafu.fail(),
+        };
+        ensure!(zero == 0, ReservedSnafu);
         let [raw_len, stored_len, count] = read_lengths(&lengths);
         ensure!(
             raw_len > 0 && raw_len as usize <= MAX_RAW,
@@ -73,6 +78,7 @@ impl BlockHeader {
         Ok(Self {
             codec,
             class,
+            form,
             raw_len,
             stored_len,
             count,
@@ -109,9 +115,20 @@ impl BlockDecoder {
         Ok(Self { inflater })
     }
 
-    /// Takes apart a block that is here whole: header and payload, no more.
+    /// Takes apart a stored block, which is here whole: header and payload, no more.
     /// At most [`MAX_RAW`] bytes are allocated for its objects, whatever it claims.
+    ///
+    /// # Errors
+    ///
+    /// Where anything is wrong with it; [`PackError::Stored`] where it has patches.
     pub fn decode(&mut self, stored: Bytes) -> Result<DecodedBlock, PackError> {
+        let block = self.items(stored)?;
+        ensure!(block.header.form == Form::Objects, StoredSnafu);
+        Ok(block)
+    }
+
+    /// Takes apart a block of either form.
+    fn items(&mut self, stored: Bytes) -> Result<DecodedBlock, PackError> {
         let header = stored.first_chunk().context(CutSnafu)?;
         let header = BlockHeader::decode(header)?;
         ensure!(stored.len() >= header.total_len(), CutSnafu);
@@ -168,6 +185,8 @@ fn spans(raw: &[u8], count: u32) -> Result<Vec<Span>, PackError> {
 pub enum Event {
     /// A complete block.
     Block(DecodedBlock),
+    /// A complete block of patches.
+    Patches(Patches),
     /// The end block: counts and digest fit. Nothing may follow.
     End {
         /// The digest at the end of the pack, which is its name.
@@ -251,9 +270,12 @@ impl PackDecoder {
         }
         let stored = self.buffer.split_to(header.total_len()).freeze();
         self.hasher.update(&stored);
-        let block = self.blocks.decode(stored)?;
+        let block = self.blocks.items(stored)?;
         self.objects = self.objects.saturating_add(header.count);
-        Ok(Some(Event::Block(block)))
+        Ok(Some(match header.form {
+            Form::Objects => Event::Block(block),
+            Form::Patches => Event::Patches(Patches::decode(&block)?),
+        }))
     }
 
     /// Call this at the end of the stream.

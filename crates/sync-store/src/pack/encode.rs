@@ -6,8 +6,8 @@ use sync_core::Digest;
 use sync_core::wire::put_bytes;
 
 use super::{
-    Class, Codec, CompressSnafu, HEADER_LEN, LEVEL, MAGIC, MAX_COUNT, MAX_OBJECT, ObjectLenSnafu,
-    PackError, Span, TARGET_RAW, narrow,
+    Class, Codec, CompressSnafu, Form, HEADER_LEN, LEVEL, MAGIC, MAX_COUNT, MAX_OBJECT, MAX_RAW,
+    ObjectLenSnafu, PackError, Patch, Span, TARGET_RAW, narrow,
 };
 
 /// A finished block: header and payload as they are stored and sent.
@@ -19,10 +19,13 @@ pub struct BuiltBlock {
     pub spans: Vec<Span>,
 }
 
-/// Collects objects of one class into a block.
+/// Collects objects of one class, or patches of such objects, into a block.
 pub struct BlockBuilder {
     class: Class,
+    form: Form,
     raw: Vec<u8>,
+    /// How many bytes the patches make.
+    made: usize,
     spans: Vec<Span>,
     compressor: zstd::bulk::Compressor<'static>,
 }
@@ -40,9 +43,20 @@ impl std::fmt::Debug for BlockBuilder {
 impl BlockBuilder {
     /// An empty block for objects of `class`.
     pub fn new(class: Class) -> Result<Self, PackError> {
+        Self::of(class, Form::Objects)
+    }
+
+    /// An empty block for patches of objects of `class`.
+    pub fn patches(class: Class) -> Result<Self, PackError> {
+        Self::of(class, Form::Patches)
+    }
+
+    fn of(class: Class, form: Form) -> Result<Self, PackError> {
         Ok(Self {
             class,
+            form,
             raw: Vec::new(),
+            made: 0,
             spans: Vec::new(),
             compressor: zstd::bulk::Compressor::new(LEVEL)
                 .map_err(|error| compress_error(&error))?,
@@ -70,6 +84,16 @@ impl BlockBuilder {
         Ok(block)
     }
 
+    /// Adds a patch to a builder of [`BlockBuilder::patches`], likewise: a block is full also where its patches make
+    /// [`MAX_RAW`] bytes.
+    pub fn add_patch(&mut self, patch: &Patch) -> Result<Option<BuiltBlock>, PackError> {
+        let full = self.made + patch.result_len() > MAX_RAW;
+        let block = if full { self.finish()? } else { None };
+        let filled = self.add(&patch.encode())?;
+        self.made += patch.result_len();
+        Ok(block.or(filled))
+    }
+
     /// Closes the block, `None` where nothing was added. The builder is empty afterwards and can be used again.
     pub fn finish(&mut self) -> Result<Option<BuiltBlock>, PackError> {
         if self.spans.is_empty() {
@@ -87,8 +111,7 @@ impl BlockBuilder {
         let mut stored = Vec::with_capacity(HEADER_LEN + payload.len());
         put_header(
             &mut stored,
-            codec as u8,
-            self.class as u8,
+            [codec as u8, self.class as u8, self.form as u8],
             [
                 narrow(self.raw.len()),
                 narrow(payload.len()),
@@ -97,6 +120,7 @@ impl BlockBuilder {
         );
         stored.extend_from_slice(payload);
         self.raw.clear();
+        self.made = 0;
         Ok(Some(BuiltBlock {
             stored: stored.into(),
             spans: std::mem::take(&mut self.spans),
@@ -111,8 +135,8 @@ fn compress_error(error: &std::io::Error) -> PackError {
     .build()
 }
 
-fn put_header(out: &mut Vec<u8>, codec: u8, class: u8, lengths: [u32; 3]) {
-    out.extend_from_slice(&[codec, class, 0, 0]);
+fn put_header(out: &mut Vec<u8>, [codec, class, form]: [u8; 3], lengths: [u32; 3]) {
+    out.extend_from_slice(&[codec, class, form, 0]);
     for length in lengths {
         out.extend_from_slice(&length.to_le_bytes());
     }
@@ -167,7 +191,7 @@ impl PackFrame {
         let digest = Digest::from_bytes(*self.hasher.finalize().as_bytes());
         let mut end = Vec::with_capacity(HEADER_LEN + Digest::LEN);
         let len = narrow(Digest::LEN);
-        put_header(&mut end, 0, 0, [len, len, self.objects]);
+        put_header(&mut end, [0; 3], [len, len, self.objects]);
         end.extend_from_slice(digest.as_bytes());
         (digest, end.into())
     }
@@ -185,6 +209,8 @@ pub struct PackWriter {
     ready: Vec<Bytes>,
     nodes: BlockBuilder,
     contents: BlockBuilder,
+    /// Of nodes and of contents, once there is any.
+    patches: Vec<BlockBuilder>,
 }
 
 impl PackWriter {
@@ -196,6 +222,7 @@ impl PackWriter {
             ready: vec![magic],
             nodes: BlockBuilder::new(Class::Nodes)?,
             contents: BlockBuilder::new(Class::Contents)?,
+            patches: Vec::new(),
         })
     }
 
@@ -215,6 +242,27 @@ impl PackWriter {
         Ok(())
     }
 
+    /// Adds a patch in the place of the object that it makes. Such a pack is for who has the bases, and is not stored.
+    ///
+    /// # Errors
+    ///
+    /// [`PackError::ObjectLen`] where the patch itself is longer than an object; the pack is as before.
+    pub fn add_patch(&mut self, class: Class, patch: &Patch) -> Result<(), PackError> {
+        let of_class = self.patches.iter_mut().find(|open| open.class == class);
+        let block = if let Some(builder) = of_class {
+            builder.add_patch(patch)?
+        } else {
+            let mut builder = BlockBuilder::patches(class)?;
+            let block = builder.add_patch(patch)?;
+            self.patches.push(builder);
+            block
+        };
+        if let Some(block) = block {
+            self.push(&block);
+        }
+        Ok(())
+    }
+
     /// Passes on a stored block, header and payload, of `objects` objects as it is.
     pub fn add_stored(&mut self, stored: Bytes, objects: u32) {
         self.frame.append(&stored, objects);
@@ -226,12 +274,21 @@ impl PackWriter {
         self.ready.drain(..)
     }
 
-    /// Closes the open blocks, nodes first, without ending the pack: what follows starts blocks of its own.
+    /// Closes the open blocks, nodes before contents, without ending the pack: what follows starts blocks of its own.
     pub fn flush(&mut self) -> Result<(), PackError> {
         if let Some(block) = self.nodes.finish()? {
             self.push(&block);
         }
         if let Some(block) = self.contents.finish()? {
+            self.push(&block);
+        }
+        self.patches.sort_by_key(|open| open.class);
+        let patches = self.patches.iter_mut().map(BlockBuilder::finish);
+        for block in patches
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+        {
             self.push(&block);
         }
         Ok(())

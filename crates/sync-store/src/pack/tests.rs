@@ -1,5 +1,7 @@
 //! Packs are written and read back, and hostile ones are refused by name.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use sync_core::Digest;
@@ -14,14 +16,28 @@ fn read(pack: &[u8], step: usize) -> Result<Vec<(Class, Bytes)>, PackError> {
     for piece in pack.chunks(step) {
         decoder.push(piece);
         while let Some(event) = decoder.next_event()? {
-            if let Event::Block(block) = event {
-                objects.extend(block.objects().map(|object| (block.header.class, object)));
+            match event {
+                Event::Block(block) => {
+                    objects.extend(block.objects().map(|object| (block.header.class, object)));
+                }
+                Event::Patches(Patches { class, patches }) => {
+                    for patch in patches {
+                        objects.push((class, patch.apply(&BASE)?.into()));
+                    }
+                }
+                Event::End { .. } => {}
             }
         }
     }
     decoder.finish()?;
     Ok(objects)
 }
+
+/// What patches here are applied to, whatever they name: nothing here looks a base up.
+static BASE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let number = |n: u32| n.wrapping_mul(2_654_435_761).to_be_bytes();
+    (0..5000).flat_map(number).collect()
+});
 
 fn write(objects: &[(Class, Vec<u8>)]) -> Vec<u8> {
     let mut writer = PackWriter::new().unwrap();
@@ -49,6 +65,31 @@ proptest! {
         let mut read = read(&pack, step).unwrap();
         // Order is kept within a class; the classes are in blocks of their own.
         let mut wanted: Vec<_> = objects.into_iter().map(|(c, o)| (c, Bytes::from(o))).collect();
+        wanted.sort_by_key(|(class, _)| *class);
+        read.sort_by_key(|(class, _)| *class);
+        prop_assert_eq!(read, wanted);
+    }
+
+    #[test]
+    fn what_was_written_as_patches_is_read(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..60),
+        step in 1..5000usize,
+    ) {
+        let base = Digest::of(&BASE);
+        let mut writer = PackWriter::new().unwrap();
+        let mut wanted = Vec::new();
+        for (number, (at, byte)) in cuts.into_iter().enumerate() {
+            let class = if number % 3 == 0 { Class::Nodes } else { Class::Contents };
+            let mut object = BASE.clone();
+            object[at.index(BASE.len())] = byte;
+            let patch = Patch::between(base, &BASE, &object).unwrap();
+            prop_assert_eq!((patch.base(), patch.result_len()), (base, BASE.len()));
+            writer.add_patch(class, &patch).unwrap();
+            wanted.push((class, Bytes::from(object)));
+        }
+        let pack = writer.finish().unwrap().concat();
+        prop_assert!(pack.len() < 120 * wanted.len() + 200);
+        let mut read = read(&pack, step).unwrap();
         wanted.sort_by_key(|(class, _)| *class);
         read.sort_by_key(|(class, _)| *class);
         prop_assert_eq!(read, wanted);
@@ -161,6 +202,11 @@ fn hostile_headers_are_refused_before_their_payload_is_read() {
     for count in [0, MAX_COUNT + 1, max] {
         case(header(0, 1, 9, 9, count), &PackError::Count { count });
     }
+    for reserved in [[2, 0], [0, 1], [1, 1]] {
+        let mut header = header(0, 1, 9, 9, 1);
+        header[2..4].copy_from_slice(&reserved);
+        case(header, &PackError::Reserved);
+    }
     // A payload that goes beyond the stream.
     case(header(0, 1, 9, 9, 1), &PackError::Cut);
 }
@@ -207,6 +253,91 @@ fn hostile_payloads_are_refused_by_name() {
     case(0, long.len(), &long, 1, &PackError::ObjectLen);
 }
 
+/// A raw block of patches, which are given as they stand there.
+fn patches(items: &[Vec<u8>]) -> Vec<u8> {
+    let mut raw = Vec::new();
+    for item in items {
+        put_bytes(&mut raw, item);
+    }
+    let mut block = header(
+        0,
+        2,
+        narrow(raw.len()),
+        narrow(raw.len()),
+        narrow(items.len()),
+    );
+    block[2] = Form::Patches as u8;
+    [block, raw].concat()
+}
+
+#[test]
+fn hostile_patches_are_refused_by_name() {
+    #[track_caller]
+    fn case(items: &[Vec<u8>], expected: &PackError) {
+        check(&framed(&patches(items), narrow(items.len())), expected);
+    }
+    let base = Digest::of(&BASE);
+    let patch = |bytes: &[u8]| [base.as_bytes(), bytes].concat();
+    let malformed = |bytes: &[u8]| PackError::Patch {
+        base,
+        source: sync_core::patch::apply(&BASE, bytes, MAX_OBJECT).unwrap_err(),
+    };
+    // No whole digest; nothing after it; an object of no bytes; one that is longer than any.
+    case(&[vec![7; 31]], &PackError::PatchLen);
+    case(&[patch(&[])], &PackError::PatchLen);
+    case(&[patch(&[0])], &PackError::PatchLen);
+    case(&[patch(&[0x81, 0x80, 0x40, 0, 1, 0])], &PackError::PatchLen);
+    // Small patches that each make a whole MiB: a third one is more than a block may hold.
+    let mut large = vec![0x80, 0x80, 0x40];
+    for _ in 0..64 {
+        large.extend_from_slice(&[0, 0x80, 0x80, 0x01, 0]);
+    }
+    case(
+        &[patch(&large), patch(&large), patch(&[1, 1, 9])],
+        &PackError::PatchLen,
+    );
+    // Beyond the base, and too short.
+    for bytes in [&[9, 0, 9, 0xa0, 0x9c, 0x01][..], &[9, 0, 8, 0]] {
+        case(&[patch(bytes)], &malformed(bytes));
+    }
+    // No stored block has patches.
+    let block = patches(&[patch(&[1, 1, 9])]);
+    let decoded = BlockDecoder::new().unwrap().decode(block.into());
+    assert_eq!(decoded.err(), Some(PackError::Stored));
+}
+
+#[test]
+fn a_patch_that_saves_little_is_none() {
+    let base = Digest::of(&BASE);
+    let target = |len: usize| [&BASE[..len], &[1; 500]].concat();
+    assert_eq!(Patch::between(base, &BASE, &target(100)), None);
+    assert!(Patch::between(base, &BASE, &target(3000)).is_some());
+    assert_eq!(Patch::between(base, &BASE, b""), None);
+    let signature = sync_core::patch::Signature::of(&BASE);
+    assert_eq!(Patch::from_signature(base, &signature, &target(1000)), None);
+    assert!(Patch::from_signature(base, &signature, &target(6000)).is_some());
+}
+
+#[test]
+fn blocks_of_patches_are_closed_by_what_they_make() {
+    let (base, object) = (Digest::of(&BASE), vec![5; MAX_OBJECT]);
+    let patch = Patch::between(base, &object, &object).unwrap();
+    let mut writer = PackWriter::new().unwrap();
+    for _ in 0..5 {
+        writer.add_patch(Class::Contents, &patch).unwrap();
+    }
+    let pack = writer.finish().unwrap().concat();
+    let mut decoder = PackDecoder::new().unwrap();
+    decoder.push(&pack);
+    let mut blocks = Vec::new();
+    while let Some(event) = decoder.next_event().unwrap() {
+        if let Event::Patches(patches) = event {
+            blocks.push(patches.patches.len());
+        }
+    }
+    assert_eq!(blocks, [2, 2, 1]);
+}
+
 #[test]
 fn the_largest_object_travels_and_one_byte_more_does_not() {
     let mut writer = PackWriter::new().unwrap();
@@ -235,21 +366,35 @@ fn blocks_are_closed_by_size_and_by_number() {
     assert!(builder.add(&large).unwrap().is_some());
 }
 
-/// The test vector of `docs/formats.md`.
-#[test]
-fn bytes_are_those_that_are_documented() {
+/// A test vector of `docs/formats.md`.
+fn documented(name: &str) -> Vec<u8> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/formats.md");
     let text = std::fs::read_to_string(path).unwrap();
-    let (_, vector) = text.split_once("```vector store/pack\n").unwrap();
+    let (_, vector) = text.split_once(&format!("```vector {name}\n")).unwrap();
     let (vector, _) = vector.split_once("```").unwrap();
     let digits: Vec<char> = vector.chars().filter(|c| !c.is_whitespace()).collect();
     let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap();
-    let documented: Vec<u8> = digits.chunks(2).map(byte).collect();
+    digits.chunks(2).map(byte).collect()
+}
+
+#[test]
+fn bytes_are_those_that_are_documented() {
     let objects = [
         (Class::Nodes, vec![b'a'; 40]),
         (Class::Contents, b"hello".to_vec()),
     ];
-    assert_eq!(write(&objects), documented);
+    let pack = documented("store/pack");
+    assert_eq!(write(&objects), pack);
     let objects = objects.map(|(class, object)| (class, Bytes::from(object)));
-    assert_eq!(read(&documented, 10).unwrap(), objects);
+    assert_eq!(read(&pack, 10).unwrap(), objects);
+
+    let base = b"0123456789".repeat(10);
+    let target = [&base[..], b"!"].concat();
+    let patch = Patch::between(Digest::of(&base), &base, &target).unwrap();
+    let mut writer = PackWriter::new().unwrap();
+    writer.add_patch(Class::Contents, &patch).unwrap();
+    assert_eq!(
+        writer.finish().unwrap().concat(),
+        documented("store/patches")
+    );
 }

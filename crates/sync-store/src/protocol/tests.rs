@@ -1,6 +1,7 @@
 //! The messages are the JSON that is documented.
 
 use proptest::prelude::*;
+use sync_core::patch::Signature;
 use sync_core::{Digest, Roots, Snapshot, SnapshotId};
 
 use super::*;
@@ -53,8 +54,9 @@ fn messages_are_the_json_that_is_documented() {
             want: id,
             have: None,
             contents: true,
+            patches: true,
         },
-        &format!(r#"{{"want":"{id}","contents":true}}"#),
+        &format!(r#"{{"want":"{id}","contents":true,"patches":true}}"#),
     );
     check(
         &Advanced {
@@ -132,6 +134,22 @@ proptest! {
             let mut wrong = body;
             *wrong.last_mut().unwrap() |= 0x80;
             prop_assert!(bits.len() % 8 == 0 || decode_bits(&wrong, bits.len()).is_none());
+        }
+    }
+
+    #[test]
+    fn signatures_round_trip_and_have_one_form(
+        objects in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 1..3000)), 0..9),
+        cut: prop::sample::Index,
+        more: u8,
+    ) {
+        let lens: Vec<_> = objects.iter().map(|object| object.as_ref().map_or(77, Vec::len)).collect();
+        let signatures: Vec<_> = objects.iter().map(|o| o.as_ref().map(|o| Signature::of(o))).collect();
+        let body = encode_signatures(signatures.iter().map(Option::as_ref));
+        prop_assert_eq!(decode_signatures(&body, lens.clone()), Some(signatures));
+        prop_assert_eq!(decode_signatures(&[&body[..], &[more]].concat(), lens.clone()), None);
+        if !body.is_empty() {
+            prop_assert_eq!(decode_signatures(&body[..cut.index(body.len())], lens), None);
         }
     }
 

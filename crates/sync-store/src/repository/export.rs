@@ -8,14 +8,18 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use snafu::OptionExt;
 use sync_core::content::decode_list;
-use sync_core::map::{Change, Map, MapError, diff, new_nodes};
-use sync_core::{Digest, Entry, SnapshotId};
+use sync_core::map::{
+    Change, Map, MapError, NewNode, ReplacedNodes, diff, new_nodes, replaced_nodes,
+};
+use sync_core::{Digest, Entry};
 use tokio::sync::mpsc;
 
 use self::outgoing::Outgoing;
 use super::{Received, Repository, RepositoryNodes};
 use crate::Error;
 use crate::error::{CorruptSnafu, UnknownObjectSnafu};
+use crate::pack::{Class, Patch};
+use crate::protocol::Fetch;
 
 /// How many pieces wait for whoever reads the stream.
 const QUEUE: usize = 4;
@@ -27,6 +31,8 @@ impl Repository {
     ///
     /// Chunks go that entries of `want` name and `have` has not under the same paths, without those that the replaced and
     /// removed entries of `have` name: their bytes are in the files that the receiver is about to change.
+    /// With `patches`, nodes come as patches of those that they replace, and files of one chunk as patches of what `have`
+    /// has under the same paths, where that is less.
     ///
     /// Memory is bounded but for the digests of the replaced side and of what was sent.
     ///
@@ -35,30 +41,29 @@ impl Repository {
     /// [`Error::UnknownSnapshot`] before the stream starts; in it, errors of the store, after which nothing comes.
     pub async fn export(
         &self,
-        want: SnapshotId,
-        have: Option<SnapshotId>,
-        contents: bool,
+        fetch: Fetch,
     ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + use<>, Error> {
-        let wanted = self.snapshot(want).await?;
-        let held = match have {
+        let wanted = self.snapshot(fetch.want).await?;
+        let held = match fetch.have {
             Some(have) => self.snapshot(have).await?.roots.files,
             None => None,
         };
         let nodes = self.nodes();
         Ok(produce(self.clone(), move |outgoing| {
-            outgoing.push(want.0)?;
+            outgoing.push(fetch.want.0)?;
             let mut export = Export {
                 nodes: &nodes,
                 outgoing,
                 before: held,
                 after: wanted.roots.files.unwrap_or(Map::empty_root()),
+                patches: fetch.patches,
                 held: HashSet::new(),
                 sent: HashSet::new(),
             };
             export.nodes()?;
             export.lists()?;
             export.outgoing.flush()?;
-            if contents {
+            if fetch.contents {
                 export.contents()?;
             }
             Ok(())
@@ -118,6 +123,8 @@ struct Export<'e> {
     outgoing: &'e mut Outgoing,
     before: Option<Digest>,
     after: Digest,
+    /// Whether the receiver takes patches.
+    patches: bool,
     /// Chunks and lists that replaced and removed entries name.
     held: HashSet<Digest>,
     /// Chunks and lists that went out.
@@ -126,10 +133,29 @@ struct Export<'e> {
 
 impl Export<'_> {
     fn nodes(&mut self) -> Result<(), Error> {
+        let replaced = match self.before.filter(|_| self.patches) {
+            Some(before) => replaced_nodes(self.nodes, before, self.nodes, self.after),
+            None => Ok(ReplacedNodes::default()),
+        };
+        let replaced = replaced.map_err(map_error)?;
         for node in new_nodes(self.nodes, self.before, self.nodes, self.after) {
-            self.outgoing.push(node.map_err(map_error)?.digest)?;
+            let NewNode { digest, node } = node.map_err(map_error)?;
+            let base = replaced.base_of(&node);
+            self.push(digest, Class::Nodes, base)?;
         }
         Ok(())
+    }
+
+    /// Sends an object, as a patch of `base` where there is one and it pays.
+    fn push(&mut self, digest: Digest, class: Class, base: Option<Digest>) -> Result<(), Error> {
+        if let Some(base) = base
+            && let Some(bytes) = self.nodes.object(&base)?
+            && let Some(target) = self.nodes.object(&digest)?
+            && let Some(patch) = Patch::between(base, &bytes, &target)
+        {
+            return self.outgoing.push_patch(class, &patch);
+        }
+        self.outgoing.push(digest)
     }
 
     /// Sends the lists that are new, and learns what the replaced side names.
@@ -165,17 +191,20 @@ impl Export<'_> {
         // A list that was followed once need not be again.
         let mut followed = HashSet::new();
         for change in changes(self.nodes, self.before, self.after) {
-            if let Some(after) = change?.after {
-                walk_file(self.nodes, &after, &mut |digest, depth| {
-                    if depth > 0 {
-                        return Ok(followed.insert(digest));
-                    }
-                    if !self.held.contains(&digest) && self.sent.insert(digest) {
-                        self.outgoing.push(digest)?;
-                    }
-                    Ok(false)
-                })?;
-            }
+            let change = change?;
+            let Some(after) = change.after else { continue };
+            let before = change.before.filter(|_| self.patches);
+            let before = before.and_then(|before| only_chunk(&before));
+            let base = before.filter(|_| only_chunk(&after).is_some());
+            walk_file(self.nodes, &after, &mut |digest, depth| {
+                if depth > 0 {
+                    return Ok(followed.insert(digest));
+                }
+                if !self.held.contains(&digest) && self.sent.insert(digest) {
+                    self.push(digest, Class::Contents, base)?;
+                }
+                Ok(false)
+            })?;
         }
         Ok(())
     }
@@ -189,6 +218,12 @@ fn changes(
 ) -> impl Iterator<Item = Result<Change, Error>> {
     let before = before.unwrap_or(Map::empty_root());
     diff(nodes, before, nodes, after).map(|change| change.map_err(map_error))
+}
+
+/// The chunk of a file that has only one.
+fn only_chunk(value: &[u8]) -> Option<Digest> {
+    let chunk = Entry::decode(value)?.only_chunk()?;
+    Some(chunk.digest)
 }
 
 /// Visits the chunks and lists that an entry names, in file order, lists before what they name.

@@ -1,5 +1,7 @@
 //! Objects come in: from a stream of a pack, or from this process itself.
 
+mod patched;
+
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -165,6 +167,8 @@ struct Receiving {
     repository: Repository,
     runtime: Handle,
     assembly: Assembly,
+    /// Objects that do not stand in a block yet: those of this process, and those that patches made.
+    open: [Own; 2],
     /// The pack that was closed last, on its way to the disk while the next one fills.
     storing: Option<JoinHandle<Result<(), Error>>>,
     /// Whether nothing is stored yet, so that nothing need be looked up.
@@ -181,6 +185,7 @@ impl Receiving {
             repository,
             runtime,
             assembly: Assembly::new(),
+            open: [Own::new(Class::Nodes)?, Own::new(Class::Contents)?],
             storing: None,
             vacant,
             received: Received {
@@ -216,8 +221,10 @@ impl Receiving {
                     self.received.bytes += piece.len() as u64;
                     decoder.push(&piece);
                     while let Some(event) = decoder.next_event()? {
-                        if let Event::Block(block) = event {
-                            self.take_block(&block)?;
+                        match event {
+                            Event::Block(block) => self.take_block(&block)?,
+                            Event::Patches(patches) => self.take_patches(&patches)?,
+                            Event::End { .. } => {}
                         }
                     }
                 }
@@ -304,6 +311,12 @@ impl Receiving {
     }
 
     fn finish(mut self) -> Result<Received, Error> {
+        for class in 0..self.open.len() {
+            if let Some(block) = self.open[class].builder.finish()? {
+                let objects = self.open[class].objects(&block.spans);
+                self.append(block.stored, &objects)?;
+            }
+        }
         self.settle()?;
         self.received.pending = self.assembly.finish().map(Arc::new);
         Ok(self.received)
@@ -313,31 +326,27 @@ impl Receiving {
         &mut self,
         objects: impl IntoIterator<Item = (Class, Vec<u8>)>,
     ) -> Result<(), Error> {
-        let mut open = [Own::new(Class::Nodes)?, Own::new(Class::Contents)?];
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        for (class, object) in objects {
-            bytes += object.len();
+        let (mut batch, mut held) = (Vec::new(), 0);
+        let mut objects = objects.into_iter().peekable();
+        while let Some((class, object)) = objects.next() {
+            held += object.len();
             batch.push((class, Digest::of(&object), object));
-            if batch.len() == OWN_BATCH || bytes >= OWN_BATCH_BYTES {
-                self.take_batch(&mut open, &mut batch)?;
-                bytes = 0;
-            }
-        }
-        self.take_batch(&mut open, &mut batch)?;
-        for own in &mut open {
-            if let Some(block) = own.builder.finish()? {
-                let objects = own.objects(&block.spans);
-                self.append(block.stored, &objects)?;
+            let full = batch.len() == OWN_BATCH || held >= OWN_BATCH_BYTES;
+            if full || objects.peek().is_none() {
+                let (count, bytes) = self.take_batch(&mut batch)?;
+                self.received.objects += count;
+                self.received.bytes += bytes;
+                held = 0;
             }
         }
         Ok(())
     }
 
+    /// Takes the objects that are not stored yet; gives how many these were, and their bytes.
     fn take_batch(
         &mut self,
-        open: &mut [Own; 2],
         batch: &mut Vec<(Class, Digest, Vec<u8>)>,
-    ) -> Result<(), Error> {
+    ) -> Result<(u64, u64), Error> {
         let digests: Vec<_> = batch.iter().map(|(_, digest, _)| *digest).collect();
         let stored = if self.vacant {
             vec![None; digests.len()]
@@ -345,23 +354,23 @@ impl Receiving {
             let located = self.repository.locate_to_keep(&digests);
             self.runtime.block_on(located)?
         };
+        let (mut count, mut bytes) = (0, 0);
         for ((class, digest, object), stored) in batch.drain(..).zip(stored) {
-            let waits = open.iter().any(|own| own.waiting.contains(&digest));
+            let waits = self.open.iter().any(|own| own.waiting.contains(&digest));
             if stored.is_some() || waits || self.assembly.contains(&digest) {
                 continue;
             }
-            self.received.objects += 1;
-            self.received.bytes += object.len() as u64;
-            let own = &mut open[usize::from(class == Class::Contents)];
-            if let Some(block) = own.builder.add(&object)? {
-                let objects = own.objects(&block.spans);
+            count += 1;
+            bytes += object.len() as u64;
+            let class = usize::from(class == Class::Contents);
+            if let Some(block) = self.open[class].builder.add(&object)? {
+                let objects = self.open[class].objects(&block.spans);
                 self.append(block.stored, &objects)?;
             }
-            let own = &mut open[usize::from(class == Class::Contents)];
-            own.order.push(digest);
-            own.waiting.insert(digest);
+            self.open[class].order.push(digest);
+            self.open[class].waiting.insert(digest);
         }
-        Ok(())
+        Ok((count, bytes))
     }
 }
 
@@ -370,7 +379,7 @@ const OWN_BATCH: usize = 256;
 /// How many bytes of them are held for that.
 const OWN_BATCH_BYTES: usize = 4 << 20;
 
-/// A block of objects of this process in the making, with their digests.
+/// A block in the making, with the digests of its objects.
 pub(super) struct Own {
     pub(super) builder: BlockBuilder,
     pub(super) order: Vec<Digest>,

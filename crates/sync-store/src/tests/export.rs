@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use proptest::prelude::*;
 use sync_core::{Digest, SnapshotId};
 
-use super::fixture::{Tree, collect, numbered_bytes, push, receive, tenant, unpack};
+use super::fixture::{Tree, collect, fetch, numbered_bytes, push, receive, tenant, unpack};
 use crate::{Class, Error, Repository};
 
 fn digests<'o>(objects: impl IntoIterator<Item = &'o Vec<u8>>) -> BTreeSet<Digest> {
@@ -22,9 +22,14 @@ async fn exported(
     have: Option<SnapshotId>,
     contents: bool,
 ) -> Vec<u8> {
-    collect(repository.export(want, have, contents).await.unwrap())
-        .await
-        .unwrap()
+    collect(
+        repository
+            .export(fetch(want, have, contents))
+            .await
+            .unwrap(),
+    )
+    .await
+    .unwrap()
 }
 
 /// Exports `after` to a holder of `before`: he then has every node and list, and the chunks of every changed path
@@ -216,7 +221,7 @@ async fn snapshots_that_are_not_accepted_are_not_exported() {
     let received = receive(&repository, &super::fixture::pack(&tree.objects(&snapshot))).await;
     repository.record(&received.unwrap()).await.unwrap();
     assert!(repository.object(&id.0).await.unwrap().is_some());
-    let refused = repository.export(id, None, true).await.err();
+    let refused = repository.export(fetch(id, None, true)).await.err();
     assert!(matches!(refused, Some(Error::UnknownSnapshot { .. })));
 }
 
@@ -228,7 +233,7 @@ async fn a_reader_may_go_away() {
         .await
         .unwrap();
     for pieces in 0..4 {
-        let stream = repository.export(id, None, true).await.unwrap();
+        let stream = repository.export(fetch(id, None, true)).await.unwrap();
         let some: Vec<_> = stream.take(pieces).collect().await;
         assert_eq!(some.len(), pieces);
     }

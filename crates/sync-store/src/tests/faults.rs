@@ -126,13 +126,25 @@ async fn an_export_that_fails_has_no_end() {
     let store = Store::open_dir(dir.path()).await.unwrap();
     let repository = store.create_tenant("acme").await.unwrap();
     let (id, _) = push(&repository, &tree, None).await.unwrap();
-    let whole = super::fixture::collect(repository.export(id, None, true).await.unwrap()).await;
+    let whole = super::fixture::collect(
+        repository
+            .export(super::fixture::fetch(id, None, true))
+            .await
+            .unwrap(),
+    )
+    .await;
     let whole = super::fixture::unpack(&whole.unwrap());
     drop((store, repository));
     for nth in 1.. {
         let (repository, faults) = open_faulty(dir.path(), nth, Fault::Before).await;
-        let exported =
-            async { super::fixture::collect(repository.export(id, None, true).await?).await };
+        let exported = async {
+            super::fixture::collect(
+                repository
+                    .export(super::fixture::fetch(id, None, true))
+                    .await?,
+            )
+            .await
+        };
         match exported.await {
             Err(_) => assert!(faults.calls() > nth),
             Ok(exported) => {

@@ -8,6 +8,7 @@ use sync_core::map::{self, Map, MemoryNodes};
 use sync_core::{Chunk, Content, Digest, Entry, Roots, Snapshot, SnapshotId};
 
 use crate::pack::{Event, PackDecoder, PackWriter};
+use crate::protocol::Fetch;
 use crate::{Advance, Advanced, Class, Error, Repository, Store};
 
 /// Bytes of chunks in these trees, the fewest that there may be: large files are several.
@@ -184,6 +185,16 @@ pub(super) async fn collect(
 ) -> Result<Vec<u8>, Error> {
     let pieces: Vec<_> = stream.collect().await;
     Ok(pieces.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+/// A request for whole objects.
+pub(super) fn fetch(want: SnapshotId, have: Option<SnapshotId>, contents: bool) -> Fetch {
+    Fetch {
+        want,
+        have,
+        contents,
+        patches: false,
+    }
 }
 
 pub(super) fn advance(expected: Option<SnapshotId>, target: SnapshotId) -> Advance {

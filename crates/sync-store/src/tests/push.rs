@@ -2,7 +2,9 @@
 
 use sync_core::Digest;
 
-use super::fixture::{Tree, advance, collect, complete, pack, push, receive, tenant, unpack};
+use super::fixture::{
+    Tree, advance, collect, complete, fetch, pack, push, receive, tenant, unpack,
+};
 use crate::protocol::prefix;
 use crate::{Advanced, Class, Error, Received, Store};
 
@@ -168,7 +170,7 @@ async fn a_push_that_is_larger_than_a_stored_pack_is_rolled() {
     assert_eq!(advanced, Advanced::Moved);
     complete(&repository, id, &tree).await;
     assert_eq!(store.blobs().list(None, 99).await.unwrap().len(), 5);
-    let exported = collect(repository.export(id, None, true).await.unwrap()).await;
+    let exported = collect(repository.export(fetch(id, None, true)).await.unwrap()).await;
     assert_eq!(
         unpack(&exported.unwrap()).len(),
         tree.objects(&tree.snapshot(&[])).len()

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use sync_core::{Digest, SnapshotId};
 
-use super::fixture::{Tree, advance, collect, complete, pack, push, receive, tenant, unpack};
+use super::fixture::{
+    Tree, advance, collect, complete, fetch, pack, push, receive, tenant, unpack,
+};
 use crate::protocol::{DamageKind, GcReport, Retention, prefix};
 use crate::{Advance, Advanced, Class, Error, Keep, Received, Repository, Store};
 
@@ -117,7 +119,7 @@ async fn a_branch_keeps_what_its_retention_says() {
             assert!(matches!(error, Error::Expired { id: named } if named == *id));
             let own = Digest::of(&tree.files["own"]);
             assert_eq!(repository.object(&own).await.unwrap(), None);
-            assert!(repository.export(*id, None, true).await.is_err());
+            assert!(repository.export(fetch(*id, None, true)).await.is_err());
         }
         let head = stay.last().unwrap().0;
         let log = repository.log(head, 100).await.unwrap();
@@ -214,7 +216,7 @@ async fn a_sparse_pack_is_rewritten_and_an_export_goes_on() {
         .await
         .unwrap();
     // It has looked up where its objects are, and reads when the packs are others.
-    let export = repository.export(id, None, true).await.unwrap();
+    let export = repository.export(fetch(id, None, true)).await.unwrap();
     let report = gc(&repository, NOW, 0).await;
     assert!(report.packs_rewritten > 0 && report.removed_bytes > 50_000);
     let exported = unpack(&collect(export).await.unwrap());

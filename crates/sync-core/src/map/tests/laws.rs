@@ -161,6 +161,24 @@ proptest! {
     }
 
     #[test]
+    fn a_new_node_has_a_base_among_those_that_are_gone(before in model(), edits in edits()) {
+        let mut nodes = MemoryNodes::new();
+        let old = build(&before, &mut nodes).root;
+        let mut after = before;
+        apply(&mut after, &edits);
+        let new = build(&after, &mut nodes).root;
+        let replaced = replaced_nodes(&nodes, old, &nodes, new).unwrap();
+        let held = nodes_of(&nodes, old);
+        for node in new_nodes(&nodes, Some(old), &nodes, new) {
+            let node = node.unwrap().node;
+            let Some(base) = replaced.base_of(&node) else { continue };
+            prop_assert!(held.contains(&base));
+            let base = check_node(nodes.node(&base).unwrap().unwrap()).unwrap();
+            prop_assert_eq!(base.level(), node.level());
+        }
+    }
+
+    #[test]
     fn a_diff_is_what_was_edited_and_patches_back(model in model(), edits in edits()) {
         let mut nodes = MemoryNodes::new();
         let before = build(&model, &mut nodes);

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::Error;
 use crate::catalogue::Location;
 use crate::error::CorruptSnafu;
-use crate::pack::{BlockHeader, HEADER_LEN, MAX_COUNT, PackWriter};
+use crate::pack::{BlockHeader, Class, HEADER_LEN, MAX_COUNT, PackWriter, Patch};
 use crate::repository::{RepositoryNodes, blocks};
 
 /// How many wanted objects are looked at together: more than one block has, so that a block that is wanted whole is seen
@@ -52,6 +52,12 @@ impl Outgoing {
             return Ok(());
         }
         self.send_window(false)
+    }
+
+    /// Sends an object as a patch, at once.
+    pub(super) fn push_patch(&mut self, class: Class, patch: &Patch) -> Result<(), Error> {
+        self.writer.add_patch(class, patch)?;
+        self.send_ready()
     }
 
     /// Sends everything that is wanted so far; what follows is in blocks of its own.

@@ -10,7 +10,7 @@ use super::packing::Packing;
 use crate::Error;
 use crate::catalogue::Location;
 use crate::error::BoxError;
-use crate::pack::{BlockDecoder, Class, Event, PackDecoder};
+use crate::pack::{BlockDecoder, Class, Event, PackDecoder, PackError};
 use crate::protocol::Repaired;
 use crate::repository::{Repository, blocks};
 
@@ -38,8 +38,11 @@ impl Repository {
             })?;
             decoder.push(&piece);
             while let Some(event) = decoder.next_event()? {
-                let Event::Block(block) = event else {
-                    continue;
+                let block = match event {
+                    Event::Block(block) => block,
+                    // What is damaged may be the base.
+                    Event::Patches(_) => return Err(PackError::Stored.into()),
+                    Event::End { .. } => continue,
                 };
                 for object in block.objects() {
                     bytes += object.len();

@@ -7,7 +7,7 @@ use sync_core::{Digest, SnapshotId};
 use super::Objects;
 use super::walk::{Lost, Visitor, Walk};
 use crate::catalogue::StoredPack;
-use crate::pack::{DecodedBlock, Event, MAGIC, PackDecoder, narrow};
+use crate::pack::{DecodedBlock, Event, MAGIC, PackDecoder, PackError, narrow};
 use crate::protocol::{Damage, VerifyReport};
 use crate::repository::{Keep, Repository};
 use crate::{Error, task};
@@ -194,16 +194,17 @@ impl Repository {
             decoder.push(&piece);
             loop {
                 let (next, event) = task::blocking(move || {
-                    let event = decoder.next_event().map(|event| {
-                        event.map(|event| match event {
-                            Event::Block(block) => {
-                                let digests: Vec<_> =
-                                    block.objects().map(|object| Digest::of(&object)).collect();
-                                Seen::Block(Box::new(block), digests)
-                            }
-                            Event::End { digest } => Seen::End(digest),
-                        })
-                    });
+                    let event = match decoder.next_event() {
+                        Ok(Some(Event::Block(block))) => {
+                            let digests: Vec<_> =
+                                block.objects().map(|object| Digest::of(&object)).collect();
+                            Ok(Some(Seen::Block(Box::new(block), digests)))
+                        }
+                        Ok(Some(Event::Patches(_))) => Err(PackError::Stored),
+                        Ok(Some(Event::End { digest })) => Ok(Some(Seen::End(digest))),
+                        Ok(None) => Ok(None),
+                        Err(error) => Err(error),
+                    };
                     Ok((decoder, event))
                 })
                 .await?;
