@@ -92,17 +92,18 @@ pub struct Removal {
 impl Removal {
     /// What `changes` do to a side that holds `of` files; what only moves to another path is not removed.
     pub fn of(place: Place, changes: &[FileChange], of: u64) -> Self {
+        let gone: Vec<&Entry> = changes
+            .iter()
+            .filter(|change| change.after.is_none())
+            .filter_map(|change| change.before.as_ref())
+            .collect();
+        let came = changes.iter().filter(|change| change.before.is_none());
+        let came = came.filter_map(|change| change.after.as_ref());
+        let added = came.clone().count() as u64;
         let mut arrived: HashMap<&Entry, u64> = HashMap::new();
-        let mut gone = Vec::new();
-        let mut added = 0;
-        for change in changes {
-            match (&change.before, &change.after) {
-                (None, Some(entry)) => {
-                    added += 1;
-                    *arrived.entry(entry).or_default() += 1;
-                }
-                (Some(entry), None) => gone.push(entry),
-                _ => {}
+        if !gone.is_empty() {
+            for entry in came {
+                *arrived.entry(entry).or_default() += 1;
             }
         }
         let mut moved = 0;

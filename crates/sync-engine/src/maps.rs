@@ -1,11 +1,11 @@
 //! The objects that this run can read: new ones in memory, above those of the workspace's private store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use sync_core::Digest;
-use sync_core::map::{NodeSink, NodeSource, StoreError};
+use sync_core::map::{Node, NodeSink, NodeSource, StoreError};
 use sync_store::RepositoryNodes;
 
 /// Nodes, chunk lists and snapshots by digest. Cheap to clone; all clones see the same new objects.
@@ -53,11 +53,35 @@ impl Maps {
     }
 
     /// Everything that is new, to be stored. It stays at hand, for it is what a run reads next.
+    ///
+    /// What a node names comes before it: a run that ends while they are stored leaves no root without what is below it.
     pub(crate) fn new_objects(&self) -> Vec<(Digest, Bytes)> {
-        let new = self.lock();
-        new.iter()
-            .map(|(digest, bytes)| (*digest, bytes.clone()))
-            .collect()
+        let mut rest: BTreeMap<Digest, Bytes> = {
+            let new = self.lock();
+            new.iter()
+                .map(|(digest, bytes)| (*digest, bytes.clone()))
+                .collect()
+        };
+        let mut ordered = Vec::with_capacity(rest.len());
+        while let Some((digest, bytes)) = rest.pop_first() {
+            let mut open = vec![(digest, bytes, false)];
+            while let Some((digest, bytes, below_done)) = open.pop() {
+                if below_done {
+                    ordered.push((digest, bytes));
+                    continue;
+                }
+                // What is no node names nothing that a map is read through.
+                let children: Vec<Digest> = Node::decode(bytes.clone())
+                    .map(|node| node.children().map(|child| child.digest).collect())
+                    .unwrap_or_default();
+                open.push((digest, bytes, true));
+                let new = children
+                    .into_iter()
+                    .filter_map(|child| rest.remove_entry(&child));
+                open.extend(new.map(|(digest, bytes)| (digest, bytes, false)));
+            }
+        }
+        ordered
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Bytes>> {
@@ -76,5 +100,30 @@ impl NodeSink for Maps {
     fn put(&mut self, digest: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
         self.insert(digest, bytes.into());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sync_core::map;
+
+    #[test]
+    fn what_a_node_names_is_stored_before_it() {
+        let maps = Maps::new();
+        let entries: Vec<_> = (0..20_000).map(|n| format!("{n:08}")).collect();
+        let edits = entries
+            .iter()
+            .map(|key| (key.as_bytes(), Some(key.as_bytes())));
+        let made = map::edit(&maps, map::Map::empty_root(), edits, &mut maps.clone()).unwrap();
+        let objects = maps.new_objects();
+        let mut stored = std::collections::HashSet::new();
+        for (digest, bytes) in &objects {
+            let node = Node::decode(bytes.clone()).unwrap();
+            assert!(node.children().all(|child| stored.contains(&child.digest)));
+            stored.insert(*digest);
+        }
+        assert!(stored.contains(&made.root) && objects.len() > 100);
+        assert_eq!(objects.len(), stored.len());
     }
 }

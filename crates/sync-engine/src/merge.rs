@@ -12,7 +12,7 @@ use sync_core::map::{self, Merged};
 use sync_core::{Content, Digest, Entry, TreePath};
 use sync_files::{Patterns, merge_text};
 
-use self::draft::Draft;
+use self::draft::{Before, Draft, Edit};
 use crate::Error;
 use crate::error::MapSnafu;
 use crate::maps::Maps;
@@ -325,7 +325,7 @@ fn compare(
 ) -> Result<(Draft, Vec<Clash>), Error> {
     let mut draft = Draft::default();
     let mut clashes = Vec::new();
-    let mut added = Vec::new();
+    let mut clashing = Vec::new();
     for merged in map::merge(maps.clone(), base, local, head) {
         let (key, base, ours, theirs) = match merged.context(MapSnafu)? {
             Merged::Ours(_) | Merged::Both(_) => continue,
@@ -354,11 +354,15 @@ fn compare(
             draft.filtered.push((path, theirs));
             continue;
         }
-        if let (None, Some(entry)) = (&base, &theirs) {
-            added.push((path.clone(), entry.clone()));
+        if let (None, Some(entry), false) = (&base, &theirs, ours == base) {
+            clashing.push((path.clone(), entry.clone()));
         }
         if ours == base {
-            draft.edits.insert(path, theirs);
+            let edit = Edit {
+                before: Before::Is(ours),
+                after: theirs,
+            };
+            draft.edits.insert(path, edit);
         } else {
             clashes.push(Clash {
                 path,
@@ -369,8 +373,11 @@ fn compare(
         }
     }
     // What is refused of their map is refused before anything is made of it.
-    let added = added.iter().map(|(path, entry)| (path, entry));
+    let added = draft.edits.iter().filter(|(_, edit)| edit.is_fresh());
+    let added = added.filter_map(|(path, edit)| Some((path, edit.after.as_ref()?)));
     check_shape(maps, head, [base, local], added)?;
+    let clashing = clashing.iter().map(|(path, entry)| (path, entry));
+    check_shape(maps, head, [base, local], clashing)?;
     Ok((draft, clashes))
 }
 

@@ -221,11 +221,10 @@ impl Session {
 
     /// Stores everything that is new in `maps`.
     pub(crate) async fn keep(&self, maps: &Maps) -> Result<(), Error> {
-        let mut objects = maps.new_objects();
+        let objects = maps.new_objects();
         if objects.is_empty() {
             return Ok(());
         }
-        objects.sort_unstable_by_key(|(digest, _)| *digest);
         let objects = objects
             .into_iter()
             .map(|(_, bytes)| (Class::Nodes, bytes.to_vec()));

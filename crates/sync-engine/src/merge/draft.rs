@@ -14,12 +14,44 @@ use crate::Error;
 use crate::error::MapSnafu;
 use crate::maps::Maps;
 use crate::report::FileChange;
-use crate::tree_map::{decode_entry, decode_path};
+use crate::tree_map::{decode_entry, decode_path, empty_root};
+
+/// What becomes of one path.
+#[derive(Debug)]
+pub(super) struct Edit {
+    /// What the workspace has there.
+    pub(super) before: Before,
+    /// What it is to have.
+    pub(super) after: Option<Entry>,
+}
+
+/// What the workspace has at a path.
+#[derive(Debug)]
+pub(super) enum Before {
+    /// This.
+    Is(Option<Entry>),
+    /// Nobody has looked yet.
+    Unknown,
+}
+
+impl Edit {
+    /// Whether there may be nothing yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        matches!(self.before, Before::Is(None) | Before::Unknown)
+    }
+
+    fn to(after: Option<Entry>) -> Self {
+        Self {
+            before: Before::Unknown,
+            after,
+        }
+    }
+}
 
 /// Edits of the workspace, while they are being decided.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    pub(super) edits: BTreeMap<TreePath, Option<Entry>>,
+    pub(super) edits: BTreeMap<TreePath, Edit>,
     pub(super) merged: Vec<TreePath>,
     pub(super) conflicts: Vec<Conflict>,
     pub(super) texts: HashMap<Digest, Bytes>,
@@ -30,7 +62,7 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn edit(&mut self, path: TreePath, entry: Entry) {
-        self.edits.insert(path, Some(entry));
+        self.edits.insert(path, Edit::to(Some(entry)));
     }
 
     /// The content of a text that was merged; its chunks are kept.
@@ -78,7 +110,11 @@ impl Draft {
             OnConflict::Ask => self.conflicts.push(clash.conflict(reason)),
             OnConflict::Ours => {}
             OnConflict::Theirs => {
-                self.edits.insert(clash.path, clash.theirs);
+                let edit = Edit {
+                    before: Before::Is(clash.ours),
+                    after: clash.theirs,
+                };
+                self.edits.insert(clash.path, edit);
             }
             OnConflict::KeepBoth => match (clash.ours.clone(), clash.theirs.clone()) {
                 (Some(ours), Some(theirs)) => {
@@ -112,19 +148,31 @@ impl Draft {
             let found = map::get(maps, local, path.as_bytes()).context(MapSnafu)?;
             found.map(|value| decode_entry(path, &value)).transpose()
         };
+        if local == empty_root() {
+            return Ok(());
+        }
         let added: Vec<(TreePath, Entry)> = self
             .edits
             .iter()
-            .filter_map(|(path, entry)| Some((path.clone(), entry.clone()?)))
+            .filter(|(_, edit)| edit.is_fresh())
+            .filter_map(|(path, edit)| Some((path.clone(), edit.after.clone()?)))
             .collect();
+        // Directories that are known to hold nothing but what comes, or to be in nobody's way.
+        let mut free: HashSet<TreePath> = HashSet::new();
         for (path, entry) in added {
             for above in path.ancestors() {
                 if self.edits.contains_key(&above) {
                     continue;
                 }
-                let Some(ours) = at(&above)? else { continue };
+                if free.contains(&above) {
+                    break;
+                }
+                let Some(ours) = at(&above)? else {
+                    free.insert(above);
+                    continue;
+                };
                 if ours == Entry::Directory {
-                    self.edits.insert(above, None);
+                    self.edits.insert(above, Edit::to(None));
                     continue;
                 }
                 let clash = Clash {
@@ -148,7 +196,7 @@ impl Draft {
                             .clone()
                             .filter(|_| policy == OnConflict::KeepBoth);
                         if ours.is_none_or(|ours| self.copy(&clash.path, ours)) {
-                            self.edits.insert(clash.path, None);
+                            self.edits.insert(clash.path, Edit::to(None));
                         } else {
                             self.conflicts.push(clash.conflict(Reason::InTheWay));
                         }
@@ -169,8 +217,8 @@ impl Draft {
                     self.edits.remove(&path);
                 }
                 OnConflict::Theirs => {
-                    self.edits
-                        .extend(below.into_iter().map(|path| (path, None)));
+                    let gone = below.into_iter().map(|path| (path, Edit::to(None)));
+                    self.edits.extend(gone);
                 }
                 OnConflict::KeepBoth => {
                     self.edits.remove(&path);
@@ -199,7 +247,11 @@ impl Draft {
                 break;
             }
             let path = decode_path(&key)?;
-            if self.edits.get(&path) != Some(&None) {
+            if self
+                .edits
+                .get(&path)
+                .is_none_or(|edit| edit.after.is_some())
+            {
                 found.push(path);
             }
         }
@@ -209,11 +261,15 @@ impl Draft {
     /// The edits against what the workspace has now.
     pub(super) fn finish(self, maps: &Maps, local: Digest) -> Result<Outcome, Error> {
         let (mut changes, mut conflicts) = (Vec::new(), self.conflicts);
-        for (path, after) in self.edits {
-            let before = map::get(maps, local, path.as_bytes()).context(MapSnafu)?;
-            let before = before
-                .map(|value| decode_entry(&path, &value))
-                .transpose()?;
+        for (path, Edit { before, after }) in self.edits {
+            let before = match before {
+                Before::Is(before) => before,
+                Before::Unknown => {
+                    let before = map::get(maps, local, path.as_bytes()).context(MapSnafu)?;
+                    let decode = |value: Bytes| decode_entry(&path, &value);
+                    before.map(decode).transpose()?
+                }
+            };
             // Somebody works on an earlier copy: that, too, is theirs.
             if self.copies.contains(&path) && before.is_some() && before != after {
                 let clash = Clash {
