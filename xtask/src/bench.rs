@@ -13,13 +13,14 @@ mod volume;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use argh::FromArgs;
 use snafu::{ResultExt as _, ensure};
 
 use crate::{
-    e2e,
+    cargo, e2e,
     error::{IoSnafu, Result, UnexpectedSnafu},
 };
 use contender::{Contender, Ground};
@@ -68,6 +69,7 @@ pub(crate) struct Arguments {
 /// Runs the benchmark, or an end of the tar.gz contender.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match arguments.what.as_str() {
+        "files" if in_own_mounts()? => Ok(()),
         "files" => files(arguments),
         end => tarball::run(end, &arguments.operands),
     }
@@ -93,8 +95,8 @@ fn files(arguments: &Arguments) -> Result<()> {
     let disk = arguments.disk.clone().unwrap_or_else(std::env::temp_dir);
     let volume = Volume::new(&disk)?;
     println!("on {}", volume.description());
-    let mut all = Vec::new();
     for corpus in corpus::ALL {
+        let mut all = Vec::new();
         if arguments.corpus.is_empty() || arguments.corpus.iter().any(|name| name == corpus.name) {
             let corpus = if arguments.quick {
                 corpus.tenth()
@@ -110,19 +112,44 @@ fn files(arguments: &Arguments) -> Result<()> {
                 println!("corpus {}, run {run} of {runs}", corpus.name);
                 let contenders = contenders(arguments, program.as_deref());
                 one_run(&volume, &corpus, contenders, &mut all)?;
+                let how = format!(" --corpus {} --runs {run}", corpus.name);
+                let text = report::text(&all, &volume, &how);
+                println!("\n{text}");
+                // After every run: one that is stopped in the middle has not measured for nothing.
+                if !arguments.quick && !arguments.peers_only && !arguments.ours_only {
+                    report::write(corpus.name, &text)?;
+                }
             }
         }
     }
-    let text = report::text(&all, &volume, arguments.quick);
-    println!("\n{text}");
-    if !arguments.quick
-        && !arguments.peers_only
-        && !arguments.ours_only
-        && arguments.corpus.is_empty()
-    {
-        report::write(&text)?;
-    }
     Ok(())
+}
+
+/// Runs this command in mounts of its own, which go with it however it ends; whether it had to.
+fn in_own_mounts() -> Result<bool> {
+    const MARK: &str = "SYNC_BENCH_MOUNTS";
+    if std::env::var_os(MARK).is_some() {
+        return Ok(false);
+    }
+    let possible = Command::new("unshare")
+        .args(["--mount", "true"])
+        .stderr(Stdio::null())
+        .status();
+    if !possible.is_ok_and(|status| status.success()) {
+        // Whoever may not do that may not mount either.
+        return Ok(false);
+    }
+    let program = std::env::current_exe().context(IoSnafu {
+        action: "find this program",
+    })?;
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--propagation", "private"])
+        .arg(program)
+        .args(std::env::args_os().skip(1))
+        .env(MARK, "1");
+    cargo::run(&mut command)?;
+    Ok(true)
 }
 
 fn contenders(arguments: &Arguments, ours: Option<&Path>) -> Vec<Box<dyn Contender>> {

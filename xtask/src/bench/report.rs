@@ -14,9 +14,13 @@ use crate::{
     repository,
 };
 
-/// Between these lines of the document stands what the last run found.
-const BEGIN: &str = "<!-- begin: cargo xtask bench files -->";
-const END: &str = "<!-- end: cargo xtask bench files -->";
+/// Between these lines of the document stands what the last run of a corpus found.
+fn markers(corpus: &str) -> (String, String) {
+    (
+        format!("<!-- begin: corpus {corpus} -->"),
+        format!("<!-- end: corpus {corpus} -->"),
+    )
+}
 
 /// One measurement.
 #[derive(Debug)]
@@ -102,17 +106,16 @@ const fn bar(
     }
 }
 
-/// Everything of a run as Markdown.
-pub(super) fn text(all: &[Measured], volume: &Volume, is_quick: bool) -> String {
+/// What was found of a corpus, as Markdown.
+pub(super) fn text(all: &[Measured], volume: &Volume, how: &str) -> String {
     let mut text = String::new();
     let mut line = |content: String| {
         text.push_str(&content);
         text.push('\n');
     };
     line(format!(
-        "Measured on {} by `cargo xtask bench files{}`.",
+        "Measured on {} by `cargo xtask bench files{how}`.",
         said("date", &["-u", "+%F"]),
-        if is_quick { " --quick" } else { "" }
     ));
     line(format!("Machine: {}.", machine()));
     line(format!("Disk: {}.", volume.description()));
@@ -389,24 +392,25 @@ fn said(program: &str, arguments: &[&str]) -> String {
         .unwrap_or_default()
 }
 
-/// Puts the text between the markers of docs/benchmarks.md.
-pub(super) fn write(text: &str) -> Result<()> {
+/// Puts the text between the markers of a corpus in docs/benchmarks.md; what was found of others stays.
+pub(super) fn write(corpus: &str, text: &str) -> Result<()> {
     let path = repository::root().join("docs/benchmarks.md");
     let before = fs::read_to_string(&path).context(IoSnafu {
         action: format!("read `{}`", path.display()),
     })?;
-    let after = replaced(&before, text).context(UnexpectedSnafu {
-        what: format!("`{}` has no markers", path.display()),
+    let after = replaced(&before, corpus, text).context(UnexpectedSnafu {
+        what: format!("`{}` has no markers of corpus {corpus}", path.display()),
     })?;
     fs::write(&path, after).context(IoSnafu {
         action: format!("write `{}`", path.display()),
     })
 }
 
-fn replaced(document: &str, text: &str) -> Option<String> {
-    let (head, rest) = document.split_once(BEGIN)?;
-    let (_, tail) = rest.split_once(END)?;
-    Some(format!("{head}{BEGIN}\n\n{text}\n{END}{tail}"))
+fn replaced(document: &str, corpus: &str, text: &str) -> Option<String> {
+    let (begin, end) = markers(corpus);
+    let (head, rest) = document.split_once(&begin)?;
+    let (_, tail) = rest.split_once(&end)?;
+    Some(format!("{head}{begin}\n\n{text}\n{end}{tail}"))
 }
 
 #[cfg(test)]
@@ -429,15 +433,19 @@ mod tests {
 
     #[test]
     fn what_is_between_the_markers_is_replaced() {
-        let document = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let after = replaced(&document, "new\n").unwrap();
-        assert_eq!(after, format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"));
-        assert_eq!(replaced("no markers", "new"), None);
+        let (begin, end) = markers("A");
+        let document = format!("before\n{begin}\nold\n{end}\nafter\n");
+        let after = replaced(&document, "A", "new\n").unwrap();
+        assert_eq!(after, format!("before\n{begin}\n\nnew\n\n{end}\nafter\n"));
+        assert_eq!(replaced(&document, "B", "new"), None);
     }
 
     #[test]
     fn the_document_has_its_markers() {
         let path = repository::root().join("docs/benchmarks.md");
-        assert!(replaced(&fs::read_to_string(path).unwrap(), "").is_some());
+        let document = fs::read_to_string(path).unwrap();
+        for corpus in super::super::corpus::ALL {
+            assert!(replaced(&document, corpus.name, "").is_some());
+        }
     }
 }

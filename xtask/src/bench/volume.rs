@@ -117,5 +117,8 @@ fn mount(place: &Path, path: &Path) -> Result<()> {
             .arg(&image)
             .arg(path),
     )?;
-    Ok(())
+    // The mount holds what it needs of it: however this process ends, the image is gone.
+    fs::remove_file(&image).context(IoSnafu {
+        action: format!("remove `{}`", image.display()),
+    })
 }
