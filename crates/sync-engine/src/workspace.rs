@@ -153,11 +153,13 @@ struct Holder {
 
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "process {} since {} ms after 1970",
-            self.process, self.since_ms
-        )
+        let since = i64::try_from(self.since_ms).unwrap_or(i64::MAX);
+        write!(f, "process {}", self.process)?;
+        match jiff::Timestamp::from_millisecond(since) {
+            Ok(since) => write!(f, " since {since}"),
+            // A clock that is beyond all years says nothing.
+            Err(_) => Ok(()),
+        }
     }
 }
 
@@ -193,7 +195,10 @@ mod tests {
         let held = workspace.lock(5).unwrap();
         let error = workspace.lock(6).unwrap_err().to_string();
         assert!(
-            error.contains(&format!("process {} since 5", std::process::id())),
+            error.contains(&format!(
+                "process {} since 1970-01-01T00:00:00.005Z",
+                std::process::id()
+            )),
             "{error}"
         );
         drop(held);

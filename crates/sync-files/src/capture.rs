@@ -31,7 +31,7 @@ pub struct CaptureOptions {
     pub ignore: Vec<String>,
     /// Read every file, even where its stat vouches for it.
     pub read_all: bool,
-    /// Patterns in git's syntax of files that may travel although their names are those of secrets.
+    /// Patterns in git's syntax of files that may travel although their names or contents are those of secrets.
     pub allow_secrets: Vec<String>,
     /// Says which paths are part of the history already. A file there is no secret any more: that it is left out
     /// would look as if it had been deleted. Asked only about new files whose names are those of secrets.
@@ -123,6 +123,8 @@ pub enum Refusal {
     LinkNotUtf8,
     /// A file whose name is that of a secret, which nobody has allowed to travel.
     Secret,
+    /// A file with a private key or a token in it, which nobody has allowed to travel. Its last known entry stands.
+    ShowsSecret,
     /// A file that was being written as often as it was read. Its last known entry stands.
     Unstable,
 }
@@ -161,6 +163,9 @@ impl fmt::Display for Refusal {
             Self::LinkNotUtf8 => "the target of the link is not UTF-8",
             Self::Secret => {
                 "it looks like a secret (`files.allow_secrets` in sync.toml lets it travel)"
+            }
+            Self::ShowsSecret => {
+                "it has a private key or a token in it (`files.allow_secrets` in sync.toml lets it travel)"
             }
             Self::Unstable => "it changed while it was read",
         })

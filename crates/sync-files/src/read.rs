@@ -8,6 +8,7 @@ use sync_core::{Chunk, Content, Digest, Entry, TreePath};
 use crate::beneath::lstat;
 use crate::capture::Refusal;
 use crate::cut::cut;
+use crate::secret;
 use crate::stat::FileStat;
 
 /// How often a file that changes under the reader is read.
@@ -21,6 +22,8 @@ pub(crate) enum Found {
         entry: Entry,
         stat: FileStat,
         lists: Vec<(Digest, Vec<u8>)>,
+        /// Whether a private key or a token is in it.
+        shows_secret: bool,
     },
     /// Nothing, or something that is being replaced at this moment.
     Gone,
@@ -89,7 +92,9 @@ fn read_file(
         return Ok(None);
     }
     let mut chunks = Vec::with_capacity(1);
+    let mut shows_secret = false;
     each_chunk(&file, before.size, |bytes| {
+        shows_secret = shows_secret || secret::shows_secret(bytes);
         chunks.push(Chunk {
             digest: Digest::of(bytes),
             len: bytes.len() as u64,
@@ -106,7 +111,12 @@ fn read_file(
         executable: stat.is_executable(),
         content,
     };
-    Ok(Some(Found::Entry { entry, stat, lists }))
+    Ok(Some(Found::Entry {
+        entry,
+        stat,
+        lists,
+        shows_secret,
+    }))
 }
 
 /// Hands the chunks of `file`, which should have `size` bytes, to `each`, in order.
@@ -155,6 +165,7 @@ fn read_link(
         entry,
         stat: before,
         lists: Vec::new(),
+        shows_secret: false,
     }))
 }
 
@@ -187,6 +198,7 @@ mod tests {
                 entry: Entry::Directory,
                 stat: before,
                 lists: Vec::new(),
+                shows_secret: false,
             }))
         };
         let found = until_stable(look().unwrap().unwrap(), read, look).unwrap();

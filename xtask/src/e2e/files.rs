@@ -199,6 +199,10 @@ pub(super) const SCENARIOS: Suite = &[
     ),
     ("secrets_stay_home", hostile::secrets_stay_home),
     (
+        "what_shows_a_key_stays_home",
+        hostile::what_shows_a_key_stays_home,
+    ),
+    (
         "an_emptied_tree_is_not_pushed_by_accident",
         hostile::an_emptied_tree_is_not_pushed_by_accident,
     ),

@@ -178,6 +178,26 @@ impl Walk<'_> {
             .collect()
     }
 
+    /// Whether a file must stay for what it shows; what both sides have already is no secret any more.
+    fn hides(&self, found: &Found, before: Option<&Record<'_>>, path: &TreePath) -> bool {
+        let Found::Entry {
+            entry,
+            shows_secret: true,
+            ..
+        } = found
+        else {
+            return false;
+        };
+        let known = match before {
+            Some(before) => before.entry.0 == entry.encode(),
+            None => self
+                .is_known
+                .as_ref()
+                .is_some_and(|is_known| is_known(path)),
+        };
+        !known && !self.allowed_secrets.leave_out(path.as_bytes(), false)
+    }
+
     /// Whether a file that the cache does not know must stay for its name.
     fn is_secret(&self, known: &Known<'_>, name: &str, path: &TreePath) -> bool {
         let tracked = || {
@@ -271,8 +291,22 @@ impl Walk<'_> {
                 State::Gone => Found::Gone,
                 State::Changed(_) => read.next().unwrap_or(Found::Gone),
             };
+            let found = if matches!(
+                found,
+                Found::Entry {
+                    shows_secret: true,
+                    ..
+                }
+            ) && self.hides(&found, before, &path_of(&dir.path, name)?)
+            {
+                Found::Refused(Refusal::ShowsSecret)
+            } else {
+                found
+            };
             match found {
-                Found::Entry { entry, stat, lists } => {
+                Found::Entry {
+                    entry, stat, lists, ..
+                } => {
                     let bytes = entry.encode();
                     let size = entry.size();
                     scanned.bytes += size;
@@ -302,7 +336,9 @@ impl Walk<'_> {
                     });
                     match before {
                         // It is still there, and only what it holds is in doubt.
-                        Some(before) if reason == Refusal::Unstable => {
+                        Some(before)
+                            if matches!(reason, Refusal::Unstable | Refusal::ShowsSecret) =>
+                        {
                             rows.push(Row::Old(Record {
                                 stat: None,
                                 ..*before

@@ -124,6 +124,40 @@ pub(super) fn secrets_stay_home(place: &Place) {
     }
 }
 
+pub(super) fn what_shows_a_key_stays_home(place: &Place) {
+    let (here, there) = place.pair();
+    trees::sample(&here.services());
+    let key = format!(
+        "-----BEGIN {} KEY-----\n{}\n-----END {} KEY-----\n",
+        "PRIVATE",
+        "MC4CAQAwBQYDK2VwBCIEIHc4".repeat(2),
+        "PRIVATE"
+    );
+    trees::write(&here.services(), "agents/notes.md", format!("mine:\n{key}"));
+    trees::write(&here.services(), "agents/about.md", "no key yet\n");
+    let pushed = here.push().ok().json();
+    assert_eq!(pushed["errors"][0]["path"], "agents/notes.md");
+    // A file that both sides have keeps its last version there.
+    trees::write(&here.services(), "agents/about.md", key);
+    here.push().ok().says("agents/about.md");
+    there.pull().ok();
+    assert!(!there.services().join("agents/notes.md").exists());
+    assert_eq!(
+        trees::read(&there.services(), "agents/about.md"),
+        "no key yet\n"
+    );
+    // Whoever means it says so.
+    let config = trees::read(here.root(), "sync.toml");
+    let config = config.replace(
+        "[remote]",
+        "[files]\nallow_secrets = [\"agents/notes.md\"]\n\n[remote]",
+    );
+    trees::write(here.root(), "sync.toml", config);
+    here.push().ok();
+    there.pull().ok();
+    assert!(there.services().join("agents/notes.md").exists());
+}
+
 pub(super) fn an_emptied_tree_is_not_pushed_by_accident(place: &Place) {
     let (here, there) = place.pair();
     trees::sample(&here.services());
