@@ -1,6 +1,9 @@
 //! What a person sees: real processes against an embedded tenant, in a directory of their own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "cli/schedules.rs"]
+mod schedules;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

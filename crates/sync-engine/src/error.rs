@@ -325,6 +325,10 @@ impl Fault for Error {
                 MapError::Store { .. } => Class::Failed,
                 _ => Class::Integrity,
             },
+            // The server asks for less than all that was sent: it broke off on its way.
+            Self::Refused { code, .. } if ["store/cut", "server/body"].contains(&code.as_str()) => {
+                Class::Unavailable
+            }
             Self::Refused { status, .. } => match status {
                 401 | 403 => Class::Denied,
                 409 | 412 => Class::Conflict,

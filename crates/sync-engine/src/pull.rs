@@ -382,8 +382,11 @@ impl Session {
                 self.tell(Event::Resuming { attempt });
             }
             let (reply, lacking) = oneshot::channel();
-            let asked = sender.send(Feed::Lacking(reply)).await;
-            let Some(lacking) = lacking.await.ok().filter(|_| asked.is_ok()) else {
+            // Where the writer has given up it says why; a question that was not sent would never be answered.
+            if sender.send(Feed::Lacking(reply)).await.is_err() {
+                return Ok(());
+            }
+            let Ok(lacking) = lacking.await else {
                 return Ok(());
             };
             came = self.feed_objects(maps, &sender, &lacking, &mut texts).await;

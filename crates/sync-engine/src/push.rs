@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use snafu::ResultExt;
+use snafu::{ResultExt, ensure};
 use sync_core::patch::Signature;
 use sync_core::retry::Backoff;
 use sync_core::{Class, Digest, Entry, Fault, Roots, Snapshot, SnapshotId, TreePath};
@@ -158,7 +158,7 @@ impl Session {
             base: head,
             partial: None,
         };
-        let both = standing == Standing::InSync && known != agreed;
+        let both = standing == Standing::InSync && known != seen;
         let maps = local.maps.clone();
         let before = agreed.files();
         let (found, collisions, held) = blocking(move || {
@@ -271,12 +271,22 @@ impl Session {
         local.maps.insert(id.0, parcel.snapshot.clone());
         // Noted before it is sent: should this run end in between, the next one knows its own push again.
         self.workspace.make_private()?;
-        self.set_pushing(target)?;
+        let earlier = self.remembered()?.pushing;
+        self.set_pushing(onto, target)?;
         // The disk here and the tenant have nothing to wait for from each other.
         let sent = self.send(&parcel, expected, id, vacant);
         let (kept, sent) = tokio::join!(self.remember(local), sent);
-        sent?;
         kept?;
+        let target = match (sent, earlier) {
+            (Ok(()), _) => target,
+            // The push of a run that was killed was still on its way when this one looked: it has arrived.
+            (Err(Error::Stale { head }), Some(earlier)) if head == Some(earlier.id) => {
+                self.agree(Agreed::on(earlier))?;
+                ensure!(earlier.files == root, StaleSnafu { head });
+                earlier
+            }
+            (Err(error), _) => return Err(error),
+        };
         self.agree(Agreed::on(target))?;
         Ok(Moved { target, message })
     }

@@ -174,9 +174,9 @@ impl Session {
         state.agree(&private, &self.key, agreed)
     }
 
-    pub(crate) fn set_pushing(&self, target: Point) -> Result<(), Error> {
+    pub(crate) fn set_pushing(&self, onto: Option<Point>, target: Point) -> Result<(), Error> {
         let private = self.workspace.private();
-        State::load(&private)?.set_pushing(&private, &self.key, target)
+        State::load(&private)?.set_pushing(&private, &self.key, onto, target)
     }
 
     /// The private store, where there is one yet.

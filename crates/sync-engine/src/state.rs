@@ -163,9 +163,20 @@ impl State {
         self.pushing.remove(key);
     }
 
-    /// Remembers what a push will move the branch to, before it is sent.
-    pub fn set_pushing(&mut self, private: &Path, key: &str, target: Point) -> Result<(), Error> {
-        self.pushing.insert(key.to_owned(), target);
+    /// Remembers what a push will move the branch from and to, before it is sent.
+    pub fn set_pushing(
+        &mut self,
+        private: &Path,
+        key: &str,
+        onto: Option<Point>,
+        target: Point,
+    ) -> Result<(), Error> {
+        let earlier = self.pushing.insert(key.to_owned(), target);
+        // The one before arrived, and ended before it could say so: should this one end so, too, both have to be known.
+        if let Some(arrived) = earlier.filter(|_| earlier == onto) {
+            self.bases.insert(key.to_owned(), arrived);
+            self.partial.remove(key);
+        }
         // Lost with the machine, it costs nothing but a merge that would not have been needed.
         self.save(private, Sync::No)
     }
@@ -221,6 +232,21 @@ mod tests {
         let found = again.remembered(&key("https://a", "t", "main"));
         assert_eq!(found.agreed, agreed);
         assert_eq!(again.remembered(&there).agreed, Agreed::default());
+    }
+
+    #[test]
+    fn of_two_pushes_that_could_not_say_so_both_are_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::default();
+        let [first, second] = [point(b"1"), point(b"2")];
+        state.set_pushing(dir.path(), "k", None, first).unwrap();
+        assert_eq!(state.remembered("k").agreed, Agreed::default());
+        state
+            .set_pushing(dir.path(), "k", Some(first), second)
+            .unwrap();
+        let found = State::load(dir.path()).unwrap().remembered("k");
+        assert_eq!(found.agreed, Agreed::on(first));
+        assert_eq!(found.pushing, Some(second));
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub enum TlsTrouble {
     WrongName,
     /// The certificate is not valid today.
     Expired,
+    /// What one side sent is not what the other received.
+    Damaged,
     /// Anything else: no TLS at all, no common version, a refusal by the peer.
     Other,
 }
@@ -74,6 +76,7 @@ impl fmt::Display for TlsTrouble {
             Self::Untrusted => "its certificate is not signed by an authority that is trusted here",
             Self::WrongName => "its certificate is for another host name",
             Self::Expired => "its certificate is not valid at this time",
+            Self::Damaged => "what was said in the handshake was changed on its way",
             Self::Other => "the handshake failed",
         })
     }
@@ -225,6 +228,7 @@ impl Fault for Error {
                 TlsTrouble::Untrusted => "transport/tls-untrusted",
                 TlsTrouble::WrongName => "transport/tls-wrong-name",
                 TlsTrouble::Expired => "transport/tls-expired",
+                TlsTrouble::Damaged => "transport/tls-damaged",
                 TlsTrouble::Other => "transport/tls-failed",
             },
             Self::TimedOut { .. } => "transport/timed-out",
@@ -248,9 +252,10 @@ impl Fault for Error {
             | Self::TimedOut { .. }
             | Self::Lost { .. } => Class::Unavailable,
             Self::Tls { trouble, .. } => match trouble {
-                TlsTrouble::Untrusted | TlsTrouble::WrongName | TlsTrouble::Expired => {
-                    Class::Integrity
-                }
+                TlsTrouble::Untrusted
+                | TlsTrouble::WrongName
+                | TlsTrouble::Expired
+                | TlsTrouble::Damaged => Class::Integrity,
                 TlsTrouble::Other => Class::Failed,
             },
             Self::Protocol { .. }
@@ -280,6 +285,9 @@ impl Fault for Error {
                 }
                 TlsTrouble::Expired => {
                     "renew the server's certificate, or set this machine's clock"
+                }
+                TlsTrouble::Damaged => {
+                    "try again; where it happens again, find out what is between here and the server"
                 }
                 TlsTrouble::Other => "check that `remote.url` has the port of an https server",
             },

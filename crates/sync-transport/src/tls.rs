@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore, ServerConfig};
 
 use crate::error::{BoxError, Error, TlsTrouble};
 
@@ -180,8 +180,19 @@ fn refused(what: &str, source: impl Into<BoxError>) -> Error {
 /// What kind of failure a handshake's error is; `None` where the connection broke, which TLS has no part in.
 pub(crate) fn trouble(error: &io::Error) -> Option<TlsTrouble> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let rustls::Error::InvalidCertificate(error) = error else {
-        return Some(TlsTrouble::Other);
+    let error = match error {
+        rustls::Error::InvalidCertificate(error) => error,
+        // What one side sent is not what the other received, and the handshake is there to notice.
+        rustls::Error::DecryptError
+        | rustls::Error::PeerMisbehaved(_)
+        | rustls::Error::AlertReceived(
+            AlertDescription::BadRecordMac
+            | AlertDescription::DecryptError
+            | AlertDescription::DecodeError
+            | AlertDescription::IllegalParameter
+            | AlertDescription::UnexpectedMessage,
+        ) => return Some(TlsTrouble::Damaged),
+        _ => return Some(TlsTrouble::Other),
     };
     Some(match error {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
