@@ -4,6 +4,7 @@
 //! `up`, `test` and `down` are its parts, for somebody who looks around between them.
 
 pub(crate) mod cli;
+mod faults;
 mod files;
 mod legacy;
 mod scenario;
@@ -52,10 +53,11 @@ impl Arguments {
 }
 
 /// Every suite by its name.
-const SUITES: [(&str, Suite); 3] = [
+const SUITES: [(&str, Suite); 4] = [
     ("files", files::SCENARIOS),
     ("legacy", legacy::SCENARIOS),
     ("upkeep", upkeep::SCENARIOS),
+    ("faults", faults::SCENARIOS),
 ];
 
 /// What `up` leaves behind for `test` and `down`.
@@ -77,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         words.next().is_none()
             && suite.is_none_or(|suite| SUITES.iter().any(|(name, _)| *name == suite)),
         UnexpectedSnafu {
-            what: "usage: cargo xtask e2e [up|test|down|run] [files|legacy|upkeep]"
+            what: "usage: cargo xtask e2e [up|test|down|run] [files|legacy|upkeep|faults]"
         }
     );
     let only = arguments.only.as_deref().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! `cargo xtask VERB`: the project's own commands, one module a verb.
 //!
-//! In reading order: [`mod@test`] runs everything; [`tidy`], [`layers`], [`deny`] and [`package`] are checks that it includes; [`e2e`] drives real processes; [`mod@bench`] measures them beside their peers.
+//! In reading order: [`mod@test`] runs everything; [`tidy`], [`layers`], [`deny`] and [`package`] are checks that it includes; [`e2e`] drives real processes; [`fuzz`] makes up input for the decoders; [`mod@bench`] measures them beside their peers.
 //! Nothing depends on this crate, and it depends on none of ours: what it knows of them, it knows from outside.
 
 #![allow(
@@ -12,9 +12,11 @@
 mod bench;
 mod cargo;
 mod certificates;
+mod debian;
 mod deny;
 mod e2e;
 mod error;
+mod fuzz;
 mod layers;
 mod noise;
 mod package;
@@ -44,6 +46,7 @@ enum Verb {
     Deny(deny::Arguments),
     Package(package::Arguments),
     E2e(e2e::Arguments),
+    Fuzz(fuzz::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -55,6 +58,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Deny(arguments) => deny::run(&arguments),
         Verb::Package(arguments) => package::run(&arguments),
         Verb::E2e(arguments) => e2e::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
     }
 }

@@ -1,5 +1,7 @@
 //! A TCP proxy on loopback that counts bytes, and can break the connection where a test wants it broken.
 
+mod fault;
+
 use std::{
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -10,7 +12,10 @@ use std::{
     thread,
 };
 
+use rustix::net::sockopt;
 use snafu::ResultExt as _;
+
+pub(crate) use fault::{Direction, Fault, How};
 
 use crate::error::{IoSnafu, Result};
 
@@ -31,7 +36,17 @@ struct Shared {
     wire: Mutex<Option<Wire>>,
     /// Once set, what clients send is swallowed.
     stalled: AtomicBool,
-    open: Mutex<Vec<TcpStream>>,
+    fault: Mutex<Option<Fault>>,
+    connections: AtomicU64,
+    open: Mutex<Vec<(u64, TcpStream)>>,
+}
+
+/// One connection on its way through.
+#[derive(Debug)]
+struct Connection {
+    number: u64,
+    /// Once set, both ends are closed with a reset.
+    reset: AtomicBool,
 }
 
 /// What happens when clients have sent so much.
@@ -88,6 +103,8 @@ impl Proxy {
                 received: AtomicU64::new(0),
                 wire: Mutex::new(None),
                 stalled: AtomicBool::new(false),
+                fault: Mutex::new(None),
+                connections: AtomicU64::new(0),
                 open: Mutex::new(Vec::new()),
             }),
         };
@@ -135,10 +152,29 @@ impl Proxy {
 
     /// Closes every open connection.
     pub(crate) fn cut(&self) {
-        for stream in locked(&self.shared.open).drain(..) {
+        for (_, stream) in locked(&self.shared.open).drain(..) {
             // It may be closed already.
             drop(stream.shutdown(Shutdown::Both));
         }
+    }
+
+    /// Does something to what passes, once, when a direction has come so many bytes further than now.
+    pub(crate) fn break_at(&self, direction: Direction, bytes: u64, how: How) {
+        let passed = self.passed();
+        let now = match direction {
+            Direction::Up => passed.sent,
+            Direction::Down => passed.received,
+        };
+        *locked(&self.shared.fault) = Some(Fault {
+            direction,
+            at_bytes: now + bytes,
+            how,
+        });
+    }
+
+    /// Lets everything pass again; whether what was asked for did not come to happen.
+    pub(crate) fn mend(&self) -> bool {
+        locked(&self.shared.fault).take().is_some()
     }
 
     fn connect(&self, client: TcpStream) -> io::Result<()> {
@@ -146,24 +182,38 @@ impl Proxy {
         let server = TcpStream::connect(target)?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
-        locked(&self.shared.open).extend([client.try_clone()?, server.try_clone()?]);
+        let number = self.shared.connections.fetch_add(1, Ordering::SeqCst);
+        let connection = Arc::new(Connection {
+            number,
+            reset: AtomicBool::new(false),
+        });
+        locked(&self.shared.open)
+            .extend([(number, client.try_clone()?), (number, server.try_clone()?)]);
         let (from_client, to_client) = (client.try_clone()?, client);
         let (from_server, to_server) = (server.try_clone()?, server);
-        let up = self.clone();
-        thread::spawn(move || up.pump(from_client, to_server, true));
+        let (up, up_connection) = (self.clone(), Arc::clone(&connection));
+        thread::spawn(move || up.pump(from_client, to_server, Direction::Up, &up_connection));
         let down = self.clone();
-        thread::spawn(move || down.pump(from_server, to_client, false));
+        thread::spawn(move || down.pump(from_server, to_client, Direction::Down, &connection));
         Ok(())
     }
 
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream, is_up: bool) {
+    fn pump(
+        &self,
+        mut from: TcpStream,
+        mut to: TcpStream,
+        direction: Direction,
+        connection: &Connection,
+    ) {
         let mut buffer = vec![0; 64 * 1024];
+        let mut swallows = false;
         // However a direction ends, the other side learns that no more comes.
         while let Ok(length) = from.read(&mut buffer) {
             if length == 0 {
                 break;
             }
-            if is_up && self.shared.stalled.load(Ordering::SeqCst) {
+            let is_up = direction == Direction::Up;
+            if swallows || is_up && self.shared.stalled.load(Ordering::SeqCst) {
                 continue;
             }
             let count = if is_up {
@@ -172,15 +222,49 @@ impl Proxy {
                 &self.shared.received
             };
             let total = count.fetch_add(length as u64, Ordering::SeqCst) + length as u64;
-            if to.write_all(&buffer[..length]).is_err() {
+            let bytes = &mut buffer[..length];
+            let fault = fault::due(&mut locked(&self.shared.fault), direction, total, length);
+            let passed = match fault {
+                None => to.write_all(bytes),
+                Some((how, at)) => {
+                    let passed = fault::write(&mut to, bytes, at, how);
+                    match how {
+                        How::Stall => swallows = true,
+                        How::Truncate => {
+                            drop(to.shutdown(Shutdown::Both));
+                            break;
+                        }
+                        How::Reset => {
+                            self.reset(connection, &from, &to);
+                            return;
+                        }
+                        How::Duplicate | How::Corrupt => {}
+                    }
+                    passed
+                }
+            };
+            if passed.is_err() {
                 break;
             }
             if is_up {
                 self.trip(total);
             }
         }
-        drop(to.shutdown(Shutdown::Write));
-        drop(from.shutdown(Shutdown::Read));
+        if !connection.reset.load(Ordering::SeqCst) {
+            drop(to.shutdown(Shutdown::Write));
+            drop(from.shutdown(Shutdown::Read));
+        }
+    }
+
+    /// Closes both ends with a reset, once the last who holds them lets go.
+    fn reset(&self, connection: &Connection, from: &TcpStream, to: &TcpStream) {
+        connection.reset.store(true, Ordering::SeqCst);
+        locked(&self.shared.open).retain(|(number, _)| *number != connection.number);
+        for stream in [from, to] {
+            // It may be closed already; and the other direction wakes up, and lets go, too.
+            let _ = sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO));
+            drop(stream.shutdown(Shutdown::Read));
+        }
     }
 
     fn trip(&self, sent: u64) {

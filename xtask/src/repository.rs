@@ -10,7 +10,7 @@ use snafu::ResultExt as _;
 use crate::error::{IoSnafu, Result};
 
 /// Directories that hold nothing that people wrote.
-const GENERATED: [&str; 3] = ["target", ".git", ".sync"];
+const GENERATED: [&str; 5] = ["target", ".git", ".sync", "corpus", "artifacts"];
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {

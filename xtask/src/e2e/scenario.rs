@@ -196,14 +196,17 @@ impl Place<'_> {
     /// A workspace of a tenant on a server at an address.
     #[track_caller]
     pub(super) fn workspace_at(&self, name: &str, address: SocketAddr, token: &str) -> Workspace {
-        let root = self.directory.join(name);
         let url = format!("https://localhost:{}", address.port());
-        write_workspace(
-            &root,
-            &url,
-            &self.tenant,
-            Some(&self.certificates().authority),
-        );
+        self.workspace_in(&self.directory.join(name), &url, token)
+    }
+
+    /// A workspace in a directory of one's own, of a tenant at a URL.
+    #[track_caller]
+    pub(super) fn workspace_in(&self, root: &Path, url: &str, token: &str) -> Workspace {
+        let root = root.to_owned();
+        let authority = &self.certificates().authority;
+        let authority = url.starts_with("https:").then_some(authority.as_path());
+        write_workspace(&root, url, &self.tenant, authority);
         Workspace {
             cli: self.cli().within(&root).with_token(token),
             root,
@@ -230,12 +233,27 @@ impl Place<'_> {
     #[track_caller]
     pub(super) fn own_server(&self) -> OwnServer {
         let data = self.directory.join("data");
-        let server = self.start(&data);
+        self.own(self.start(&data), data, "https://localhost")
+    }
+
+    /// The same without TLS, so that the proxy sees and breaks what both sides say.
+    #[track_caller]
+    pub(super) fn own_plain_server(&self) -> OwnServer {
+        let data = self.directory.join("data");
+        let command = super::server::plain_command(&self.bench.program, &data);
+        let log = self.directory.join("server.log");
+        let server = done(Server::start_as(command, &log));
+        self.own(server, data, "http://127.0.0.1")
+    }
+
+    #[track_caller]
+    fn own(&self, server: Server, data: PathBuf, host: &str) -> OwnServer {
         let proxy = done(Proxy::start(server.address()));
         self.operator(&data, &["tenant", "create", &self.tenant])
             .ok();
         let token = self.token_in(&data, &self.tenant, "write");
-        let workspace = self.workspace_at("here", proxy.address(), &token);
+        let url = format!("{host}:{}", proxy.address().port());
+        let workspace = self.workspace_in(&self.directory.join("here"), &url, &token);
         OwnServer {
             server,
             data,

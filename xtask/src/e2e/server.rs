@@ -31,16 +31,23 @@ pub(crate) struct Server {
 
 /// The command that serves a data directory over TLS on a free port of loopback.
 pub(crate) fn command(program: &Path, data: &Path, certificates: &Certificates) -> Command {
+    let mut command = plain_command(program, data);
+    command
+        .arg("--tls-cert")
+        .arg(&certificates.certificate)
+        .arg("--tls-key")
+        .arg(&certificates.key);
+    command
+}
+
+/// The command that serves a data directory without TLS.
+pub(crate) fn plain_command(program: &Path, data: &Path) -> Command {
     let mut command = Command::new(program);
     command
         .arg("serve")
         .arg("--data")
         .arg(data)
         .args(["--listen", "127.0.0.1:0"])
-        .arg("--tls-cert")
-        .arg(&certificates.certificate)
-        .arg("--tls-key")
-        .arg(&certificates.key)
         .env_remove("SYNC_TOKEN");
     command
 }
@@ -166,11 +173,8 @@ fn announced_address(stdout: ChildStdout) -> Option<SocketAddr> {
             .lines()
             .map_while(std::io::Result::ok);
         let address = lines.find_map(|line| {
-            line.split_once("listening on https://")?
-                .1
-                .trim()
-                .parse::<SocketAddr>()
-                .ok()
+            let (_, url) = line.split_once("listening on http")?;
+            url.rsplit_once("//")?.1.trim().parse::<SocketAddr>().ok()
         });
         // Nobody waits any more when that took too long.
         let _ = send.send(address);

@@ -91,7 +91,10 @@ pub(super) fn are_finished(files: &[TextFile]) -> Vec<Finding> {
 /// No file names a path that only one machine has.
 pub(super) fn name_no_machine(files: &[TextFile]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for file in files.iter().filter(|file| file.path != "Cargo.lock") {
+    for file in files
+        .iter()
+        .filter(|file| !file.path.ends_with("Cargo.lock"))
+    {
         for (number, line) in numbered(&file.text) {
             for directory in MACHINE_DIRECTORIES {
                 let path = format!("/{directory}/");
@@ -113,7 +116,10 @@ pub(super) fn name_no_machine(files: &[TextFile]) -> Vec<Finding> {
 /// No file but the lock file names the host of a registry.
 pub(super) fn name_no_registry(files: &[TextFile]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for file in files.iter().filter(|file| file.path != "Cargo.lock") {
+    for file in files
+        .iter()
+        .filter(|file| !file.path.ends_with("Cargo.lock"))
+    {
         for (number, line) in numbered(&file.text) {
             for (head, tail) in REGISTRIES {
                 let host = format!("{head}{tail}");
