@@ -2,7 +2,7 @@
 
 mod draft;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -147,7 +147,7 @@ pub(crate) struct Outcome {
     /// The contents that only the merge has made.
     pub(crate) texts: HashMap<Digest, Bytes>,
     /// What the other side changed and the filter keeps out.
-    pub(crate) filtered: Vec<(TreePath, Option<Entry>)>,
+    pub(crate) filtered: HashSet<TreePath>,
 }
 
 /// One path that both changed in different ways.
@@ -351,7 +351,7 @@ fn compare(
         };
         let (base, ours, theirs) = (decode(base)?, decode(ours)?, decode(theirs)?);
         if filter.is_some_and(|filter| !filter.matches(&path)) {
-            draft.filtered.push((path, theirs));
+            draft.filtered.insert(path);
             continue;
         }
         if let (None, Some(entry), false) = (&base, &theirs, ours == base) {

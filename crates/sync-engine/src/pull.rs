@@ -1,7 +1,7 @@
 //! Tenant to workspace.
 
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use crate::session::{Local, Session, blocking};
 use crate::settle::{Known, Settlement};
 use crate::state::{Agreed, Replaced};
 use crate::texts::PAGE;
-use crate::tree_map::{changes, edit, flat_chunks, held};
+use crate::tree_map::{changes, edit, flat_chunks, removal};
 
 /// How many received blocks wait to be staged, and how many are staged at once.
 const WAITING: usize = 4;
@@ -147,10 +147,10 @@ impl Session {
         }
         let (maps, before) = (local.maps.clone(), local.root);
         let changes = merge.changes;
-        let (changes, collisions, held) = blocking(move || {
-            let held = held(&maps, before, &changes)?;
+        let (changes, collisions, removal) = blocking(move || {
+            let removal = removal(Place::Workspace, &maps, before, &changes)?;
             let collisions = collisions(&maps, [before, root], &changes)?;
-            Ok((changes, collisions, held))
+            Ok((changes, collisions, removal))
         })
         .await?;
         Ok(PullPlan {
@@ -164,7 +164,7 @@ impl Session {
                 seen,
                 agreed: after,
                 root,
-                removal: Removal::of(Place::Workspace, &changes, held),
+                removal,
                 local,
                 incoming,
                 texts: merge.texts,
@@ -292,11 +292,7 @@ impl Session {
         [base, _, head]: [Digest; 3],
         merge: &Outcome,
     ) -> Result<Digest, Error> {
-        let filtered: HashSet<TreePath> = merge
-            .filtered
-            .iter()
-            .map(|(path, _)| path.clone())
-            .collect();
+        let filtered = merge.filtered.clone();
         let maps = maps.clone();
         blocking(move || {
             let mut came = changes(&maps, base, head)?;

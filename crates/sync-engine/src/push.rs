@@ -26,7 +26,7 @@ use crate::remote::Pushed;
 use crate::report::{Counts, FileChange, Problem};
 use crate::session::{Local, Session, blocking};
 use crate::state::Agreed;
-use crate::tree_map::{changes, check_shape, edit, held};
+use crate::tree_map::{changes, check_shape, edit, removal};
 
 /// With more new objects than this the tenant is asked first which of them it lacks.
 const ASK_ABOVE: usize = 256;
@@ -161,10 +161,10 @@ impl Session {
         let both = standing == Standing::InSync && known != seen;
         let maps = local.maps.clone();
         let before = agreed.files();
-        let (found, collisions, held) = blocking(move || {
-            let held = held(&maps, before, &found)?;
+        let (found, collisions, removal) = blocking(move || {
+            let removal = removal(Place::Tenant, &maps, before, &found)?;
             let collisions = collisions(&maps, [before, root], &found)?;
-            Ok((Arc::new(found), collisions, held))
+            Ok((Arc::new(found), collisions, removal))
         })
         .await?;
         Ok(PushPlan {
@@ -179,7 +179,7 @@ impl Session {
             step: Step {
                 onto,
                 root,
-                removal: Removal::of(Place::Tenant, &found, held),
+                removal,
                 changes: found,
                 held: false,
             },

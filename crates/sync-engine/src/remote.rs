@@ -114,12 +114,7 @@ impl Remote {
             let body = protocol::encode_prefixes(page);
             let path = protocol::routes::missing(self.tenant.as_str());
             let response = self
-                .call(
-                    Method::POST,
-                    path,
-                    typed(BINARY_MEDIA_TYPE),
-                    CallBody::Bytes(body.into()),
-                )
+                .post(path, BINARY_MEDIA_TYPE, CallBody::Bytes(body.into()))
                 .await?;
             let body = expect_ok(response)
                 .await?
@@ -141,12 +136,7 @@ impl Remote {
         let body = protocol::encode_digests(chunks.iter().map(|chunk| &chunk.digest));
         let path = protocol::routes::signatures(self.tenant.as_str());
         let response = self
-            .call(
-                Method::POST,
-                path,
-                typed(BINARY_MEDIA_TYPE),
-                CallBody::Bytes(body.into()),
-            )
+            .post(path, BINARY_MEDIA_TYPE, CallBody::Bytes(body.into()))
             .await?;
         let body = expect_ok(response)
             .await?
@@ -209,12 +199,7 @@ impl Remote {
     pub(crate) async fn fetch(&self, fetch: Fetch) -> Result<Blocks, Error> {
         let path = protocol::routes::fetch(self.tenant.as_str());
         let response = self
-            .call(
-                Method::POST,
-                path,
-                typed("application/json"),
-                json_body(&fetch),
-            )
+            .post(path, "application/json", json_body(&fetch))
             .await?;
         Blocks::new(expect_ok(response).await?)
     }
@@ -224,12 +209,7 @@ impl Remote {
         let body = protocol::encode_digests(digests);
         let path = protocol::routes::objects(self.tenant.as_str());
         let response = self
-            .call(
-                Method::POST,
-                path,
-                typed(BINARY_MEDIA_TYPE),
-                CallBody::Bytes(body.into()),
-            )
+            .post(path, BINARY_MEDIA_TYPE, CallBody::Bytes(body.into()))
             .await?;
         Blocks::new(expect_ok(response).await?)
     }
@@ -359,6 +339,15 @@ impl Remote {
             .call(Method::POST, path, typed(PACK_MEDIA_TYPE), body)
             .await?;
         json(expect_ok(response).await?).await
+    }
+
+    async fn post(
+        &self,
+        path: String,
+        media_type: &'static str,
+        body: CallBody,
+    ) -> Result<Response<Body>, Error> {
+        self.call(Method::POST, path, typed(media_type), body).await
     }
 
     async fn call(

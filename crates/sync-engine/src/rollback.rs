@@ -7,7 +7,7 @@ use sync_core::{Digest, SnapshotId};
 
 use crate::Error;
 use crate::error::{NoHeadSnafu, NothingToUndoSnafu};
-use crate::guard::{Limits, Place, Removal};
+use crate::guard::{Limits, Place};
 use crate::look::Look;
 use crate::merge::{Conflict, OnConflict, Rules};
 use crate::pull::{Apply, ensure_chosen};
@@ -15,7 +15,7 @@ use crate::push::Step;
 use crate::report::{FileChange, Problem};
 use crate::session::{Session, blocking, point};
 use crate::state::{Agreed, Replaced};
-use crate::tree_map::{changes, held};
+use crate::tree_map::{changes, removal};
 
 /// What a rollback would do.
 #[derive(Debug)]
@@ -89,12 +89,8 @@ impl Session {
         let before = local.root;
         let (pull, push, removals) = blocking(move || {
             let push = changes(&maps, head.files, target.files)?;
-            let here = Removal::of(
-                Place::Workspace,
-                &merge.changes,
-                held(&maps, before, &merge.changes)?,
-            );
-            let there = Removal::of(Place::Tenant, &push, held(&maps, head.files, &push)?);
+            let here = removal(Place::Workspace, &maps, before, &merge.changes)?;
+            let there = removal(Place::Tenant, &maps, head.files, &push)?;
             Ok((merge.changes, push, (here, there)))
         })
         .await?;
@@ -185,11 +181,7 @@ impl Session {
         let root = self.edited(&local, &merge.changes).await?;
         let removal = {
             let (maps, before, changes) = (local.maps.clone(), local.root, merge.changes.clone());
-            blocking(move || {
-                let held = held(&maps, before, &changes)?;
-                Ok(Removal::of(Place::Workspace, &changes, held))
-            })
-            .await?
+            blocking(move || removal(Place::Workspace, &maps, before, &changes)).await?
         };
         Ok(UndoPlan {
             changes: merge.changes,

@@ -6,13 +6,13 @@ use sync_core::{SnapshotId, TreePath};
 
 use crate::Error;
 use crate::decide::Standing;
-use crate::guard::{Limits, Place, Removal};
+use crate::guard::{Limits, Place};
 use crate::merge::{Conflict, OnConflict, Rules};
 use crate::pull::{PullPlan, ensure_chosen};
 use crate::push::{Step, ensure_none_left_out};
 use crate::report::{FileChange, Problem};
 use crate::session::{Session, blocking};
-use crate::tree_map::{changes, held};
+use crate::tree_map::{changes, removal};
 
 /// What a sync would do, on both sides.
 #[derive(Debug)]
@@ -69,10 +69,10 @@ impl Session {
         } else {
             self.ensure_agreed(&maps, agreed).await?
         };
-        let (found, of) = blocking(move || {
+        let (found, removal) = blocking(move || {
             let found = changes(&maps, before, root)?;
-            let of = held(&maps, before, &found)?;
-            Ok((found, of))
+            let removal = removal(Place::Tenant, &maps, before, &found)?;
+            Ok((found, removal))
         })
         .await?;
         ensure_none_left_out(&found, &incoming.refused)?;
@@ -87,7 +87,7 @@ impl Session {
             outgoing: Step {
                 onto: incoming.head,
                 root,
-                removal: Removal::of(Place::Tenant, &found, of),
+                removal,
                 changes: Arc::new(found),
                 held: false,
             },

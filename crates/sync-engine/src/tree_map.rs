@@ -10,6 +10,7 @@ use sync_core::{Chunk, Content, Digest, Entry, TreePath};
 
 use crate::Error;
 use crate::error::{HostileSnafu, MapSnafu, UnobtainableSnafu};
+use crate::guard::{Place, Removal};
 use crate::maps::Maps;
 use crate::report::FileChange;
 
@@ -41,12 +42,19 @@ pub(crate) fn edit(maps: &Maps, root: Digest, changes: &[FileChange]) -> Result<
     Ok(edited.context(MapSnafu)?.root)
 }
 
-/// How many files a map holds; counted only where `changes` remove some.
-pub(crate) fn held(maps: &Maps, root: Digest, changes: &[FileChange]) -> Result<u64, Error> {
-    if changes.iter().all(|change| change.after.is_some()) {
-        return Ok(0);
-    }
-    map::len(maps, root).context(MapSnafu)
+/// What `changes` remove from a side that holds the map `root`; its files are counted only where some go.
+pub(crate) fn removal(
+    place: Place,
+    maps: &Maps,
+    root: Digest,
+    changes: &[FileChange],
+) -> Result<Removal, Error> {
+    let held = if changes.iter().all(|change| change.after.is_some()) {
+        0
+    } else {
+        map::len(maps, root).context(MapSnafu)?
+    };
+    Ok(Removal::of(place, changes, held))
 }
 
 /// A change in words of files; keys and values that are not such words are refused.

@@ -55,7 +55,7 @@ pub(super) struct Draft {
     pub(super) merged: Vec<TreePath>,
     pub(super) conflicts: Vec<Conflict>,
     pub(super) texts: HashMap<Digest, Bytes>,
-    pub(super) filtered: Vec<(TreePath, Option<Entry>)>,
+    pub(super) filtered: HashSet<TreePath>,
     /// Paths that the merge itself has named.
     copies: HashSet<TreePath>,
 }
