@@ -4,9 +4,11 @@
 //! Reading order:
 //!
 //! - [`digest`]: what names an object; [`size`]: byte counts as people read them.
-//! - [`path`]: a validated path inside a tree; [`entry`]: what a tree holds at a path; [`content`]: a file as chunks.
+//! - [`path`]: a validated path inside a tree; [`entry`]: what a tree holds at a path; [`content`]: a file as chunks,
+//!   which [`cut`] makes.
 //! - [`map`]: the ordered map as a Merkle search tree: build, get, edit, diff, merge, verify over a node source.
 //!   A tree of files is a map from paths to encoded entries.
+//! - [`rows`]: a table as a map from primary keys to rows, and a database as a map of tables.
 //! - [`patch`]: bytes as a difference from other bytes.
 //! - [`name`]: what tenants and branches are called.
 //! - [`snapshot`]: an immutable commit, named by the digest of its canonical JSON.
@@ -20,6 +22,7 @@ struct Readme;
 
 pub mod codec;
 pub mod content;
+pub mod cut;
 pub mod digest;
 pub mod entry;
 pub mod fault;
@@ -28,6 +31,7 @@ pub mod name;
 pub mod patch;
 pub mod path;
 pub mod retry;
+pub mod rows;
 pub mod size;
 pub mod snapshot;
 pub mod wire;

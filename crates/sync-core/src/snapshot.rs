@@ -42,6 +42,9 @@ pub struct Roots {
     /// The root node of the map of files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Digest>,
+    /// The root node of the map of tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<Digest>,
 }
 
 /// An immutable commit of a workspace.
@@ -117,6 +120,7 @@ mod tests {
             parents: vec![],
             roots: Roots {
                 files: Some(Digest::of(b"root")),
+                rows: None,
             },
             time: 1_700_000_000_000,
         }

@@ -77,6 +77,7 @@ fn vectors() -> BTreeMap<&'static str, String> {
         parents: vec![],
         roots: Roots {
             files: Some(Digest::of(b"root")),
+            rows: None,
         },
         time: 1_700_000_000_000,
     };

@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 use sync_core::{Digest, SnapshotId};
 
-/// A snapshot and the root of its files.
+/// A snapshot and its roots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
     /// The snapshot.
     pub id: SnapshotId,
     /// The root of its map of files.
     pub files: Digest,
+    /// The root of its map of tables; `None` where no rows were ever captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<Digest>,
 }
 
 /// Where a workspace stands to its tenant.

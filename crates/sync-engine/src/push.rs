@@ -246,11 +246,19 @@ impl Session {
             author: self.context.author.clone(),
             message: message.clone(),
             parents: onto.iter().map(|onto| onto.id).collect(),
-            roots: Roots { files: Some(root) },
+            // What this push is not about stays as it is.
+            roots: Roots {
+                files: Some(root),
+                rows: onto.and_then(|onto| onto.rows),
+            },
             time: self.context.now,
         };
         let (id, encoded) = snapshot.encode().context(SnapshotSnafu)?;
-        let target = Point { id, files: root };
+        let target = Point {
+            id,
+            files: root,
+            rows: snapshot.roots.rows,
+        };
         let parcel = Arc::new(Parcel {
             maps: local.maps.clone(),
             tree: (self.workspace.tree(), self.workspace.private()),

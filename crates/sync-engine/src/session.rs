@@ -395,6 +395,7 @@ pub(crate) fn point(id: SnapshotId, snapshot: &Snapshot) -> Point {
     Point {
         id,
         files: snapshot.roots.files.unwrap_or_else(empty_root),
+        rows: snapshot.roots.rows,
     }
 }
 

@@ -218,6 +218,7 @@ mod tests {
         Point {
             id: SnapshotId(Digest::of(name)),
             files: Digest::of(b"files"),
+            rows: None,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`Tree`] is an opened directory with the private directory beside it.
 //! - [`Tree::capture`] walks it and tells what differs from a [`StatCache`], reading only what its stat does not vouch for;
-//!   [`Tree::contents`] reads files again, chunk by chunk, for sending. [`cut`] cuts bytes from elsewhere the same way.
+//!   [`Tree::contents`] reads files again, chunk by chunk, for sending.
 //! - A [`Plan`] is a list of paths, each with the entry that is expected there and the one that is wanted.
 //!   [`Tree::stage`] writes the wanted files aside, from chunks in any order; [`Staging::commit`] checks every expectation
 //!   and moves them in under a journal; [`Tree::recover`] finishes or undoes what a crash interrupted.
@@ -22,7 +22,6 @@ mod tree;
 mod cache;
 mod capture;
 mod contents;
-mod cut;
 mod ignored;
 mod merge;
 mod patterns;
@@ -42,7 +41,6 @@ pub use cache::{Doubt, StatCache};
 pub use capture::{Capture, CaptureEvent, CaptureOptions, IsKnown, Refusal, Refused};
 pub use commit::{Applied, ApplyEvent};
 pub use contents::{Contents, placed};
-pub use cut::{CHUNK_AVERAGE, CHUNK_MAX, CHUNK_MIN, cut};
 pub use error::{Error, Result};
 pub use faults::{Faults, NoFaults};
 pub use merge::merge_text;

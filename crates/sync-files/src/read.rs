@@ -3,11 +3,11 @@
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat, readlinkat};
 use rustix::io::{Errno, read};
+use sync_core::cut::cut;
 use sync_core::{Chunk, Content, Digest, Entry, TreePath};
 
 use crate::beneath::lstat;
 use crate::capture::Refusal;
-use crate::cut::cut;
 use crate::secret;
 use crate::stat::FileStat;
 

@@ -51,6 +51,7 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         parents: vec![],
         roots: Roots {
             files: Some(map.root),
+            ..Roots::default()
         },
         time: 1_700_000_000_000,
     }

@@ -112,6 +112,7 @@ fn pack(count: usize) -> Result<(sync_core::SnapshotId, Bytes), Box<dyn Error>> 
     let map = builder.finish()?;
     let roots = Roots {
         files: Some(map.root),
+        ..Roots::default()
     };
     let (id, bytes) = Snapshot {
         author: "bench".into(),

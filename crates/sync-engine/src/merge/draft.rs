@@ -76,7 +76,7 @@ impl Draft {
             rest = after;
             Ok::<_, Infallible>(len)
         };
-        let Ok(()) = sync_files::cut(text.len() as u64, read, |chunk| {
+        let Ok(()) = sync_core::cut::cut(text.len() as u64, read, |chunk| {
             let digest = Digest::of(chunk);
             self.texts.insert(digest, Bytes::copy_from_slice(chunk));
             chunks.push(Chunk {

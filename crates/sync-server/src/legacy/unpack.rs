@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ring::digest::{Context, SHA256};
+use sync_core::cut::cut;
 use sync_core::{Chunk, Content, Digest, Entry, TreePath};
-use sync_files::cut;
 use sync_store::Class;
 
 use super::refusal::Refusal;

@@ -120,7 +120,10 @@ async fn native(repository: &Repository, entries: &[(&str, Entry)]) -> Digest {
         author: "ada".into(),
         message: "by hand".into(),
         parents: expected.into_iter().collect(),
-        roots: Roots { files: Some(root) },
+        roots: Roots {
+            files: Some(root),
+            ..Roots::default()
+        },
         time: 1_700_000_000_000,
     };
     let (target, bytes) = snapshot.encode().unwrap();

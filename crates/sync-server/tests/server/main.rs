@@ -150,7 +150,10 @@ fn snapshot(
         author: "ada".into(),
         message: text.into(),
         parents: parent.into_iter().collect(),
-        roots: Roots { files: Some(root) },
+        roots: Roots {
+            files: Some(root),
+            ..Roots::default()
+        },
         time: 1,
     };
     let (id, bytes) = snapshot.encode().unwrap();

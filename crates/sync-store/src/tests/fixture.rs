@@ -105,7 +105,10 @@ impl Tree {
             author: "ada".into(),
             message: format!("{} files", self.files.len()),
             parents: parents.to_vec(),
-            roots: Roots { files: self.root },
+            roots: Roots {
+                files: self.root,
+                ..Roots::default()
+            },
             time: 1000 + parents.len() as u64,
         }
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sync_files::{CHUNK_MAX, CHUNK_MIN};
+use sync_core::cut::{CHUNK_MAX, CHUNK_MIN};
 use tar::{Builder, EntryType, Header};
 use tokio::sync::mpsc;
 

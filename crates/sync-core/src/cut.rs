@@ -1,4 +1,5 @@
-//! How the bytes of a file are cut into chunks: part of the format, so there is one place that does it.
+//! How the bytes of a file, or of a large value in a row, are cut into chunks: part of the format, so there is one place
+//! that does it.
 
 use std::cell::RefCell;
 

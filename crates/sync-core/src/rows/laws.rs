@@ -1,0 +1,234 @@
+//! Laws of merging rows.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::{Cell, Collision, ColumnRule, MergedRow, Row, RowWriter, Rules, TableRule, merge_row};
+
+/// A row in small: columns with numbers.
+type Small = BTreeMap<&'static str, i64>;
+
+fn row(small: &Small) -> Row {
+    let mut writer = RowWriter::new();
+    for (name, value) in small {
+        writer.push(name, &Cell::Inline(&value.to_be_bytes()));
+    }
+    Row::decode(writer.as_bytes().to_vec()).unwrap()
+}
+
+fn rows() -> impl Strategy<Value = Option<Row>> {
+    let columns = prop::sample::select(vec!["a", "b", "c", "updated_at"]);
+    let small = prop::collection::btree_map(columns, -2i64..3, 0..5);
+    prop::option::weighted(0.8, small.prop_map(|small| row(&small)))
+}
+
+fn rules() -> impl Strategy<Value = Rules> {
+    let table = prop_oneof![
+        Just(TableRule::Manual),
+        Just(TableRule::Ours),
+        Just(TableRule::Theirs),
+        Just(TableRule::Newest("updated_at".to_owned())),
+    ];
+    let column = prop_oneof![
+        Just(ColumnRule::Table),
+        Just(ColumnRule::Manual),
+        Just(ColumnRule::Ours),
+        Just(ColumnRule::Theirs),
+        Just(ColumnRule::Later),
+    ];
+    (table, column, any::<bool>()).prop_map(|(table, column, later)| Rules {
+        table,
+        columns: BTreeMap::from([
+            ("a".to_owned(), column),
+            (
+                "updated_at".to_owned(),
+                if later {
+                    ColumnRule::Later
+                } else {
+                    ColumnRule::Table
+                },
+            ),
+        ]),
+    })
+}
+
+fn settled(merged: MergedRow) -> Option<Option<Row>> {
+    match merged {
+        MergedRow::Row(row) => Some(Some(row)),
+        MergedRow::Gone => Some(None),
+        MergedRow::Collision(_) => None,
+    }
+}
+
+proptest! {
+    #[test]
+    fn it_does_not_matter_who_merges(base in rows(), a in rows(), b in rows(), rules in rules()) {
+        let here = merge_row(base.as_ref(), a.as_ref(), b.as_ref(), &rules);
+        let there = merge_row(base.as_ref(), b.as_ref(), a.as_ref(), &rules.exchanged());
+        prop_assert_eq!(here, there);
+    }
+
+    #[test]
+    fn one_side_that_changed_nothing_changes_nothing(base in rows(), a in rows(), rules in rules()) {
+        let expected = a.clone().map_or(MergedRow::Gone, MergedRow::Row);
+        prop_assert_eq!(&merge_row(base.as_ref(), a.as_ref(), base.as_ref(), &rules), &expected);
+        prop_assert_eq!(&merge_row(base.as_ref(), a.as_ref(), a.as_ref(), &rules), &expected);
+    }
+
+    /// Where nobody has to choose, it does not matter in which order three sides are merged.
+    #[test]
+    fn order_does_not_matter(base in rows(), sides in [rows(), rows(), rows()]) {
+        let rules = Rules {
+            columns: BTreeMap::from([("updated_at".to_owned(), ColumnRule::Later)]),
+            ..Rules::default()
+        };
+        let merge = |a: &Option<Row>, b: &Option<Row>| {
+            settled(merge_row(base.as_ref(), a.as_ref(), b.as_ref(), &rules))
+        };
+        let [a, b, c] = &sides;
+        let orders = [[a, b, c], [b, c, a], [c, a, b], [b, a, c]];
+        let ends: Vec<_> = orders
+            .iter()
+            .filter_map(|[first, second, third]| merge(&merge(first, second)?, third))
+            .collect();
+        // An order that meets no conflict is no proof that another one meets none, but all that end, end alike.
+        prop_assert!(ends.windows(2).all(|pair| pair[0] == pair[1]), "{ends:?}");
+    }
+}
+
+#[track_caller]
+fn check(
+    base: &[(&'static str, i64)],
+    ours: &[(&'static str, i64)],
+    theirs: &[(&'static str, i64)],
+    rules: &Rules,
+    expected: &MergedRow,
+) {
+    let [base, ours, theirs] = [base, ours, theirs]
+        .map(|cells| (!cells.is_empty()).then(|| row(&cells.iter().copied().collect())));
+    let merged = merge_row(base.as_ref(), ours.as_ref(), theirs.as_ref(), rules);
+    assert_eq!(&merged, expected);
+}
+
+fn whole(cells: &[(&'static str, i64)]) -> MergedRow {
+    MergedRow::Row(row(&cells.iter().copied().collect()))
+}
+
+fn collision(columns: &[&str]) -> MergedRow {
+    let columns = columns.iter().map(|&column| column.to_owned()).collect();
+    MergedRow::Collision(Collision { columns })
+}
+
+/// Lessons 13 and 14: different columns merge, and the winner does not depend on who asks.
+#[test]
+fn columns_merge_one_by_one() {
+    let manual = Rules::default();
+    check(
+        &[("a", 1), ("b", 1)],
+        &[("a", 2), ("b", 1)],
+        &[("a", 1), ("b", 2)],
+        &manual,
+        &whole(&[("a", 2), ("b", 2)]),
+    );
+    check(
+        &[("a", 1), ("b", 1)],
+        &[("b", 1)],
+        &[("a", 1), ("b", 2)],
+        &manual,
+        &whole(&[("b", 2)]),
+    );
+    check(
+        &[("a", 1)],
+        &[("a", 2)],
+        &[("a", 3)],
+        &manual,
+        &collision(&["a"]),
+    );
+    check(&[("a", 1)], &[("a", 2)], &[], &manual, &collision(&["a"]));
+    check(
+        &[],
+        &[("a", 1), ("b", 1)],
+        &[("a", 1), ("b", 2)],
+        &manual,
+        &collision(&["b"]),
+    );
+}
+
+/// Lesson 29: two sides that ran the same job do not conflict over when they did.
+#[test]
+fn a_time_alone_is_no_conflict() {
+    let rules = Rules {
+        table: TableRule::Manual,
+        columns: BTreeMap::from([("t".to_owned(), ColumnRule::Later)]),
+    };
+    check(
+        &[("a", 1), ("t", 1)],
+        &[("a", 2), ("t", 5)],
+        &[("a", 2), ("t", -9)],
+        &rules,
+        &whole(&[("a", 2), ("t", 5)]),
+    );
+    check(
+        &[("a", 1), ("t", 1)],
+        &[("a", 1), ("t", 5)],
+        &[],
+        &rules,
+        &MergedRow::Gone,
+    );
+    check(
+        &[("a", 1), ("t", 1)],
+        &[("a", 2), ("t", 5)],
+        &[],
+        &rules,
+        &collision(&["a", "t"]),
+    );
+}
+
+#[test]
+fn rules_decide() {
+    let rules = |table| Rules {
+        table,
+        ..Rules::default()
+    };
+    let (base, ours, theirs) = (
+        [("a", 1), ("t", 1)],
+        [("a", 2), ("t", 7)],
+        [("a", 3), ("t", 8)],
+    );
+    check(
+        &base,
+        &ours,
+        &theirs,
+        &rules(TableRule::Ours),
+        &whole(&ours),
+    );
+    check(
+        &base,
+        &ours,
+        &theirs,
+        &rules(TableRule::Theirs),
+        &whole(&theirs),
+    );
+    check(
+        &base,
+        &ours,
+        &theirs,
+        &rules(TableRule::Newest("t".into())),
+        &whole(&theirs),
+    );
+    check(
+        &base,
+        &ours,
+        &[],
+        &rules(TableRule::Theirs),
+        &MergedRow::Gone,
+    );
+    check(
+        &base,
+        &ours,
+        &[],
+        &rules(TableRule::Newest("t".into())),
+        &collision(&["a", "t"]),
+    );
+}
