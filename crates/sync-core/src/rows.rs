@@ -7,10 +7,11 @@
 //!
 //! - [`Row`], [`RowWriter`]: a row as columns by name. [`KeyWriter`]: a primary key whose bytes sort as the database sorts.
 //! - [`Schema`], [`TableEntry`], [`TableName`]: what a table is. [`tables`], [`table`]: reading the map of tables.
-//! - [`merge_row`]: what two sides made of one row, column by column, under [`Rules`].
+//! - [`merge_row`]: what two sides made of one row, column by column, under [`Rules`]; [`merge_tables`]: of a whole database.
 
 mod key;
 mod merge;
+mod merge_tables;
 mod row;
 mod schema;
 mod table;
@@ -20,6 +21,9 @@ mod laws;
 
 pub use key::KeyWriter;
 pub use merge::{Collision, ColumnRule, MergedRow, Rules, TableRule, merge_row};
-pub use row::{Cell, MAX_CELL, MAX_ROW, Row, RowValue, RowWriter, load_content, store_content};
+pub use merge_tables::{Choice, MergeError, MergedTables, RowConflict, TableCounts, merge_tables};
+pub use row::{
+    Cell, MAX_CELL, MAX_ROW, Row, RowError, RowValue, RowWriter, load_content, store_content,
+};
 pub use schema::{Column, Kind, Schema, SchemaDifference, Side};
 pub use table::{NameError, TableEntry, TableName, table, tables};

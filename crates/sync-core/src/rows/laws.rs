@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{Cell, Collision, ColumnRule, MergedRow, Row, RowWriter, Rules, TableRule, merge_row};
+use super::{
+    Cell, Choice, Collision, Column, ColumnRule, Kind, MergedRow, MergedTables, Row, RowWriter,
+    Rules, Schema, TableEntry, TableRule, merge_row, merge_tables,
+};
+use crate::Digest;
+use crate::map::{self, Map, MemoryNodes};
 
 /// A row in small: columns with numbers.
 type Small = BTreeMap<&'static str, i64>;
@@ -231,4 +236,112 @@ fn rules_decide() {
         &rules(TableRule::Newest("t".into())),
         &collision(&["a", "t"]),
     );
+}
+
+/// A database in small: tables with rows by key.
+type Database = BTreeMap<&'static str, BTreeMap<u8, Small>>;
+
+fn store(database: &Database, nodes: &mut MemoryNodes) -> Digest {
+    let schema = Schema {
+        columns: ["a", "b"]
+            .map(|name| Column {
+                kind: Kind::Int8,
+                name: name.to_owned(),
+                type_name: "bigint".to_owned(),
+            })
+            .to_vec(),
+        filter: None,
+        key: vec!["a".to_owned()],
+    };
+    let (schema, bytes) = schema.encode();
+    nodes.insert(schema, bytes.into());
+    let mut made = MemoryNodes::new();
+    let tables: Vec<_> = database
+        .iter()
+        .map(|(name, rows)| {
+            let rows = rows
+                .iter()
+                .map(|(key, small)| ([*key], Some(row(small).bytes().clone())));
+            let rows = map::edit(&*nodes, Map::empty_root(), rows, &mut made).unwrap();
+            (*name, Some(TableEntry { schema, rows }.encode()))
+        })
+        .collect();
+    let root = map::edit(&*nodes, Map::empty_root(), tables, &mut made)
+        .unwrap()
+        .root;
+    nodes.extend(made);
+    root
+}
+
+fn databases() -> impl Strategy<Value = Database> {
+    let columns = prop::sample::select(vec!["a", "b"]);
+    let small = prop::collection::btree_map(columns, 0i64..3, 1..3);
+    let rows = prop::collection::btree_map(0u8..6, small, 0..5);
+    prop::collection::btree_map(prop::sample::select(vec!["x", "y"]), rows, 0..3)
+}
+
+fn merged(
+    nodes: &mut MemoryNodes,
+    roots: [Digest; 3],
+    rules: &Rules,
+    choice: Choice,
+) -> MergedTables {
+    let mut made = MemoryNodes::new();
+    let merged = merge_tables(&&*nodes, roots, |_| rules.clone(), |_| choice, &mut made).unwrap();
+    nodes.extend(made);
+    merged
+}
+
+proptest! {
+    #[test]
+    fn databases_merge_alike_from_either_side(base in databases(), a in databases(), b in databases()) {
+        let mut nodes = MemoryNodes::new();
+        let [base, a, b] = [base, a, b].map(|database| store(&database, &mut nodes));
+        let rules = Rules::default();
+        let here = merged(&mut nodes, [base, a, b], &rules, Choice::Ours);
+        let there = merged(&mut nodes, [base, b, a], &rules, Choice::Theirs);
+        prop_assert_eq!(here.root, there.root);
+        let open = merged(&mut nodes, [base, a, b], &rules, Choice::Open);
+        // What is left open keeps our row, and is listed.
+        prop_assert_eq!(open.root, here.root);
+        let again = merged(&mut nodes, [base, b, a], &rules, Choice::Open);
+        let keys = |merged: &MergedTables| -> Vec<_> {
+            merged.conflicts.iter().map(|c| (c.table.clone(), c.key.clone(), c.columns.clone())).collect()
+        };
+        prop_assert_eq!(keys(&open), keys(&again));
+    }
+
+    #[test]
+    fn what_one_side_left_alone_comes_from_the_other(base in databases(), a in databases()) {
+        let mut nodes = MemoryNodes::new();
+        let [base, a] = [base, a].map(|database| store(&database, &mut nodes));
+        let rules = Rules::default();
+        let there = merged(&mut nodes, [base, base, a], &rules, Choice::Open);
+        prop_assert_eq!((there.root, there.conflicts.len()), (a, 0));
+        let here = merged(&mut nodes, [base, a, base], &rules, Choice::Open);
+        prop_assert_eq!((here.root, here.counts.len()), (a, 0));
+    }
+
+    /// Three working copies and a tenant: whoever syncs first, all end with the same rows, and what is not in them was listed.
+    #[test]
+    fn every_order_of_syncing_ends_alike(base in databases(), sides in [databases(), databases(), databases()]) {
+        let rules = Rules::default();
+        let mut nodes = MemoryNodes::new();
+        let base = store(&base, &mut nodes);
+        let sides = sides.map(|side| store(&side, &mut nodes));
+        let mut ends = Vec::new();
+        for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+            let mut tenant = base;
+            let mut conflicts = 0;
+            for side in order {
+                let synced = merged(&mut nodes, [base, sides[side], tenant], &rules, Choice::Open);
+                conflicts += synced.conflicts.len();
+                tenant = synced.root;
+            }
+            if conflicts == 0 {
+                ends.push(tenant);
+            }
+        }
+        prop_assert!(ends.windows(2).all(|pair| pair[0] == pair[1]));
+    }
 }

@@ -84,6 +84,11 @@ impl Row {
         &self.bytes
     }
 
+    /// The value in a map of rows, with the row stored in `objects` where it is long.
+    pub fn value(&self, objects: &mut (impl NodeSink + ?Sized)) -> Result<Vec<u8>, StoreError> {
+        value_of(&self.bytes, objects)
+    }
+
     /// The columns that are not null, in the order of their names.
     pub fn cells(&self) -> impl Iterator<Item = (&str, Cell<'_>)> {
         let mut reader = Reader::new(self.bytes.get(1..).unwrap_or_default());
@@ -175,13 +180,18 @@ impl RowWriter {
 
     /// The value in a map of rows, with the row stored in `objects` where it is long.
     pub fn value(&self, objects: &mut (impl NodeSink + ?Sized)) -> Result<Vec<u8>, StoreError> {
-        if self.bytes.len() <= MAX_ROW {
-            return Ok(self.bytes.clone());
-        }
-        let mut value = vec![STORED];
-        store_content(&self.bytes, objects)?.encode_into(&mut value);
-        Ok(value)
+        value_of(&self.bytes, objects)
     }
+}
+
+/// The value in a map of rows for the encoding of a row.
+fn value_of(row: &[u8], objects: &mut (impl NodeSink + ?Sized)) -> Result<Vec<u8>, StoreError> {
+    if row.len() <= MAX_ROW {
+        return Ok(row.to_vec());
+    }
+    let mut value = vec![STORED];
+    store_content(row, objects)?.encode_into(&mut value);
+    Ok(value)
 }
 
 /// What a map of rows has under a key.
