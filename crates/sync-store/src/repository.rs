@@ -10,6 +10,7 @@ mod nodes;
 mod receive;
 mod signatures;
 mod upkeep;
+mod writer;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub(crate) use blocks::BlockCache;
 pub use nodes::RepositoryNodes;
 pub use receive::Received;
 pub use upkeep::{GcPlan, Keep};
+pub use writer::{Writer, Writing};
 
 /// One tenant's view of the store: its objects, snapshots and heads. Cheap to clone.
 ///
