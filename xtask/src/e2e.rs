@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     #[argh(option)]
     only: Option<String>,
 
-    /// up: which PostgreSQL: official, debian or local; the best that works here by default
+    /// which PostgreSQL is started: official, debian or local; the best that works here by default
     #[argh(option)]
     kind: Option<Kind>,
 
@@ -99,9 +99,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let only = arguments.only.as_deref().unwrap_or_default();
     match step {
         "up" => up(suite, arguments.kind),
-        "test" => test(suite, only),
+        "test" => test(suite, only, arguments.kind),
         "down" => down(arguments.image),
-        _ => all(suite, only),
+        _ => all(suite, only, arguments.kind),
     }
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(target.join("release").join("sync-cli").into())
 }
 
-fn all(suite: Option<&str>, only: &str) -> Result<()> {
+fn all(suite: Option<&str>, only: &str, kind: Option<Kind>) -> Result<()> {
     let program = build()?;
     let directory = tempfile::tempdir().context(IoSnafu {
         action: "create a temporary directory",
@@ -134,7 +134,8 @@ fn all(suite: Option<&str>, only: &str) -> Result<()> {
         data,
         certificates,
         server.address(),
-    );
+    )
+    .with_postgres(kind);
     let result = scenarios(&bench, suite, only);
     let ended = server.stop();
     if result.is_err() {
@@ -199,7 +200,7 @@ fn up(suite: Option<&str>, kind: Option<Kind>) -> Result<()> {
     write_state(&path, &state)
 }
 
-fn test(suite: Option<&str>, only: &str) -> Result<()> {
+fn test(suite: Option<&str>, only: &str, kind: Option<Kind>) -> Result<()> {
     let state = read_state()?;
     let bench = Bench::new(
         build()?,
@@ -211,7 +212,8 @@ fn test(suite: Option<&str>, only: &str) -> Result<()> {
             key: state.directory.join("server.key"),
         },
         state.address,
-    );
+    )
+    .with_postgres(kind);
     scenarios(&bench, suite, only)
 }
 

@@ -143,7 +143,7 @@ impl Postgres {
                 Kind::Local => Ok(None),
                 _ if !has_engine => MissingSnafu {
                     what: "no container engine answers",
-                    advice: "start docker, or use `--kind local`",
+                    advice: "start docker",
                 }
                 .fail(),
                 Kind::Official => image::official().map(Some),

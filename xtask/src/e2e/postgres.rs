@@ -1,7 +1,6 @@
 //! The suite `postgres`: that the server for tests is what tests take it for.
 
 use super::scenario::{Place, Suite, done};
-use crate::postgres::Postgres;
 
 /// Every scenario.
 pub(super) const SCENARIOS: Suite = &[(
@@ -10,8 +9,8 @@ pub(super) const SCENARIOS: Suite = &[(
 )];
 
 /// Every query is over TLS and verifies the certificate, so this shows that, too.
-fn what_is_committed_survives_kills(_: &Place) {
-    let postgres = done(Postgres::start(None));
+fn what_is_committed_survives_kills(place: &Place) {
+    let postgres = place.own_postgres();
     let ask = |sql: &str| done(postgres.query(sql));
     assert_eq!(ask("SHOW server_encoding"), "UTF8");
     assert_eq!(ask("SHOW fsync"), "on");

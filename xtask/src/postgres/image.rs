@@ -55,6 +55,11 @@ fn pull(image: &str) -> Result<()> {
     // Either a line, or the end of the pull, or no answer.
     if receive.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
         drop(child.kill());
+        drop(child.wait());
+        return UnexpectedSnafu {
+            what: format!("no registry answered within {} s", PATIENCE.as_secs()),
+        }
+        .fail();
     }
     finish(&command, &mut child)
 }
