@@ -124,7 +124,10 @@ impl Cluster {
             signal(*process, Signal::KILL);
         }
         let began = Instant::now();
-        while processes.iter().any(|process| status(*process).is_some()) {
+        while processes
+            .iter()
+            .any(|process| living_parent(*process).is_some())
+        {
             ensure!(
                 began.elapsed() < PATIENCE,
                 UnexpectedSnafu {
@@ -133,11 +136,33 @@ impl Cluster {
             );
             thread::yield_now();
         }
-        Ok(())
+        self.clear_up_after_kill()
+    }
+
+    /// Removes what keeps a server from starting twice, which nobody would remove if this one is not started again.
+    fn clear_up_after_kill(&self) -> Result<()> {
+        if let Some(segment) = self.shared_memory() {
+            cargo::run(self.owned("ipcrm").args(["--shmem-id", &segment]))?;
+        }
+        // It names a process that PostgreSQL takes for alive until somebody has asked for its status.
+        fs::remove_file(self.lock()).context(IoSnafu {
+            action: format!("remove `{}`", self.lock().display()),
+        })
+    }
+
+    fn lock(&self) -> PathBuf {
+        self.data().join("postmaster.pid")
+    }
+
+    /// The number of its System V segment, the second word of the lock file's seventh line.
+    fn shared_memory(&self) -> Option<String> {
+        let text = fs::read_to_string(self.lock()).ok()?;
+        let number = text.lines().nth(6)?.split_whitespace().nth(1)?;
+        Some(number.to_owned())
     }
 
     fn postmaster(&self) -> Option<Pid> {
-        let text = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        let text = fs::read_to_string(self.lock()).ok()?;
         Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
     }
 
@@ -204,12 +229,12 @@ fn children(parent: Pid) -> Result<Vec<Pid>> {
     })?;
     Ok(entries
         .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?))
-        .filter(|process| status(*process) == Some(parent))
+        .filter(|process| living_parent(*process) == Some(parent))
         .collect())
 }
 
 /// The parent of a process; `None` once it has ended, whether or not somebody has asked for its status.
-fn status(process: Pid) -> Option<Pid> {
+fn living_parent(process: Pid) -> Option<Pid> {
     let path = format!("/proc/{}/stat", process.as_raw_nonzero());
     let text = fs::read_to_string(path).ok()?;
     // The name, in parentheses, may contain anything.
