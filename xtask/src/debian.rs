@@ -15,25 +15,39 @@ pub(crate) fn demand(program: &str, package: &str) -> Result<()> {
         return Ok(());
     }
     println!("installing `{package}`, once");
-    let installed = privileged("apt-get")
-        .args([
-            "install",
-            "--yes",
-            "--quiet",
-            "--no-install-recommends",
-            package,
-        ])
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdout(Stdio::null())
-        .status();
+    // A fresh machine has no lists yet, and old ones name versions that are gone.
+    let installed = install(package) || (update() && install(package));
     ensure!(
-        installed.is_ok_and(|status| status.success()) && is_here(program),
+        installed && is_here(program),
         MissingSnafu {
             what: format!("there is no `{program}`"),
             advice: format!("install the Debian package `{package}`"),
         }
     );
     Ok(())
+}
+
+fn install(package: &str) -> bool {
+    succeeds(&[
+        "install",
+        "--yes",
+        "--quiet",
+        "--no-install-recommends",
+        package,
+    ])
+}
+
+fn update() -> bool {
+    succeeds(&["update", "--quiet"])
+}
+
+fn succeeds(arguments: &[&str]) -> bool {
+    privileged("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 fn is_here(program: &str) -> bool {

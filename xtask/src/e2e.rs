@@ -1,12 +1,13 @@
 //! `cargo xtask e2e [up|test|down|run] [SUITE]`: real server processes, real `sync-cli` processes, TLS between them.
 //!
 //! `run` is up, test, down: it always takes down what it put up, and shows the server's log when a scenario failed.
-//! `up`, `test` and `down` are its parts, for somebody who looks around between them.
+//! `up`, `test` and `down` are its parts, for somebody who looks around between them; `up` has a [PostgreSQL](crate::postgres) for tests, too, and `up postgres` only that.
 
 pub(crate) mod cli;
 mod faults;
 mod files;
 mod legacy;
+mod postgres;
 mod scenario;
 pub(crate) mod server;
 mod trees;
@@ -14,6 +15,7 @@ mod upkeep;
 
 use std::{
     fs, io,
+    net::TcpStream,
     path::{Path, PathBuf},
 };
 
@@ -25,6 +27,7 @@ use crate::{
     cargo::{self, cargo},
     certificates::{self, Certificates},
     error::{FoundSnafu, IoSnafu, MissingSnafu, Result, UnexpectedSnafu},
+    postgres::Kind,
 };
 use scenario::{Bench, Suite};
 use server::Server;
@@ -40,6 +43,14 @@ pub(crate) struct Arguments {
     /// run only scenarios whose name contains this
     #[argh(option)]
     only: Option<String>,
+
+    /// which PostgreSQL is started: official, debian or local; the best that works here by default
+    #[argh(option)]
+    kind: Option<Kind>,
+
+    /// down: remove the PostgreSQL image that was made here, too
+    #[argh(switch)]
+    image: bool,
 }
 
 impl Arguments {
@@ -48,12 +59,15 @@ impl Arguments {
         Self {
             words: Vec::new(),
             only: None,
+            kind: None,
+            image: false,
         }
     }
 }
 
 /// Every suite by its name.
-const SUITES: [(&str, Suite); 4] = [
+const SUITES: [(&str, Suite); 5] = [
+    ("postgres", postgres::SCENARIOS),
     ("files", files::SCENARIOS),
     ("legacy", legacy::SCENARIOS),
     ("upkeep", upkeep::SCENARIOS),
@@ -79,15 +93,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         words.next().is_none()
             && suite.is_none_or(|suite| SUITES.iter().any(|(name, _)| *name == suite)),
         UnexpectedSnafu {
-            what: "usage: cargo xtask e2e [up|test|down|run] [files|legacy|upkeep|faults]"
+            what: "usage: cargo xtask e2e [up|test|down|run] [postgres|files|legacy|upkeep|faults]"
         }
     );
     let only = arguments.only.as_deref().unwrap_or_default();
     match step {
-        "up" => up(),
-        "test" => test(suite, only),
-        "down" => down(),
-        _ => all(suite, only),
+        "up" => up(suite, arguments.kind),
+        "test" => test(suite, only, arguments.kind),
+        "down" => down(arguments.image),
+        _ => all(suite, only, arguments.kind),
     }
 }
 
@@ -105,7 +119,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(target.join("release").join("sync-cli").into())
 }
 
-fn all(suite: Option<&str>, only: &str) -> Result<()> {
+fn all(suite: Option<&str>, only: &str, kind: Option<Kind>) -> Result<()> {
     let program = build()?;
     let directory = tempfile::tempdir().context(IoSnafu {
         action: "create a temporary directory",
@@ -120,7 +134,8 @@ fn all(suite: Option<&str>, only: &str) -> Result<()> {
         data,
         certificates,
         server.address(),
-    );
+    )
+    .with_postgres(kind);
     let result = scenarios(&bench, suite, only);
     let ended = server.stop();
     if result.is_err() {
@@ -145,14 +160,23 @@ fn scenarios(bench: &Bench, suite: Option<&str>, only: &str) -> Result<()> {
     Ok(())
 }
 
-fn up() -> Result<()> {
+fn up(suite: Option<&str>, kind: Option<Kind>) -> Result<()> {
+    crate::postgres::up(kind)?;
+    if suite == Some("postgres") {
+        return Ok(());
+    }
     let path = state_path()?;
-    ensure!(
-        !path.exists(),
-        UnexpectedSnafu {
-            what: "a server is up already: `cargo xtask e2e down` first"
-        }
-    );
+    if path.exists() {
+        let address = read_state()?.address;
+        ensure!(
+            TcpStream::connect(address).is_ok(),
+            UnexpectedSnafu {
+                what: "the server that was up is gone: `cargo xtask e2e down` first"
+            }
+        );
+        println!("found a server at https://localhost:{}", address.port());
+        return Ok(());
+    }
     let program = build()?;
     let directory = tempfile::tempdir()
         .context(IoSnafu {
@@ -176,7 +200,7 @@ fn up() -> Result<()> {
     write_state(&path, &state)
 }
 
-fn test(suite: Option<&str>, only: &str) -> Result<()> {
+fn test(suite: Option<&str>, only: &str, kind: Option<Kind>) -> Result<()> {
     let state = read_state()?;
     let bench = Bench::new(
         build()?,
@@ -188,11 +212,16 @@ fn test(suite: Option<&str>, only: &str) -> Result<()> {
             key: state.directory.join("server.key"),
         },
         state.address,
-    );
+    )
+    .with_postgres(kind);
     scenarios(&bench, suite, only)
 }
 
-fn down() -> Result<()> {
+fn down(with_image: bool) -> Result<()> {
+    let was_up = crate::postgres::down(with_image)?;
+    if was_up && !state_path()?.exists() {
+        return Ok(());
+    }
     let state = read_state()?;
     server::terminate(state.server);
     fs::remove_dir_all(&state.directory).context(IoSnafu {

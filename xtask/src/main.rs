@@ -20,6 +20,7 @@ mod fuzz;
 mod layers;
 mod noise;
 mod package;
+mod postgres;
 mod proxy;
 mod repository;
 mod test;

@@ -11,7 +11,9 @@ use crate::{
     cargo::{self, cargo},
     deny, e2e,
     error::{self, FoundSnafu, Result, UnexpectedSnafu},
-    layers, package, tidy,
+    layers, package,
+    postgres::Postgres,
+    tidy,
 };
 
 /// Run every check and every test, cheap ones first.
@@ -169,17 +171,22 @@ fn alone() -> Result<Report> {
     Ok(Report::new())
 }
 
+/// Tests of databases find one in their environment, for as long as this takes.
 fn tests() -> Result<Report> {
-    test_results(&["--all-targets", "--no-fail-fast"])
+    let postgres = Postgres::up_or_found()?;
+    let report = test_results(&["--all-targets", "--no-fail-fast"], postgres.environment());
+    let removed = postgres.down();
+    report.and_then(|report| removed.map(|()| report))
 }
 
 fn doctests() -> Result<Report> {
-    test_results(&["--doc", "--no-fail-fast"])
+    test_results(&["--doc", "--no-fail-fast"], Vec::new())
 }
 
 /// Runs `cargo test` and keeps the lines in which it says what passed.
-fn test_results(arguments: &[&str]) -> Result<Report> {
-    let command = cargo(["test", "--workspace", "--locked"].iter().chain(arguments));
+fn test_results(arguments: &[&str], environment: Vec<(&str, String)>) -> Result<Report> {
+    let mut command = cargo(["test", "--workspace", "--locked"].iter().chain(arguments));
+    command.envs(environment);
     let mut report = Report::new();
     let result = cargo::watch(&command, |line| {
         let line = line.trim_end();

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     certificates::Certificates,
     error::{IoSnafu, Result},
+    postgres::{Kind, Postgres},
     proxy::Proxy,
 };
 
@@ -33,6 +34,7 @@ pub(super) struct Bench {
     data: PathBuf,
     certificates: Certificates,
     server: SocketAddr,
+    postgres: Option<Kind>,
 }
 
 impl Bench {
@@ -49,7 +51,14 @@ impl Bench {
             data,
             certificates,
             server,
+            postgres: None,
         }
+    }
+
+    /// The same with a kind of PostgreSQL that scenarios start.
+    pub(super) fn with_postgres(mut self, kind: Option<Kind>) -> Self {
+        self.postgres = kind;
+        self
     }
 
     /// Runs the scenarios whose name contains `only`; returns how many failed.
@@ -153,6 +162,12 @@ impl Place<'_> {
     /// Where the shared server listens.
     pub(super) fn server(&self) -> SocketAddr {
         self.bench.server
+    }
+
+    /// A PostgreSQL server of the scenario's own, which it may kill.
+    #[track_caller]
+    pub(super) fn own_postgres(&self) -> Postgres {
+        done(Postgres::start(self.bench.postgres))
     }
 
     /// `sync-cli` outside of any workspace.
