@@ -7,6 +7,7 @@
 //!
 //! - [`Row`], [`RowWriter`]: a row as columns by name. [`KeyWriter`]: a primary key whose bytes sort as the database sorts.
 //! - [`Schema`], [`TableEntry`], [`TableName`]: what a table is. [`tables`], [`table`]: reading the map of tables.
+//! - [`text`]: a value of a column as people read it.
 //! - [`merge_row`]: what two sides made of one row, column by column, under [`Rules`]; [`merge_tables`]: of a whole database.
 
 mod key;
@@ -15,6 +16,7 @@ mod merge_tables;
 mod row;
 mod schema;
 mod table;
+mod text;
 
 #[cfg(test)]
 mod laws;
@@ -27,3 +29,4 @@ pub use row::{
 };
 pub use schema::{Column, Kind, Schema, SchemaDifference, Side};
 pub use table::{NameError, TableEntry, TableName, table, tables};
+pub use text::text;
