@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use snafu::{ResultExt, ensure};
 use sync_core::{Name, TreePath};
+use sync_db::TableSpec;
 
 use crate::Error;
 use crate::error::{ConfigSnafu, ConfigSyntaxSnafu, ReadSnafu};
@@ -24,6 +25,9 @@ pub struct Config {
     /// What of the tree travels.
     #[serde(default)]
     pub files: FilesConfig,
+    /// What of the database travels.
+    #[serde(default)]
+    pub database: DatabaseConfig,
     /// The tenant it belongs to; commands that need one say so where it is absent.
     #[serde(default)]
     pub remote: Option<RemoteConfig>,
@@ -68,6 +72,36 @@ impl Default for FilesConfig {
                 .map(str::to_owned)
                 .to_vec(),
         }
+    }
+}
+
+/// The `[database]` table. The address of the database is never in it: it has a password.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseConfig {
+    /// The environment variable that holds the URL.
+    pub url_env: String,
+    /// A file that holds the URL, relative to the workspace's root; it goes before the variable.
+    pub url_file: Option<PathBuf>,
+    /// The row sets; without any, those of agents, their skills, users and their contexts.
+    #[serde(rename = "tables")]
+    pub row_sets: Option<Vec<TableSpec>>,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            url_env: "DATABASE_URL".to_owned(),
+            url_file: None,
+            row_sets: None,
+        }
+    }
+}
+
+impl DatabaseConfig {
+    /// The row sets that travel.
+    pub fn tables(&self) -> Vec<TableSpec> {
+        self.row_sets.clone().unwrap_or_else(sync_db::default_tables)
     }
 }
 
@@ -172,6 +206,14 @@ mod tests {
         check(
             "[remote]\nurl = \"https://a\"\ntenant = \"../x\"",
             Some("a name is 1 to 64"),
+        );
+        check(
+            "[[database.tables]]\nname = \"agents\"\nwhere = \"enabled\"",
+            None,
+        );
+        check(
+            "[[database.tables]]\nname = \"a.b.c\"",
+            Some("a table is named"),
         );
         check("[workspace]\ntree = \"../up\"", Some("`..`"));
         check("[remote", Some("line 1"));

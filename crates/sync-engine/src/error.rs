@@ -85,6 +85,20 @@ pub enum Error {
         /// What it said.
         source: sync_store::Error,
     },
+    /// The rows of the database, or their history.
+    #[snafu(transparent)]
+    Rows {
+        /// What `sync-rows` said.
+        source: sync_rows::Error,
+    },
+    /// No conflict, or several, are named so.
+    #[snafu(display("{found} conflicts are named `{id}`"))]
+    NoConflict {
+        /// As given.
+        id: String,
+        /// How many.
+        found: usize,
+    },
     /// A map could not be read.
     #[snafu(display("the map of files could not be read"))]
     Map {
@@ -158,20 +172,24 @@ pub enum Error {
         path: String,
     },
     /// Nothing, or hardly anything, would remain.
-    #[snafu(display("{} of the {of} files of {place} would remain", if *left == 0 { "none".to_owned() } else { left.to_string() }))]
+    #[snafu(display("{} of the {of} {what} of {place} would remain", if *left == 0 { "none".to_owned() } else { left.to_string() }))]
     Empties {
         /// On which side.
         place: &'static str,
+        /// Files or rows.
+        what: &'static str,
         /// How many would remain.
         left: u64,
         /// Of how many.
         of: u64,
     },
     /// More would be removed than is allowed.
-    #[snafu(display("{removed} of {of} files would be removed from {place}; {allowed} may be"))]
+    #[snafu(display("{removed} of {of} {what} would be removed from {place}; {allowed} may be"))]
     Removes {
         /// On which side.
         place: &'static str,
+        /// Files or rows.
+        what: &'static str,
         /// How many would go.
         removed: u64,
         /// Of how many.
@@ -275,6 +293,8 @@ impl Fault for Error {
             Self::Locked { .. } => "engine/locked",
             Self::Files { source } => source.code(),
             Self::Store { .. } => "engine/store",
+            Self::Rows { source } => source.code(),
+            Self::NoConflict { .. } => "engine/no-conflict",
             Self::Map { .. } => "engine/map",
             Self::Transport { source } => source.code(),
             Self::Refused { .. } => "engine/refused",
@@ -308,6 +328,7 @@ impl Fault for Error {
             | Self::Config { .. }
             | Self::NoRemote
             | Self::NoSnapshot { .. }
+            | Self::NoConflict { .. }
             | Self::Splits
             | Self::NothingToUndo
             | Self::NoHead
@@ -315,6 +336,7 @@ impl Fault for Error {
             Self::Read { .. } | Self::Write { .. } | Self::Watch { .. } => Class::Failed,
             Self::Files { source } => source.class(),
             Self::Store { source } => source.class(),
+            Self::Rows { source } => source.class(),
             Self::Transport { source } => source.class(),
             Self::Locked { .. } | Self::Cut => Class::Unavailable,
             Self::State { .. }
@@ -362,6 +384,8 @@ impl Fault for Error {
             }
             Self::Locked { .. } => "wait for it to end",
             Self::Files { source } => return source.hint(),
+            Self::Rows { source } => return source.hint(),
+            Self::NoConflict { .. } => "`sync-cli conflicts list` shows them",
             Self::Transport { source } => return source.hint(),
             Self::Store { source } if source.class() == Class::Unavailable => return source.hint(),
             Self::LeftOut { .. } => {

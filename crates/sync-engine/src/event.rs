@@ -10,6 +10,11 @@ pub enum Event {
         /// Their bytes.
         bytes: u64,
     },
+    /// A database is being read.
+    Reading {
+        /// Rows read so far.
+        rows: u64,
+    },
     /// Contents are about to travel.
     Started {
         /// How many files change.

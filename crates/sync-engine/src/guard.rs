@@ -76,11 +76,32 @@ impl Place {
     }
 }
 
-/// How many files go, of how many.
+/// What a side holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// Files, links and empty directories.
+    Files,
+    /// Rows.
+    Rows,
+}
+
+impl What {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Rows => "rows",
+        }
+    }
+}
+
+/// How many files or rows go, of how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Removal {
     /// Where.
     pub place: Place,
+    /// Of what.
+    pub what: What,
     /// So many go.
     pub removed: u64,
     /// So many come.
@@ -115,6 +136,7 @@ impl Removal {
         }
         Self {
             place,
+            what: What::Files,
             removed: gone.len() as u64 - moved,
             added: added - moved,
             of,
@@ -137,6 +159,7 @@ impl Limits {
     pub fn check(&self, removal: Removal) -> Result<(), Error> {
         let Removal {
             place,
+            what,
             removed,
             added,
             of,
@@ -146,8 +169,8 @@ impl Limits {
         }
         let left = (of + added).saturating_sub(removed);
         let tiny = left == 0 || (of >= SMALL && left < of.div_ceil(10));
-        let place = place.as_str();
-        ensure!(!tiny, EmptiesSnafu { place, left, of });
+        let (place, what) = (place.as_str(), what.as_str());
+        ensure!(!tiny, EmptiesSnafu { place, what, left, of });
         let allowed = match self.max_delete {
             MaxDelete::Percent(share) => (of * u64::from(share) / 100).max(FEW),
             MaxDelete::Files(files) => files,
@@ -156,6 +179,7 @@ impl Limits {
             removed <= allowed,
             RemovesSnafu {
                 place,
+                what,
                 removed,
                 of,
                 allowed
@@ -177,6 +201,7 @@ mod tests {
         };
         let removal = Removal {
             place: Place::Tenant,
+            what: What::Files,
             removed,
             added: 0,
             of,

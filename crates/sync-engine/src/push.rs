@@ -324,7 +324,7 @@ impl Session {
                 bases: held.bases.clone(),
             };
             match self.send_once(parcel, expected, target, known).await {
-                Ok(Pushed::Done) => return Ok(()),
+                Ok(Pushed::Done { .. }) => return Ok(()),
                 Ok(Pushed::Stale { head }) => return StaleSnafu { head }.fail(),
                 Ok(Pushed::Incomplete { missing }) => {
                     let digest = missing.first().copied().unwrap_or_default();

@@ -13,7 +13,7 @@ use sync_core::patch::Signature;
 use sync_core::{Chunk, Digest, Name, SnapshotId};
 use sync_store::protocol::{
     self, Advanced, Answer, BINARY_MEDIA_TYPE, Details, ErrorBody, ErrorDetail, Fetch, Head,
-    Incomplete, Log, Logged, PACK_MEDIA_TYPE, Repaired, SNAPSHOT_HEADER, Stale, VerifyReport,
+    Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired, SNAPSHOT_HEADER, SetAsideRow, Stale, VerifyReport,
 };
 use sync_transport::{Body, Call, CallBody, Client};
 
@@ -37,7 +37,12 @@ pub struct Remote {
 #[derive(Debug)]
 pub(crate) enum Pushed {
     /// The head is where it should be.
-    Done,
+    Done {
+        /// The snapshot; another than was pushed where the tenant's database could not store all rows.
+        head: SnapshotId,
+        /// The rows that it could not store.
+        set_aside: Vec<SetAsideRow>,
+    },
     /// Somebody else moved it.
     Stale {
         /// Where it is.
@@ -77,11 +82,23 @@ impl Remote {
 
     /// Where the branch points to; `None` where it still is at `known`.
     pub async fn head(&self, known: Option<SnapshotId>) -> Result<Option<Head>, Error> {
+        self.head_of(known, Part::Files).await
+    }
+
+    /// Likewise, by who wants to know about `part`: a tenant that has a database looks at it before it answers about rows.
+    pub(crate) async fn head_of(
+        &self,
+        known: Option<SnapshotId>,
+        part: Part,
+    ) -> Result<Option<Head>, Error> {
         let mut headers = HeaderMap::new();
         if let Some(id) = known {
             headers.insert(IF_NONE_MATCH, quoted(id));
         }
-        let path = protocol::routes::head(self.tenant.as_str(), self.branch.as_str());
+        let mut path = protocol::routes::head(self.tenant.as_str(), self.branch.as_str());
+        if part.has_rows() {
+            path.push_str("?part=rows");
+        }
         let response = self
             .call(Method::GET, path, headers, CallBody::Empty)
             .await?;
@@ -178,12 +195,15 @@ impl Remote {
         if response.status().is_success() {
             let done: Advanced = json(response.into_body()).await?;
             ensure!(
-                done.head == target,
+                done.head == target || !done.set_aside.is_empty(),
                 AnswerSnafu {
                     reason: "the head moved elsewhere"
                 }
             );
-            return Ok(Pushed::Done);
+            return Ok(Pushed::Done {
+                head: done.head,
+                set_aside: done.set_aside,
+            });
         }
         let (error, details) = refusal(response).await;
         match details {
@@ -197,11 +217,16 @@ impl Remote {
 
     /// Streams what `fetch` asks for.
     pub(crate) async fn fetch(&self, fetch: Fetch) -> Result<Blocks, Error> {
+        Blocks::new(self.fetch_body(fetch).await?)
+    }
+
+    /// Likewise, as the pack that is sent, not looked at.
+    pub(crate) async fn fetch_body(&self, fetch: Fetch) -> Result<Body, Error> {
         let path = protocol::routes::fetch(self.tenant.as_str());
         let response = self
             .post(path, "application/json", json_body(&fetch))
             .await?;
-        Blocks::new(expect_ok(response).await?)
+        expect_ok(response).await
     }
 
     /// Streams objects by digest.

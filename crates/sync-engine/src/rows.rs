@@ -1,63 +1,59 @@
 //! The rows of a workspace's database: the operations that files have, over maps of tables.
 //!
-//! A [`Rows`] is one run with the database of a workspace against its tenant. Its base is in the database itself and
-//! changes with its rows, in one transaction; the maps are in the workspace's private store.
+//! A [`Rows`] is one run with the database of a workspace against its tenant. What both agree on is in the database itself
+//! and changes with its rows, in one transaction; the maps are in the workspace's private store.
 //!
-//! - `look`: what database and tenant hold; [`plan`], [`apply`]: push, pull and sync. [`changes`]: rows that differ, for people.
-//! - [`back`]: rollback and undo. [`conflicts`]: what a person has to choose. `memory`: what is remembered of the database
-//!   outside of it.
+//! - `look`: what database and tenant hold. [`plan`], [`apply`]: push, pull and sync. [`back`]: rollback and undo.
+//! - [`difference`]: what differs between two sides. [`conflicts`]: what a person has to choose, and has chosen.
 
 pub mod apply;
 pub mod back;
-pub mod changes;
 pub mod conflicts;
+pub mod difference;
 mod look;
 mod memory;
 pub mod plan;
 
-use serde::{Deserialize, Serialize};
-use sync_core::rows::{Rules, TableName};
-use sync_core::{Digest, SnapshotId};
-use sync_db::{Base, Database, TableSpec};
+use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use sync_core::map::Map;
+use sync_core::{Digest, SnapshotId};
+use sync_db::{Database, Epoch, TableSpec};
+use sync_rows::Copy;
+
+use crate::decide::Point;
 use crate::error::ConfigSnafu;
 use crate::{Error, Session};
 
 pub use apply::RowsOutcome;
-pub use changes::{CellChange, RowChange, RowsDifference, TableSum};
-pub use conflicts::{OpenConflict, Resolution};
+pub use back::BackPlan;
+pub use difference::RowsDifference;
 pub use look::RowsStatus;
 pub use plan::{Direction, RowsPlan};
 
 /// One run with the database of a workspace.
 #[derive(Debug)]
 pub struct Rows<'s> {
-    pub(crate) session: &'s Session,
-    pub(crate) database: Database,
-    pub(crate) specs: Vec<TableSpec>,
+    session: &'s Session,
+    copy: Copy,
 }
 
 /// What both sides last agreed on about rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Agreed {
-    pub(crate) snapshot: Option<SnapshotId>,
-    /// The map of tables.
-    pub(crate) root: Digest,
-    pub(crate) note: Note,
-}
+type Agreed = sync_rows::Agreed<Note>;
 
 /// What else is remembered in the database's own transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct Note {
+struct Note {
     /// The root of the files of the snapshot, which a push of rows repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) files: Option<Digest>,
-    /// The root of the rows of the snapshot, where it is not what is agreed on: some could not be stored.
+    files: Option<Digest>,
+    /// The root of the rows of the snapshot: what is agreed on may be less, where some could not be stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) rows: Option<Digest>,
+    rows: Option<Digest>,
     /// What the last operation replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) undo: Option<ReplacedRows>,
+    undo: Option<ReplacedRows>,
 }
 
 /// What an operation replaced in the database. The maps are in the private store.
@@ -72,28 +68,68 @@ pub struct ReplacedRows {
     /// The map of tables after it.
     pub after: Digest,
     /// What is agreed on again once it is undone; `None` where undoing it leaves that as it is.
-    pub agreed: Option<(Option<SnapshotId>, Digest)>,
+    pub agreed: Option<Earlier>,
+}
+
+/// What was agreed on before an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// The snapshot.
+    pub snapshot: Option<SnapshotId>,
+    /// The map of tables that both sides held.
+    pub root: Digest,
+    /// The root of the files of the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Digest>,
+    /// The root of the rows of the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<Digest>,
+}
+
+impl Earlier {
+    fn of(agreed: &Agreed) -> Self {
+        Self {
+            snapshot: agreed.snapshot,
+            root: agreed.root,
+            files: agreed.note.files,
+            rows: agreed.note.rows,
+        }
+    }
+
+    fn again(self, note: Note) -> Agreed {
+        Agreed {
+            snapshot: self.snapshot,
+            root: self.root,
+            note: Note {
+                files: self.files,
+                rows: self.rows,
+                ..note
+            },
+        }
+    }
 }
 
 impl Session {
-    /// A run with `database`, of which the rows travel that `sync.toml` names.
+    /// A run with `database`, of which the rows travel that `sync.toml` names. Opens the private store.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] where a table is named twice, or its rules make no sense.
-    pub fn rows(&self, database: Database) -> Result<Rows<'_>, Error> {
+    pub async fn rows(&self, database: Database) -> Result<Rows<'_>, Error> {
         let specs = self.workspace.config().database.tables();
         check_specs(&specs)?;
+        let private = self.private().await?;
+        let memory = Arc::new(memory::File::new(&self.workspace));
+        let copy = Copy::new(database, specs, private, memory, self.key.clone());
         Ok(Rows {
             session: self,
-            database,
-            specs,
+            copy,
         })
     }
 }
 
 /// Refuses row sets that contradict themselves.
-pub fn check_specs(specs: &[TableSpec]) -> Result<(), Error> {
+fn check_specs(specs: &[TableSpec]) -> Result<(), Error> {
     let refused = |reason: String| {
         ConfigSnafu {
             key: "database.tables",
@@ -113,50 +149,36 @@ pub fn check_specs(specs: &[TableSpec]) -> Result<(), Error> {
 }
 
 impl Rows<'_> {
-    /// The database.
-    pub fn database(&self) -> &Database {
-        &self.database
+    /// The database and its history.
+    pub fn copy(&self) -> &Copy {
+        &self.copy
     }
 
-    /// The row sets.
-    pub fn specs(&self) -> &[TableSpec] {
-        &self.specs
-    }
-
-    /// How rows of a table are merged.
-    pub(crate) fn rules(&self, table: &TableName) -> Rules {
-        rules_of(&self.specs, table)
+    /// A name for the state that the database is about to be left in.
+    fn epoch(&self) -> Epoch {
+        let random = || (self.session.context.random)().to_be_bytes();
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&random());
+        bytes[8..].copy_from_slice(&random());
+        Epoch(bytes)
     }
 }
 
-/// How rows of a table are merged; one that is not configured here is left to a person.
-pub(crate) fn rules_of(specs: &[TableSpec], table: &TableName) -> Rules {
-    let spec = specs.iter().find(|spec| spec.name == *table);
-    spec.and_then(|spec| spec.rules().ok()).unwrap_or_default()
+/// The rows of a point; none where none were ever captured.
+fn rows_of(point: Option<Point>) -> Digest {
+    let rows = point.and_then(|point| point.rows);
+    rows.unwrap_or(Map::empty_root())
 }
 
-impl Agreed {
-    pub(crate) fn of(base: Option<Base>) -> Self {
-        match base {
-            None => Self {
-                snapshot: None,
-                root: sync_core::map::Map::empty_root(),
-                note: Note::default(),
-            },
-            Some(Base { snapshot, root, note }) => Self {
-                snapshot,
-                root,
-                // What is not ours to read is forgotten: it only saves work.
-                note: serde_json::from_str(&note).unwrap_or_default(),
-            },
-        }
-    }
-
-    pub(crate) fn into_base(self) -> Base {
-        Base {
-            snapshot: self.snapshot,
-            root: self.root,
-            note: serde_json::to_string(&self.note).unwrap_or_default(),
-        }
+/// Agreement on a whole snapshot.
+fn agreed_on(head: Option<Point>, note: Note) -> Agreed {
+    Agreed {
+        snapshot: head.map(|head| head.id),
+        root: rows_of(head),
+        note: Note {
+            files: head.map(|head| head.files),
+            rows: head.and_then(|head| head.rows),
+            ..note
+        },
     }
 }

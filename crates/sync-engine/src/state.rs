@@ -191,13 +191,13 @@ impl State {
 
 /// Whether a write has to survive the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sync {
+pub(crate) enum Sync {
     Yes,
     No,
 }
 
 /// Writes a new file beside `path` and renames it into place.
-fn replace(path: &Path, bytes: &[u8], sync: Sync) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8], sync: Sync) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);

@@ -134,6 +134,20 @@ pub struct Advanced {
     pub objects: u64,
     /// How many bytes of pack came with the push.
     pub bytes: u64,
+    /// Rows that the tenant's database could not store: then the head is a snapshot of the tenant without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<SetAsideRow>,
+}
+
+/// A row that a database could not store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAsideRow {
+    /// The table.
+    pub table: String,
+    /// The primary key, in words.
+    pub key: String,
+    /// What the database said.
+    pub reason: String,
 }
 
 /// A request for what `want` has and `have` lacks.

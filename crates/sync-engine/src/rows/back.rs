@@ -3,27 +3,24 @@
 use snafu::OptionExt;
 use sync_core::rows::TableCounts;
 use sync_core::{Digest, SnapshotId};
+use sync_rows::{OpenConflict, RowChange};
 
-use super::apply::{agreed_on, ensure_chosen};
-use super::changes::{counts, list, row_count};
-use super::look::{Look, holds};
-use super::plan::removal;
-use super::{Agreed, OpenConflict, ReplacedRows, RowChange, Rows, RowsOutcome};
+use super::apply::{Change, ensure_chosen};
+use super::look::Look;
+use super::plan::{LISTED, removal};
+use super::{ReplacedRows, Rows, RowsOutcome, agreed_on, rows_of};
 use crate::decide::Point;
 use crate::error::{NoHeadSnafu, NothingToUndoSnafu};
 use crate::guard::{Limits, Place, Removal};
-use crate::session::{blocking, point};
+use crate::session::point;
 use crate::{Error, OnConflict};
-
-/// How many rows a plan lists with their columns.
-const LISTED: usize = 1000;
 
 /// What a rollback or undo of rows would do.
 #[derive(Debug)]
 pub struct BackPlan {
     /// The snapshot whose rows come back; `None` for an undo.
     pub target: Option<SnapshotId>,
-    /// What would be undone.
+    /// What would be undone; `None` for a rollback.
     pub undone: Option<ReplacedRows>,
     /// What would change in the database, by table.
     pub pull: Vec<TableCounts>,
@@ -54,18 +51,13 @@ impl Rows<'_> {
         let look = self.look().await?;
         look.ensure_branch()?;
         let head = look.head.context(NoHeadSnafu)?;
-        let near = look.agreed.snapshot;
-        self.ensure_rows(&look.private, head, near).await?;
-        let wanted = self.ensure_rows(&look.private, target, near).await?;
+        let before = self.ensure_rows(Some(head), Some(&look.agreed)).await?;
+        let wanted = self.ensure_rows(Some(target), Some(&look.agreed)).await?;
         let roots = [look.agreed.root, look.local, wanted];
         let mut plan = self.plan_back(look, roots, on_conflict).await?;
-        let (nodes, before) = (plan.look.nodes(), plan.look.head_rows());
-        let (push, held) = blocking(move || {
-            Ok((counts(&nodes, before, wanted)?, row_count(&nodes, before)?))
-        })
-        .await?;
-        plan.removals.push(removal(Place::Tenant, &push, held));
-        plan.push = push;
+        plan.push = self.copy.counts(before, wanted).await?;
+        let held = self.copy.row_count(before).await?;
+        plan.removals.push(removal(Place::Tenant, &plan.push, held));
         plan.target = Some(target.id);
         plan.wanted = Some(target);
         Ok(plan)
@@ -80,7 +72,7 @@ impl Rows<'_> {
         let look = self.look().await?;
         let undone = look.agreed.note.undo.clone().context(NothingToUndoSnafu)?;
         for root in [undone.after, undone.before] {
-            if !holds(&look.private, root).await? {
+            if !self.copy.is_whole(root).await? {
                 return NothingToUndoSnafu.fail();
             }
         }
@@ -96,24 +88,20 @@ impl Rows<'_> {
         roots: [Digest; 3],
         on_conflict: OnConflict,
     ) -> Result<BackPlan, Error> {
-        let merge = self.merge(&look, roots, on_conflict).await?;
-        let (nodes, local, merged) = (look.nodes(), look.local, merge.root);
-        let (rows, omitted, held) = blocking(move || {
-            let (_, rows, omitted) = list(&nodes, local, merged, LISTED)?;
-            Ok((rows, omitted, row_count(&nodes, local)?))
-        })
-        .await?;
+        let merged = self.merge(roots, on_conflict).await?;
+        let (_, rows, omitted) = self.copy.list(look.local, merged.root, LISTED).await?;
+        let held = self.copy.row_count(look.local).await?;
         Ok(BackPlan {
             target: None,
             undone: None,
-            removals: vec![removal(Place::Workspace, &merge.pull, held)],
-            pull: merge.pull,
+            removals: vec![removal(Place::Workspace, &merged.counts, held)],
+            pull: merged.counts,
             push: Vec::new(),
             rows,
             omitted,
-            conflicts: merge.conflicts,
+            conflicts: merged.conflicts,
             look,
-            merged,
+            merged: merged.root,
             wanted: None,
         })
     }
@@ -143,41 +131,37 @@ impl Rows<'_> {
             undone,
             ..
         } = plan;
-        let before = look.agreed.clone();
+        let note = look.agreed.note.clone();
         let mut outcome = RowsOutcome::default();
-        let (operation, agreed, undoes_agreement) = match (wanted, undone) {
-            (Some(target), _) => {
-                let mut onto = look.head;
-                if !push.is_empty() {
-                    let rows = target.rows.unwrap_or(sync_core::map::Map::empty_root());
-                    let said = format!("roll back to {}", target.id.short());
-                    let message = message.unwrap_or(said);
-                    let pushed = self.rewind(&look, onto, rows, &message).await?;
-                    onto = Some(pushed);
-                    outcome.message = Some(message);
-                }
-                look.head = onto;
-                ("rollback", agreed_on(onto, before.note.clone()), false)
+        let change = if let Some(target) = wanted {
+            if !push.is_empty() {
+                // Not yet agreed on: a run that ends here leaves a database that a pull brings up to date.
+                let said = format!("roll back to {}", target.id.short());
+                let message = message.unwrap_or(said);
+                let sent = self.send(&look, rows_of(Some(target)), true, &message).await?;
+                look.head = Some(sent.0);
+                outcome.set_aside_there = sent.1;
+                outcome.message = Some(message);
             }
-            (None, Some(undone)) => {
-                let agreed = match undone.agreed {
-                    Some((snapshot, root)) => Agreed {
-                        snapshot,
-                        root,
-                        note: before.note.clone(),
-                    },
-                    None => before.clone(),
-                };
-                ("undo", agreed, undone.agreed.is_some())
+            Change {
+                operation: "rollback",
+                merged,
+                agreed: agreed_on(look.head, note),
+                undoes_agreement: false,
             }
-            (None, None) => return NothingToUndoSnafu.fail(),
+        } else {
+            let undone = undone.context(NothingToUndoSnafu)?;
+            let undoes_agreement = undone.agreed.is_some();
+            let earlier = undone.agreed.map(|earlier| earlier.again(note));
+            Change {
+                operation: "undo",
+                merged,
+                agreed: earlier.unwrap_or_else(|| look.agreed.clone()),
+                undoes_agreement,
+            }
         };
-        outcome.snapshot = agreed.snapshot;
-        let applied = self
-            .change(&mut look, merged, operation, agreed, undoes_agreement)
-            .await?;
-        outcome.set_aside = applied.set_aside;
-        outcome.rewritten = applied.rewritten;
+        outcome.snapshot = change.agreed.snapshot;
+        self.change(&mut look, change, &mut outcome).await?;
         Ok(outcome)
     }
 }

@@ -3,34 +3,32 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use snafu::{OptionExt, ResultExt, ensure};
-use sync_core::map::{self, Map};
-use sync_core::rows::{TableCounts, tables};
+use snafu::ResultExt;
+use sync_core::map::Map;
 use sync_core::{Digest, SnapshotId};
-use sync_db::{Capture, TableSpec};
-use sync_store::pack::Class;
+use sync_db::Capture;
+use sync_rows::TableSum;
 use sync_store::protocol::{Fetch, Part};
-use sync_store::{Repository, RepositoryNodes};
 
-use super::{Agreed, Rows};
-use crate::Error;
+use super::{Agreed, Rows, rows_of};
 use crate::decide::{Point, Standing, standing};
-use crate::error::{BranchGoneSnafu, DatabaseSnafu, MapSnafu, StoreSnafu};
-use crate::rows::changes::counts;
-use crate::session::{blocking, point};
+use crate::error::{BranchGoneSnafu, StoreSnafu};
+use crate::session::point;
+use crate::{Error, Event};
 
 /// What database and tenant hold.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub(super) struct Look {
     /// What both last agreed on.
-    pub(crate) agreed: Agreed,
+    pub(super) agreed: Agreed,
+    /// What is written down of that.
+    pub(super) seen: Agreed,
     /// Where the tenant's branch is.
-    pub(crate) head: Option<Point>,
+    pub(super) head: Option<Point>,
     /// What was read of the database.
-    pub(crate) capture: Capture,
-    /// What the workspace stands for: what was captured, and the tables that the tenant has and this workspace does not sync.
-    pub(crate) local: Digest,
-    pub(crate) private: Repository,
+    pub(super) capture: Capture,
+    /// What the workspace stands for: what was captured, and the tables of the tenant that it does not sync.
+    pub(super) local: Digest,
 }
 
 /// Where database and tenant stand.
@@ -39,9 +37,9 @@ pub struct RowsStatus {
     /// In one word.
     pub standing: Standing,
     /// What changed in the database since the base, by table.
-    pub local: Vec<TableCounts>,
+    pub local: Vec<TableSum>,
     /// What changed on the tenant since the base, by table.
-    pub cloud: Vec<TableCounts>,
+    pub cloud: Vec<TableSum>,
     /// The snapshot that both last agreed on.
     pub base: Option<SnapshotId>,
     /// Where the tenant's branch is.
@@ -49,46 +47,34 @@ pub struct RowsStatus {
 }
 
 impl Look {
-    pub(crate) fn standing(&self) -> Standing {
-        standing(self.agreed.root, self.local, self.head_rows())
+    pub(super) fn standing(&self) -> Standing {
+        standing(self.agreed.root, self.local, rows_of(self.head))
     }
 
-    /// The rows that the tenant's branch has.
-    pub(crate) fn head_rows(&self) -> Digest {
-        let rows = self.head.and_then(|head| head.rows);
-        rows.unwrap_or(Map::empty_root())
-    }
-
-    pub(crate) fn ensure_branch(&self) -> Result<(), Error> {
+    pub(super) fn ensure_branch(&self) -> Result<(), Error> {
         match (self.agreed.snapshot, self.head) {
             (Some(base), None) => BranchGoneSnafu { base }.fail(),
             _ => Ok(()),
         }
     }
-
-    /// What maps are read through.
-    pub(crate) fn nodes(&self) -> Arc<RepositoryNodes> {
-        Arc::new(self.private.nodes())
-    }
 }
 
 impl Rows<'_> {
-    /// Captures the database while the head is asked for. New nodes are in the private store afterwards; nothing else is
-    /// written, and the database is only read.
-    pub(crate) async fn look(&self) -> Result<Look, Error> {
-        let private = self.session.private().await?;
-        let base = self.database.base(&self.session.key).await;
-        let agreed = Agreed::of(base.context(DatabaseSnafu)?);
-        let (head, capture) = tokio::join!(
-            self.session.remote.head_of(agreed.snapshot, Part::Rows),
-            self.capture(&private)
+    /// Captures the database while the head is asked for. Nothing but the private store is written.
+    pub(super) async fn look(&self) -> Result<Look, Error> {
+        let seen: Agreed = self.copy.agreed().await?;
+        let listener = Arc::clone(&self.session.context.listener);
+        let tell = move |rows| listener(Event::Reading { rows });
+        let (answer, capture) = tokio::join!(
+            self.session.remote.head_of(seen.snapshot, Part::Rows),
+            self.copy.capture(tell)
         );
-        let (answer, capture) = (head?, capture?);
+        let (answer, capture) = (answer?, capture?);
         let head = match answer {
-            None => agreed.snapshot.map(|id| Point {
+            None => seen.snapshot.map(|id| Point {
                 id,
-                files: agreed.note.files.unwrap_or(Map::empty_root()),
-                rows: Some(agreed.note.rows.unwrap_or(agreed.root)),
+                files: seen.note.files.unwrap_or(Map::empty_root()),
+                rows: seen.note.rows,
             }),
             Some(head) => {
                 let named = head.head.zip(head.snapshot);
@@ -96,47 +82,26 @@ impl Rows<'_> {
             }
         };
         // A push that ended before it could say so has moved the base, too.
-        let pushing = self.memory()?.pushing;
+        let pushing = self.pushing();
         let agreed = match head.filter(|_| pushing.is_some() && pushing == head) {
-            Some(arrived) => Agreed {
-                snapshot: Some(arrived.id),
-                root: arrived.rows.unwrap_or(Map::empty_root()),
-                note: agreed.note,
-            },
-            None => agreed,
+            Some(arrived) => super::agreed_on(Some(arrived), seen.note.clone()),
+            None => seen.clone(),
         };
-        let agreed = self.ensure_agreed(&private, agreed).await?;
-        let local = self.overlay(&private, agreed.root, capture.root).await?;
+        let agreed = self.ensure_agreed(agreed).await?;
+        let local = self.copy.overlay(capture.root, agreed.root).await?;
         Ok(Look {
             agreed,
+            seen,
             head,
             capture,
             local,
-            private,
         })
     }
 
-    pub(crate) async fn capture(&self, private: &Repository) -> Result<Capture, Error> {
-        let epoch = self.database.epoch().await.context(DatabaseSnafu)?;
-        let known = self.memory()?.known(epoch);
-        let (nodes, writing) = private.writer();
-        let contents = nodes.of(Class::Contents);
-        let source = Arc::new(private.nodes());
-        let listener = Arc::clone(&self.session.context.listener);
-        let tell = move |rows| listener(crate::Event::Reading { rows });
-        let captured = self
-            .database
-            .capture(&self.specs, known, source, nodes, contents, tell)
-            .await;
-        // The store's own failure is the cause of the capture's, so it is told first.
-        writing.finish().await.context(StoreSnafu)?;
-        captured.context(DatabaseSnafu)
-    }
-
-    /// Makes sure that the maps that were agreed on are here: what nobody has any more counts as never agreed on, so that
-    /// what is equal stays, and what differs is for a person to choose.
-    async fn ensure_agreed(&self, private: &Repository, agreed: Agreed) -> Result<Agreed, Error> {
-        if holds(private, agreed.root).await? {
+    /// Makes sure that the map that was agreed on is here: what nobody has any more counts as never agreed on, so that what is
+    /// equal stays, and what differs is for a person to choose.
+    async fn ensure_agreed(&self, agreed: Agreed) -> Result<Agreed, Error> {
+        if self.copy.is_whole(agreed.root).await? {
             return Ok(agreed);
         }
         let lost = Agreed {
@@ -144,10 +109,14 @@ impl Rows<'_> {
             ..agreed.clone()
         };
         match agreed.snapshot {
-            Some(id) if agreed.note.rows.is_none_or(|rows| rows == agreed.root) => {
-                match self.fetch(private, id, None).await {
-                    Ok(()) if holds(private, agreed.root).await? => Ok(agreed),
-                    Ok(()) => Ok(lost),
+            Some(id) if agreed.note.rows == Some(agreed.root) => {
+                let wanted = Point {
+                    id,
+                    files: agreed.note.files.unwrap_or(Map::empty_root()),
+                    rows: agreed.note.rows,
+                };
+                match self.ensure_rows(Some(wanted), None).await {
+                    Ok(_) => Ok(agreed),
                     Err(error) if error.is_expired() => Ok(lost),
                     Err(error) => Err(error),
                 }
@@ -156,138 +125,59 @@ impl Rows<'_> {
         }
     }
 
-    /// Brings the rows of the snapshot `want` into the private store, where everything that they name is checked.
-    /// `have` is a snapshot whose rows are here.
-    pub(crate) async fn fetch(
+    /// Makes sure that the rows of a snapshot are in the private store, where everything that they name is checked, and gives
+    /// their root. `near` is what was agreed on, which is there.
+    pub(super) async fn ensure_rows(
         &self,
-        private: &Repository,
-        want: SnapshotId,
-        have: Option<SnapshotId>,
-    ) -> Result<(), Error> {
+        wanted: Option<Point>,
+        near: Option<&Agreed>,
+    ) -> Result<Digest, Error> {
+        let root = rows_of(wanted);
+        let Some(wanted) = wanted.filter(|_| root != Map::empty_root()) else {
+            return Ok(root);
+        };
+        if self.copy.is_whole(root).await? {
+            return Ok(root);
+        }
+        let near = near.filter(|near| near.note.rows == Some(near.root));
+        let have = near.and_then(|near| near.snapshot);
         let fetch = Fetch {
-            want,
+            want: wanted.id,
             have,
             contents: true,
             patches: have.is_some(),
             part: Part::Rows,
         };
+        let private = self.copy.repository();
         let body = self.session.remote.fetch_body(fetch).await?;
         let received = private.receive(body.into_stream()).await;
         let received = received.context(StoreSnafu)?;
-        private.keep_rows(received, want).await.context(StoreSnafu)
-    }
-
-    /// Makes sure that the rows of a snapshot are here, and gives their root.
-    pub(crate) async fn ensure_rows(
-        &self,
-        private: &Repository,
-        wanted: Point,
-        near: Option<SnapshotId>,
-    ) -> Result<Digest, Error> {
-        let root = wanted.rows.unwrap_or(Map::empty_root());
-        // A fetch that was cut may have left a root without what is below it.
-        let complete = self.memory()?.complete.contains(&root);
-        if root == Map::empty_root() || (complete && holds(private, root).await?) {
-            return Ok(root);
-        }
-        self.fetch(private, wanted.id, near).await?;
-        self.set_complete([root])?;
+        let before = near.map(|near| near.root).filter(|_| have.is_some());
+        let kept = private.keep_rows(received, before, root).await;
+        kept.context(StoreSnafu)?;
+        self.copy.set_whole([root]).await?;
         Ok(root)
-    }
-
-    /// `captured`, with the tables of `other` that this workspace does not sync.
-    pub(crate) async fn overlay(
-        &self,
-        private: &Repository,
-        other: Digest,
-        captured: Digest,
-    ) -> Result<Digest, Error> {
-        let specs = self.specs.clone();
-        edit_tables(private, captured, move |source| {
-            let others = tables(source, other).context(MapSnafu)?;
-            let others = others.into_iter().filter(|(name, _)| !is_synced(&specs, name));
-            Ok(others.map(|(name, entry)| (name, Some(entry))).collect())
-        })
-        .await
-    }
-
-    /// `root` without the tables that this workspace does not sync: what its database shall hold.
-    pub(crate) async fn only_synced(
-        &self,
-        private: &Repository,
-        root: Digest,
-    ) -> Result<Digest, Error> {
-        let specs = self.specs.clone();
-        edit_tables(private, root, move |source| {
-            let all = tables(source, root).context(MapSnafu)?;
-            let others = all.into_iter().filter(|(name, _)| !is_synced(&specs, name));
-            Ok(others.map(|(name, _)| (name, None)).collect())
-        })
-        .await
     }
 
     /// Compares base, database and tenant. Keeps what was captured, so that the next look is quick.
     pub async fn status(&self) -> Result<RowsStatus, Error> {
         let look = self.look().await?;
         let standing = look.standing();
-        if let Some(head) = look.head {
-            self.ensure_rows(&look.private, head, look.agreed.snapshot).await?;
-        }
-        let (base, here, there) = (look.agreed.root, look.local, look.head_rows());
-        let nodes = look.nodes();
-        let (local, cloud) =
-            blocking(move || Ok((counts(&nodes, base, here)?, counts(&nodes, base, there)?))).await?;
+        let there = self.ensure_rows(look.head, Some(&look.agreed)).await?;
+        let local = self.copy.counts(look.agreed.root, look.local).await?;
+        let cloud = self.copy.counts(look.agreed.root, there).await?;
         if let Ok(_lock) = self.session.lock()
-            && look.capture.is_news
-        {
             // What is known is told even where it cannot be kept: the next look only takes longer.
-            if let Err(error) = self.settle(&look.capture, None).await {
-                tracing::warn!(%error, "what was captured could not be kept");
-            }
+            && let Err(error) = self.keep(&look, None).await
+        {
+            tracing::warn!(%error, "what was captured could not be kept");
         }
         Ok(RowsStatus {
             standing,
-            local,
-            cloud,
+            local: local.into_iter().map(Into::into).collect(),
+            cloud: cloud.into_iter().map(Into::into).collect(),
             base: look.agreed.snapshot,
             head: look.head.map(|head| head.id),
         })
     }
-}
-
-fn is_synced(specs: &[TableSpec], name: &sync_core::rows::TableName) -> bool {
-    specs.iter().any(|spec| spec.name == *name)
-}
-
-type TableEdits = Vec<(sync_core::rows::TableName, Option<sync_core::rows::TableEntry>)>;
-
-/// The root of a map of tables after some edits, with its nodes in the private store.
-async fn edit_tables(
-    private: &Repository,
-    root: Digest,
-    edits: impl FnOnce(&RepositoryNodes) -> Result<TableEdits, Error> + Send + 'static,
-) -> Result<Digest, Error> {
-    let source = private.nodes();
-    let (mut writer, writing) = private.writer();
-    let edited = blocking(move || {
-        let mut edits = edits(&source)?;
-        edits.sort_by(|a, b| a.0.cmp(&b.0));
-        let edits = edits.into_iter().map(|(name, entry)| {
-            let value = entry.map(|entry| entry.encode());
-            (name.as_str().as_bytes().to_vec(), value)
-        });
-        let edited = map::edit(&source, root, edits, &mut writer).context(MapSnafu)?;
-        Ok(edited.root)
-    })
-    .await;
-    writing.finish().await.context(StoreSnafu)?;
-    edited
-}
-
-/// Whether the root of a map is here that was complete once.
-pub(crate) async fn holds(private: &Repository, root: Digest) -> Result<bool, Error> {
-    if root == Map::empty_root() {
-        return Ok(true);
-    }
-    Ok(private.object(&root).await.context(StoreSnafu)?.is_some())
 }

@@ -1,23 +1,19 @@
 //! What a push, pull or sync of rows would do.
 
 use serde::Serialize;
-use snafu::ResultExt;
 use sync_core::Digest;
-use sync_core::rows::{Choice, RowConflict, TableCounts, merge_tables};
-use sync_store::pack::Class;
+use sync_core::rows::{Choice, TableCounts};
+use sync_rows::{Merged, OpenConflict, RowChange};
 
-use super::changes::{counts, list, row_count};
-use super::conflicts::{Resolutions, choice, describe_all};
 use super::look::Look;
-use super::{OpenConflict, RowChange, Rows, rules_of};
+use super::{Rows, rows_of};
 use crate::decide::Standing;
-use crate::error::{DivergedSnafu, MergeSnafu, StoreSnafu};
+use crate::error::DivergedSnafu;
 use crate::guard::{Place, Removal, What};
-use crate::session::blocking;
 use crate::{Error, OnConflict};
 
 /// How many rows a plan lists with their columns.
-const LISTED: usize = 1000;
+pub(super) const LISTED: usize = 1000;
 
 /// Which way rows go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -40,24 +36,19 @@ pub struct RowsPlan {
     pub pull: Vec<TableCounts>,
     /// What would change on the tenant, by table.
     pub push: Vec<TableCounts>,
-    /// The first rows that would change, those of the database first.
-    pub rows: Vec<RowChange>,
+    /// The first rows that would change in the database.
+    pub pulled: Vec<RowChange>,
+    /// The first rows that would change on the tenant.
+    pub pushed: Vec<RowChange>,
     /// How many more there are.
     pub omitted: u64,
     /// What a person has to choose; nothing is applied while there are any.
     pub conflicts: Vec<OpenConflict>,
-    pub(crate) direction: Direction,
-    pub(crate) look: Look,
+    pub(super) direction: Direction,
+    pub(super) look: Look,
     /// The map of tables that the workspace stands for afterwards.
-    pub(crate) merged: Digest,
-    pub(crate) removals: Vec<Removal>,
-}
-
-/// What two sides became.
-pub(crate) struct Merge {
-    pub(crate) root: Digest,
-    pub(crate) pull: Vec<TableCounts>,
-    pub(crate) conflicts: Vec<OpenConflict>,
+    pub(super) merged: Digest,
+    pub(super) removals: [Removal; 2],
 }
 
 impl Rows<'_> {
@@ -80,95 +71,74 @@ impl Rows<'_> {
             let head = look.head.map(|head| head.id);
             return DivergedSnafu { head }.fail();
         }
-        let head_rows = look.head_rows();
+        let (local, head_rows) = (look.local, rows_of(look.head));
         let behind = matches!(standing, Standing::CloudAhead | Standing::Diverged);
-        let mut merge = Merge {
-            root: look.local,
-            pull: Vec::new(),
-            conflicts: Vec::new(),
+        let merged = if behind && direction != Direction::Push {
+            self.ensure_rows(look.head, Some(&look.agreed)).await?;
+            let roots = [look.agreed.root, local, head_rows];
+            self.merge(roots, on_conflict).await?
+        } else {
+            Merged {
+                root: local,
+                counts: Vec::new(),
+                conflicts: Vec::new(),
+            }
         };
-        if let (true, Some(head)) = (behind && direction != Direction::Push, look.head) {
-            self.ensure_rows(&look.private, head, look.agreed.snapshot).await?;
-            let roots = [look.agreed.root, look.local, head_rows];
-            merge = self.merge(&look, roots, on_conflict).await?;
-        }
         let goes = match direction {
             Direction::Push => standing == Standing::LocalAhead,
             Direction::Pull => false,
-            Direction::Sync => merge.root != head_rows,
+            Direction::Sync => merged.root != head_rows,
         };
-        let (local, merged) = (look.local, merge.root);
-        if goes && let Some(head) = look.head {
-            self.ensure_rows(&look.private, head, look.agreed.snapshot).await?;
+        let (_, pulled, mut omitted) = self.copy.list(local, merged.root, LISTED).await?;
+        let (mut push, mut pushed) = (Vec::new(), Vec::new());
+        let mut held = 0;
+        if goes {
+            self.ensure_rows(look.head, Some(&look.agreed)).await?;
+            push = self.copy.counts(head_rows, merged.root).await?;
+            let left = LISTED - pulled.len();
+            let (_, listed, beyond) = self.copy.list(head_rows, merged.root, left).await?;
+            pushed = listed;
+            omitted += beyond;
+            held = self.copy.row_count(head_rows).await?;
         }
-        let (nodes, pull) = (look.nodes(), merge.pull.clone());
-        let (push, rows, omitted, removals) = blocking(move || {
-            let push = if goes { counts(&nodes, head_rows, merged)? } else { Vec::new() };
-            let (_, mut rows, mut omitted) = list(&nodes, local, merged, LISTED)?;
-            if goes {
-                let left = LISTED - rows.len();
-                let (_, more, beyond) = list(&nodes, head_rows, merged, left)?;
-                rows.extend(more);
-                omitted += beyond;
-            }
-            let here = removal(Place::Workspace, &pull, row_count(&nodes, local)?);
-            let there = if goes { row_count(&nodes, head_rows)? } else { 0 };
-            let there = removal(Place::Tenant, &push, there);
-            Ok((push, rows, omitted, vec![here, there]))
-        })
-        .await?;
+        let removals = [
+            removal(Place::Workspace, &merged.counts, self.copy.row_count(local).await?),
+            removal(Place::Tenant, &push, held),
+        ];
         Ok(RowsPlan {
             standing,
-            pull: merge.pull,
+            pull: merged.counts,
             push,
-            rows,
+            pulled,
+            pushed,
             omitted,
-            conflicts: merge.conflicts,
+            conflicts: merged.conflicts,
             direction,
             look,
-            merged,
+            merged: merged.root,
             removals,
         })
     }
 
-    /// Merges base, local and theirs, all of which are in the private store, as the merge's nodes are afterwards.
-    pub(crate) async fn merge(
+    /// Merges base, ours and theirs; what was resolved before, and `on_conflict`, decide what the rules leave open.
+    pub(super) async fn merge(
         &self,
-        look: &Look,
         roots: [Digest; 3],
         on_conflict: OnConflict,
-    ) -> Result<Merge, Error> {
+    ) -> Result<Merged, Error> {
         let otherwise = match on_conflict {
             OnConflict::Ours => Choice::Ours,
             OnConflict::Theirs => Choice::Theirs,
             // Two rows cannot have one key: a person chooses.
             OnConflict::Ask | OnConflict::KeepBoth => Choice::Open,
         };
-        let resolutions: Resolutions = self.resolutions()?;
-        let (nodes, specs) = (look.nodes(), self.specs.clone());
-        let (writer, writing) = look.private.writer();
-        let merged = blocking(move || {
-            let mut writer = writer.of(Class::Nodes);
-            let choose =
-                |conflict: &RowConflict| choice(&resolutions, otherwise, conflict);
-            let merged = merge_tables(&nodes, roots, |table| rules_of(&specs, table), choose, &mut writer);
-            Ok(merged.context(MergeSnafu))
-        })
-        .await;
-        writing.finish().await.context(StoreSnafu)?;
-        let merged = merged??;
-        let (nodes, conflicts) = (look.nodes(), merged.conflicts);
-        let conflicts = blocking(move || describe_all(&nodes, roots, &conflicts)).await?;
-        Ok(Merge {
-            root: merged.root,
-            pull: merged.counts,
-            conflicts,
-        })
+        let resolutions = self.session.resolutions()?;
+        Ok(self.copy.merge(roots, resolutions, otherwise).await?)
     }
 }
 
 /// What a plan removes from a side that holds so many rows.
-pub(crate) fn removal(place: Place, counts: &[TableCounts], of: u64) -> Removal {
+pub(super) fn removal(place: Place, counts: &[TableCounts], of: u64) -> Removal {
     Removal {
         place,
         what: What::Rows,

@@ -9,18 +9,26 @@ use sync_core::map::{self, Map, NodeSource};
 use sync_core::rows::{
     Cell, Row, RowValue, Schema, TableCounts, TableEntry, TableName, load_content, tables, text,
 };
-use sync_core::{Digest, SnapshotId};
+use sync_core::Digest;
 use sync_store::RepositoryNodes;
 
-use super::Rows;
 use crate::Error;
-use crate::error::{HostileSnafu, MapSnafu, RowSnafu, UnobtainableSnafu};
-use crate::history::Side;
-use crate::report::ChangeKind;
-use crate::session::{blocking, point};
+use crate::error::{MapSnafu, RowSnafu, SchemaSnafu};
 
 /// Longer values are shown in part.
 const MAX_SHOWN: usize = 200;
+
+/// How a row differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowKind {
+    /// It is only on the newer side.
+    Added,
+    /// It is on both, and different.
+    Modified,
+    /// It is only on the older side.
+    Removed,
+}
 
 /// One row that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,7 +38,7 @@ pub struct RowChange {
     /// The primary key: columns and values, in the order of the key.
     pub key: Vec<(String, String)>,
     /// How it differs.
-    pub kind: ChangeKind,
+    pub kind: RowKind,
     /// The columns that differ.
     pub columns: Vec<CellChange>,
 }
@@ -59,20 +67,8 @@ pub struct TableSum {
     pub deleted: u64,
 }
 
-/// What differs between two sides.
-#[derive(Debug, Clone, Serialize)]
-pub struct RowsDifference {
-    /// The older side, where it is a snapshot.
-    pub from: Option<SnapshotId>,
-    /// The newer side, where it is a snapshot.
-    pub to: Option<SnapshotId>,
-    /// How many rows differ, by table.
-    pub tables: Vec<TableSum>,
-    /// The first of the rows that differ, in order.
-    pub rows: Vec<RowChange>,
-    /// How many more there are.
-    pub omitted: u64,
-}
+/// How many rows differ, by table; the first of them in order; and how many more there are.
+pub type Listed = (Vec<TableSum>, Vec<RowChange>, u64);
 
 impl From<TableCounts> for TableSum {
     fn from(counts: TableCounts) -> Self {
@@ -111,13 +107,10 @@ fn pairs(source: &RepositoryNodes, before: Digest, after: Digest) -> Result<Vec<
 }
 
 impl Pair {
-    fn changes<'n>(
+    fn changes(
         &self,
-        source: &'n Arc<RepositoryNodes>,
-    ) -> map::Diff<Arc<RepositoryNodes>, Arc<RepositoryNodes>>
-    where
-        Self: 'n,
-    {
+        source: &Arc<RepositoryNodes>,
+    ) -> map::Diff<Arc<RepositoryNodes>, Arc<RepositoryNodes>> {
         let root = |entry: Option<TableEntry>| entry.map_or(Map::empty_root(), |e| e.rows.root);
         let (before, after) = (root(self.before), root(self.after));
         map::diff(Arc::clone(source), before, Arc::clone(source), after)
@@ -156,7 +149,7 @@ pub(crate) fn list(
     before: Digest,
     after: Digest,
     limit: usize,
-) -> Result<(Vec<TableSum>, Vec<RowChange>, u64), Error> {
+) -> Result<Listed, Error> {
     let (mut sums, mut rows, mut omitted) = (Vec::new(), Vec::new(), 0);
     for pair in pairs(source, before, after)? {
         let mut counts = TableCounts::new(pair.name.clone());
@@ -187,11 +180,8 @@ pub(crate) fn schema(
     let bytes = source.node(&digest).map_err(|source| Error::Map {
         source: map::MapError::Store { digest, source },
     })?;
-    let bytes = bytes.context(UnobtainableSnafu { digest })?;
-    let schema = Schema::decode(&bytes).with_context(|| HostileSnafu {
-        reason: format!("schema {digest} is malformed"),
-    })?;
-    Ok(Some(schema))
+    let schema = bytes.and_then(|bytes| Schema::decode(&bytes));
+    Ok(Some(schema.context(SchemaSnafu { digest })?))
 }
 
 /// A row on two sides, in words.
@@ -207,9 +197,9 @@ pub(crate) fn describe(
     };
     let rows = [load(values[0])?, load(values[1])?];
     let kind = match &rows {
-        [None, _] => ChangeKind::Added,
-        [_, None] => ChangeKind::Removed,
-        _ => ChangeKind::Modified,
+        [None, _] => RowKind::Added,
+        [_, None] => RowKind::Removed,
+        _ => RowKind::Modified,
     };
     let show = |side: usize, name: &str| -> Result<Option<String>, Error> {
         let cell = rows[side].as_ref().and_then(|row| row.get(name));
@@ -269,34 +259,3 @@ fn shown(
     }
 }
 
-impl Rows<'_> {
-    /// What differs from `a` to `b`, with at most `limit` rows listed.
-    pub async fn diff(&self, a: &Side, b: &Side, limit: usize) -> Result<RowsDifference, Error> {
-        let look = self.look().await?;
-        let (mut ids, mut roots) = ([None; 2], [look.agreed.root; 2]);
-        for (index, side) in [a, b].into_iter().enumerate() {
-            match side {
-                Side::Base => ids[index] = look.agreed.snapshot,
-                Side::Workspace => roots[index] = look.local,
-                Side::Snapshot(prefix) => {
-                    let found = self.session.remote.resolve(prefix).await?;
-                    let found = point(found.id, &found.snapshot);
-                    ids[index] = Some(found.id);
-                    let near = look.agreed.snapshot;
-                    roots[index] = self.ensure_rows(&look.private, found, near).await?;
-                }
-            }
-        }
-        let nodes = look.nodes();
-        let (tables, rows, omitted) =
-            blocking(move || list(&nodes, roots[0], roots[1], limit)).await?;
-        let [from, to] = ids;
-        Ok(RowsDifference {
-            from,
-            to,
-            tables,
-            rows,
-            omitted,
-        })
-    }
-}
