@@ -197,10 +197,9 @@ impl Address {
         })?;
         let mode = match mode {
             Some("disable") => SslMode::Disable,
-            // Certificates are checked whenever there is TLS, so these three are one; `prefer` would be no promise.
-            Some("require" | "verify-ca" | "verify-full") => SslMode::Require,
             None if is_local(&config) && ca_file.is_none() => SslMode::Disable,
-            None => SslMode::Require,
+            // Certificates are checked whenever there is TLS, so these three are one; `prefer` would be no promise.
+            None | Some("require" | "verify-ca" | "verify-full") => SslMode::Require,
             Some(other) => {
                 return Err(refused(format!(
                     "`sslmode={other}` is none of `disable`, `require`, `verify-ca` and `verify-full`"
@@ -251,15 +250,12 @@ fn unescape(text: &str) -> String {
             let hex = std::str::from_utf8(hex).ok()?;
             u8::from_str_radix(hex, 16).ok()
         });
-        match escaped {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
+        if let Some(byte) = escaped {
+            bytes.push(byte);
+            rest = &tail[2..];
+        } else {
+            bytes.push(*first);
+            rest = tail;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use snafu::Snafu;
-use sync_core::map::MapError;
+use sync_core::map::{MapError, StoreError};
 use sync_core::rows::TableName;
 use sync_core::{Class, Fault};
 use tokio_postgres::error::SqlState;
@@ -94,6 +94,21 @@ pub enum Error {
         table: TableName,
         /// How many were found.
         total: u64,
+    },
+    /// Somebody else wrote down a state of the database since it was captured. Nothing was written.
+    #[snafu(display("another sync wrote down the state of the database since it was captured"))]
+    Overtaken,
+    /// The database sent rows in another order than that of their keys.
+    #[snafu(display("the rows of `{table}` came out of order"))]
+    Order {
+        /// The table.
+        table: TableName,
+    },
+    /// A large value or a schema could not be stored.
+    #[snafu(display("an object of a row could not be stored"))]
+    Object {
+        /// Why.
+        source: StoreError,
     },
     /// A map that names rows could not be read or written.
     #[snafu(display("the map of rows could not be read or written"))]
@@ -239,6 +254,9 @@ impl Fault for Error {
             Self::Bookkeeping { .. } => "db/bookkeeping",
             Self::Held { .. } => "db/held",
             Self::Moved { .. } => "db/moved",
+            Self::Overtaken => "db/overtaken",
+            Self::Order { .. } => "db/order",
+            Self::Object { .. } => "db/object",
             Self::Map { source } => source.code(),
             Self::Malformed { .. } => "db/malformed",
             Self::Task => "db/task",
@@ -257,7 +275,8 @@ impl Fault for Error {
             {
                 Class::Denied
             }
-            Self::Moved { .. } => Class::Conflict,
+            Self::Moved { .. } | Self::Overtaken => Class::Conflict,
+            Self::Order { .. } => Class::Bug,
             Self::Map { source } => source.class(),
             Self::Malformed { .. } => Class::Integrity,
             Self::Refused { .. }
@@ -265,6 +284,7 @@ impl Fault for Error {
             | Self::Unfit { .. }
             | Self::Cycle { .. }
             | Self::Bookkeeping { .. }
+            | Self::Object { .. }
             | Self::Task => Class::Failed,
         }
     }
@@ -282,10 +302,14 @@ impl Fault for Error {
             }
             Self::Bookkeeping { .. } => "run `sync-cli db migrate`",
             Self::Held { .. } => "wait for it to end, then run again",
-            Self::Moved { .. } => "run the command again: it plans anew",
+            Self::Moved { .. } | Self::Overtaken => "run the command again: it plans anew",
             Self::Cycle { .. } => {
                 "make one of the constraints DEFERRABLE, or leave one of the tables out"
             }
+            Self::Order { .. } => {
+                "report the definition of the table and the collation of the database; nothing was changed"
+            }
+            Self::Object { .. } => "repair what the cause names, then run again",
             Self::Refused { .. } | Self::Unfit { .. } | Self::Malformed { .. } | Self::Task => {
                 return None;
             }

@@ -2,21 +2,35 @@
 //!
 //! - [`Database`] is where it is; [`TableSpec`] says which rows of a table travel.
 //! - [`Relation`] is what the database says of such a table: columns, key, foreign keys, what applies to its rows.
+//! - [`Database::capture`] makes maps of its tables, [`Database::settle`] writes down that it did, [`Database::track`] has
+//!   the next one read only what changed, and a [`Listener`] says when that is.
 //!
 //! Row values never appear in errors or logs.
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+mod capture;
 mod connect;
 mod error;
+mod known;
+mod listen;
+mod migrate;
 mod relation;
+mod settle;
 mod spec;
 mod sql;
+mod state;
 mod tls;
+mod track;
+mod verify;
 mod working_copy;
 
+pub use capture::{CaptureEvent, Objects};
 pub use connect::{ConnectOptions, Database};
 pub use error::Error;
+pub use listen::Listener;
+pub use migrate::Migrated;
 pub use relation::{ForeignKey, Relation, RelationColumn, UniqueKey};
 pub use spec::{OnConflict, TableSpec, default_tables};
+pub use track::Tracked;
 pub use working_copy::{Base, Capture, Doubt, Epoch, Known, Reading, Settlement, TableCapture};

@@ -13,6 +13,8 @@ use crate::sql::quote;
 use crate::{Database, Error};
 
 /// A column that travels.
+// Each is one fact of the database's catalogue.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelationColumn {
     /// Name, type and kind, as the other side sees them.
@@ -21,6 +23,8 @@ pub struct RelationColumn {
     pub base_type: String,
     /// Whether its values are text in the database already, so that they need no cast.
     pub is_text: bool,
+    /// Whether it is text that sorts bytewise anyway, so that an index on it has our order.
+    pub(crate) sorts_bytewise: bool,
     /// Whether it may be null.
     pub nullable: bool,
     /// `GENERATED ALWAYS AS IDENTITY`: it can be inserted with an override, and never updated.
@@ -70,11 +74,9 @@ pub struct Relation {
     pub unique: Vec<UniqueKey>,
     /// Whether triggers of the application may change what is written.
     pub has_triggers: bool,
-    /// Whether text sorts bytewise in this database anyway, so that the primary key's index has our order.
-    sorts_bytewise: bool,
 }
 
-const COLUMNS: &str = "
+const COLUMNS: &str = r#"
 WITH RECURSIVE base(attnum, typ, typmod, step) AS (
     SELECT attnum, atttypid, atttypmod, 0 FROM pg_attribute
     WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped
@@ -85,10 +87,15 @@ WITH RECURSIVE base(attnum, typ, typmod, step) AS (
 SELECT DISTINCT ON (a.attnum) a.attname::text, format_type(a.atttypid, a.atttypmod), b.typ AS base_oid,
     format_type(b.typ, NULL) AS base_type, NOT a.attnotnull AS nullable, a.attidentity = 'a' AS always_identity,
     a.attgenerated <> '' AS generated,
-    pg_get_serial_sequence(format('%I.%I', n.nspname, c.relname), a.attname) AS sequence
+    pg_get_serial_sequence(format('%I.%I', n.nspname, c.relname), a.attname) AS sequence,
+    CASE a.attcollation WHEN 'pg_catalog."C"'::regcollation THEN true WHEN 'pg_catalog."POSIX"'::regcollation THEN true
+        WHEN 'pg_catalog."default"'::regcollation THEN (SELECT d.datcollate IN ('C', 'POSIX')
+            AND COALESCE(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c'
+            FROM pg_database d WHERE d.datname = current_database())
+        ELSE false END AS sorts_bytewise
 FROM base b JOIN pg_attribute a ON a.attrelid = $1::oid AND a.attnum = b.attnum
 JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-ORDER BY a.attnum, b.step DESC";
+ORDER BY a.attnum, b.step DESC"#;
 
 const TABLE: &str = "
 SELECT c.oid, c.relkind::text,
@@ -96,8 +103,7 @@ SELECT c.oid, c.relkind::text,
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
         WHERE i.indrelid = c.oid AND i.indisprimary AND k.n <= i.indnkeyatts),
     EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-        AND t.tgname NOT LIKE 'sync\\_%') OR c.relhasrules,
-    (SELECT datcollate IN ('C', 'POSIX') FROM pg_database WHERE datname = current_database())
+        AND t.tgname NOT LIKE 'sync\\_%') OR c.relhasrules
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2";
 
@@ -149,7 +155,7 @@ impl Relation {
         }
         let key: Option<Vec<String>> = row.get(2);
         let key = key.ok_or_else(|| unfit("it has no primary key"))?;
-        let (has_triggers, sorts_bytewise): (bool, bool) = (row.get(3), row.get(4));
+        let has_triggers: bool = row.get(3);
         let mut columns = Vec::new();
         let mut known = Vec::new();
         for row in client.query(COLUMNS, &[&oid]).await.map_err(said)? {
@@ -172,6 +178,7 @@ impl Relation {
                 },
                 base_type: row.get(3),
                 is_text: matches!(base_oid, 25 | 1043),
+                sorts_bytewise: row.get(8),
                 nullable: row.get(4),
                 always_identity: row.get(5),
                 sequence: row.get(7),
@@ -211,7 +218,6 @@ impl Relation {
             foreign_keys,
             unique: unique.collect(),
             has_triggers,
-            sorts_bytewise,
         })
     }
 
@@ -256,7 +262,7 @@ impl Relation {
     pub(crate) fn order(&self, alias: &str) -> String {
         let columns = self.key_columns().map(|column| {
             let expression = column.key_expression(alias);
-            if column.sorts_as_text() && !self.sorts_bytewise {
+            if column.sorts_as_text() && !(column.is_text && column.sorts_bytewise) {
                 format!("({expression}) COLLATE \"C\"")
             } else {
                 expression
@@ -391,7 +397,6 @@ mod tests {
             foreign_keys: keys.iter().map(key).collect(),
             unique: Vec::new(),
             has_triggers: false,
-            sorts_bytewise: false,
         }
     }
 

@@ -1,4 +1,58 @@
-//! Names in SQL.
+//! Names and locks in SQL.
+
+use tokio_postgres::GenericClient;
+
+/// The first half of all our advisory locks: `sync` in ASCII.
+const LOCKS: i32 = 0x7379_6e63;
+
+/// What one transaction at a time does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LockOf {
+    /// Making and changing our own tables, and what tracks others.
+    Migration = 1,
+    /// Writing down a capture, and applying a plan.
+    Settlement = 2,
+    /// Waking listeners; taken by the triggers.
+    Wake = 3,
+}
+
+impl LockOf {
+    /// The two numbers of the lock, for SQL.
+    pub(crate) fn sql(self) -> String {
+        format!("{LOCKS}, {}", self as i32)
+    }
+}
+
+/// Takes a lock until the end of the transaction, waiting for it.
+pub(crate) async fn lock(
+    client: &impl GenericClient,
+    of: LockOf,
+) -> Result<(), tokio_postgres::Error> {
+    let lock = format!("SELECT pg_advisory_xact_lock({})", of.sql());
+    client.query_one(&lock, &[]).await.map(drop)
+}
+
+/// Takes a lock until the end of the transaction if nobody has it; else the process of the database server that does.
+pub(crate) async fn try_lock(
+    client: &impl GenericClient,
+    of: LockOf,
+) -> Result<Result<(), i32>, tokio_postgres::Error> {
+    let try_lock = format!("SELECT pg_try_advisory_xact_lock({})", of.sql());
+    loop {
+        if client.query_one(&try_lock, &[]).await?.get(0) {
+            return Ok(Ok(()));
+        }
+        let holder = format!(
+            "SELECT COALESCE(pid, 0) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND classid = {LOCKS} \
+            AND objid = {} AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            of as i32
+        );
+        // Whoever held it may be gone by now: then it is to be had.
+        if let Some(row) = client.query_opt(&holder, &[]).await? {
+            return Ok(Err(row.get(0)));
+        }
+    }
+}
 
 /// An identifier, quoted.
 pub(crate) fn quote(name: &str) -> String {

@@ -98,10 +98,15 @@ pub struct Capture {
     pub relations: Vec<Relation>,
     /// Whether there is anything to write down: changed rows, keys in the log, or a doubt.
     pub is_news: bool,
+    /// Whether transactions were running that may have changed rows: what they do is in the next capture, and perhaps
+    /// nobody is woken for it.
+    pub is_writing: bool,
     /// Until where the logs were read.
     pub(crate) cursor: Cursor,
     /// The state that the database had written down.
     pub(crate) seen: Option<Epoch>,
+    /// What keeps the logs, as it was then.
+    pub(crate) tracks: Vec<String>,
 }
 
 /// What a database and a remote last agreed on.

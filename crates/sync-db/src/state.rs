@@ -1,0 +1,177 @@
+//! What the database has written down, as a capture reads it, and whether it can be gone on from.
+
+use sync_core::Digest;
+use tokio_postgres::GenericClient;
+
+use crate::working_copy::{Cursor, Doubt, Epoch, Known};
+use crate::{Database, Error};
+
+/// The row of `sync.state`.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    pub(crate) epoch: Epoch,
+    pub(crate) cursor: Cursor,
+    /// `number:fingerprint` of each table that was tracked then.
+    pub(crate) tracked: Vec<String>,
+}
+
+/// Where a capture stands.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// Where we are now.
+    pub(crate) cursor: Cursor,
+    /// Whether transactions that may have written were running.
+    pub(crate) is_writing: bool,
+    /// Whether this is a standby.
+    pub(crate) is_standby: bool,
+    /// Whether there is a schema `sync`.
+    pub(crate) has_bookkeeping: bool,
+    /// What was written down.
+    pub(crate) state: Option<State>,
+}
+
+/// The first question of a transaction: it fixes what all others see.
+const HERE: &str = "
+SELECT pg_current_snapshot()::text, pg_is_in_recovery(),
+    (SELECT oid::text FROM pg_database WHERE datname = current_database()), to_regclass('sync.migration') IS NOT NULL,
+    has_function_privilege('pg_catalog.pg_control_system()', 'execute')";
+
+const CLUSTER: &str = "SELECT system_identifier::text FROM pg_control_system()";
+
+const STATE: &str = "SELECT epoch, cursor, cluster, tracked FROM sync.state";
+
+impl Standing {
+    pub(crate) async fn read(
+        database: &Database,
+        client: &impl GenericClient,
+    ) -> Result<Self, Error> {
+        let said = database.while_("reading the state of the last capture");
+        let here = client.query_one(HERE, &[]).await.map_err(said)?;
+        let snapshot: String = here.get(0);
+        let (number, may_ask): (String, bool) = (here.get(2), here.get(4));
+        let cluster = if may_ask {
+            let row = client.query_one(CLUSTER, &[]).await.map_err(said)?;
+            row.get(0)
+        } else {
+            // Where the role may not ask, the epoch and the number of the database have to do.
+            String::new()
+        };
+        let has_bookkeeping = here.get(3) && database.version(client).await? > 0;
+        let state = if has_bookkeeping {
+            let row = client.query_opt(STATE, &[]).await.map_err(said)?;
+            row.as_ref().and_then(read_state)
+        } else {
+            None
+        };
+        Ok(Self {
+            is_writing: !snapshot.ends_with(':'),
+            cursor: Cursor {
+                snapshot,
+                cluster: format!("{cluster}/{number}"),
+            },
+            is_standby: here.get(1),
+            has_bookkeeping,
+            state,
+        })
+    }
+
+    /// The state that can be gone on from, or why not: `None` where nothing was ever captured.
+    pub(crate) fn trusted(&self, known: Option<Known>) -> Result<(&State, Known), Option<Doubt>> {
+        if self.is_standby {
+            return Err(Some(Doubt::Standby));
+        }
+        match (&self.state, known) {
+            (None, None) => Err(None),
+            (None, Some(_)) | (Some(_), None) => Err(Some(Doubt::Unknown)),
+            (Some(state), Some(known)) if state.epoch != known.epoch => {
+                Err(Some(Doubt::OtherEpoch))
+            }
+            (Some(state), Some(_)) if state.cursor.cluster != self.cursor.cluster => {
+                Err(Some(Doubt::OtherCluster))
+            }
+            (Some(state), Some(known)) => Ok((state, known)),
+        }
+    }
+}
+
+/// A state that cannot be read is none: everything is read whole then.
+fn read_state(row: &tokio_postgres::Row) -> Option<State> {
+    let epoch: String = row.get(0);
+    let cursor = Cursor {
+        snapshot: row.get(1),
+        cluster: row.get(2),
+    };
+    Some(State {
+        epoch: epoch.parse().ok()?,
+        cursor,
+        tracked: row.get(3),
+    })
+}
+
+/// A digest as the tables of `sync` have it.
+pub(crate) fn read_digest(text: &str) -> Option<Digest> {
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(epoch: Option<u8>, cluster: &str, is_standby: bool) -> Standing {
+        let cursor = |cluster: &str| Cursor {
+            snapshot: "1:1:".to_owned(),
+            cluster: cluster.to_owned(),
+        };
+        Standing {
+            cursor: cursor("here/1"),
+            is_writing: false,
+            is_standby,
+            has_bookkeeping: true,
+            state: epoch.map(|epoch| State {
+                epoch: Epoch([epoch; 16]),
+                cursor: cursor(cluster),
+                tracked: Vec::new(),
+            }),
+        }
+    }
+
+    #[track_caller]
+    fn check(standing: &Standing, known: Option<u8>, expected: Result<(), Option<Doubt>>) {
+        let known = known.map(|epoch| Known {
+            epoch: Epoch([epoch; 16]),
+            root: Digest::of(b"root"),
+        });
+        assert_eq!(standing.trusted(known).map(drop), expected);
+    }
+
+    #[test]
+    fn only_the_same_state_is_gone_on_from() {
+        check(&standing(Some(1), "here/1", false), Some(1), Ok(()));
+        check(&standing(None, "", false), None, Err(None));
+        check(
+            &standing(None, "", false),
+            Some(1),
+            Err(Some(Doubt::Unknown)),
+        );
+        check(
+            &standing(Some(1), "here/1", false),
+            None,
+            Err(Some(Doubt::Unknown)),
+        );
+        check(
+            &standing(Some(1), "here/1", false),
+            Some(2),
+            Err(Some(Doubt::OtherEpoch)),
+        );
+        check(
+            &standing(Some(1), "here/2", false),
+            Some(1),
+            Err(Some(Doubt::OtherCluster)),
+        );
+        check(
+            &standing(Some(1), "here/1", true),
+            Some(1),
+            Err(Some(Doubt::Standby)),
+        );
+    }
+}

@@ -1,0 +1,6 @@
+//! The crate against a real database: every test has one of its own.
+
+mod capture;
+mod support;
+mod track;
+mod types;

@@ -1,0 +1,1 @@
+//! What tracking covers, and the law of the cursor.

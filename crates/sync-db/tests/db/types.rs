@@ -1,0 +1,1 @@
+//! Values of every type, keys of every kind.
