@@ -12,8 +12,8 @@ pub enum Event {
     },
     /// A database is being read.
     Reading {
-        /// Rows read so far.
-        rows: u64,
+        /// Bytes of rows read so far.
+        bytes: u64,
     },
     /// Contents are about to travel.
     Started {

@@ -1,14 +1,17 @@
 //! A database and the repository that holds its maps.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use snafu::ResultExt;
 use sync_core::map::{self, Map};
 use sync_core::rows::{Choice, RowConflict, Rules, TableCounts, TableEntry, TableName, merge_tables, tables};
 use sync_core::{Digest, SnapshotId};
-use sync_db::{Applied, ApplyPlan, Base, Capture, Database, Epoch, Settlement, TableSpec};
-use sync_store::{Repository, RepositoryNodes};
+use sync_db::{
+    Applied, ApplyPlan, Base, Capture, CaptureEvent, Database, Epoch, Objects, Settlement, TableSpec,
+};
+use sync_store::{Class, Repository, RepositoryNodes};
 
 use crate::conflicts::{OpenConflict, Resolutions, choice, describe_all};
 use crate::error::{MapSnafu, MergeSnafu, StoreSnafu, TaskSnafu};
@@ -125,18 +128,25 @@ impl Copy {
     }
 
     /// Reads what changed in the database since it was last captured, in one consistent cut. The nodes of the new maps are in
-    /// the repository then; in the database nothing is written. `tell` is given the number of rows read so far.
-    pub async fn capture(
-        &self,
-        tell: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<Capture, Error> {
+    /// the repository then; in the database nothing is written. `tell` is given the bytes of rows read so far.
+    pub async fn capture(&self, tell: impl Fn(u64) + Send + Sync) -> Result<Capture, Error> {
         let epoch = self.database.epoch().await?;
         let known = self.remembered().await?.known(epoch);
-        let (writer, writing) = self.repository.writer();
-        let captured = self
-            .database
-            .capture(&self.specs, known, self.nodes(), writer, tell)
-            .await;
+        let (nodes, writing) = self.repository.writer();
+        let objects = Objects {
+            source: self.nodes(),
+            contents: nodes.of(Class::Contents),
+            nodes,
+        };
+        let read = AtomicU64::new(0);
+        let tell = |event: CaptureEvent<'_>| {
+            if let CaptureEvent::Bytes(bytes) = event {
+                tell(read.fetch_add(bytes, Ordering::Relaxed) + bytes);
+            }
+        };
+        let captured = self.database.capture(&self.specs, known, objects, tell).await;
+        // The objects that it gives back hold on to the writers.
+        let captured = captured.map(|(capture, _)| capture);
         // The store's own failure is the cause of the capture's, so it is told first.
         writing.finish().await.context(StoreSnafu)?;
         Ok(captured?)
@@ -277,7 +287,7 @@ impl Copy {
     }
 
     /// `root` without the tables that do not travel here: what the database shall hold.
-    async fn only_synced(&self, root: Digest) -> Result<Digest, Error> {
+    pub async fn only_synced(&self, root: Digest) -> Result<Digest, Error> {
         let specs = self.specs.clone();
         self.edit_tables(root, move |source| {
             let others = tables(source, root).context(MapSnafu)?.into_iter();

@@ -1,5 +1,7 @@
 //! The protocol's requests about one tenant (ADR 0004).
 
+use std::time::Duration;
+
 use http::header::{HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use http::{Request, Response, StatusCode};
 use snafu::{OptionExt, ResultExt, ensure};
@@ -15,7 +17,7 @@ use sync_transport::Body;
 use crate::admin::read_json;
 use crate::error::{BodySnafu, MalformedSnafu, NoSnapshotSnafu, StaleSnafu, StoreSnafu};
 use crate::route::{TenantRoute, query};
-use crate::{Error, Server, answer, upkeep};
+use crate::{Error, Server, answer, rows, upkeep};
 
 /// Length in bytes of a digest prefix in a `missing` request.
 const PREFIX_LEN: usize = 8;
@@ -28,7 +30,7 @@ pub(crate) async fn serve(
     request: Request<Body>,
 ) -> Result<Response<Body>, Error> {
     match route {
-        TenantRoute::Head(branch) => head(repository, &branch, request.headers()).await,
+        TenantRoute::Head(branch) => head(server, repository, &branch, &request).await,
         TenantRoute::Push(branch) => push(server, repository, &branch, request).await,
         TenantRoute::Missing => missing(repository, request).await,
         TenantRoute::Fetch => fetch(repository, request).await,
@@ -42,16 +44,18 @@ pub(crate) async fn serve(
 }
 
 async fn head(
+    server: &Server,
     repository: &Repository,
     branch: &Name,
-    headers: &HeaderMap,
+    request: &Request<Body>,
 ) -> Result<Response<Body>, Error> {
-    let head = repository.head(branch.as_str()).await.context(StoreSnafu)?;
-    let known = headers
+    let known = request
+        .headers()
         .get(IF_NONE_MATCH)
         .map(|value| entity_tag(value, "if-none-match"))
         .transpose()?
         .flatten();
+    let head = current_head(server, repository, branch, known, request.uri().query()).await?;
     if head.is_some() && known == head {
         return Ok(answer::tagged(
             answer::empty(StatusCode::NOT_MODIFIED),
@@ -74,6 +78,41 @@ async fn head(
         ),
         head,
     ))
+}
+
+/// Where the branch is. Who asks about rows (`part=rows`) has the tenant's database looked at first; who waits (`wait=SECONDS`)
+/// is answered when the head is no longer what is known.
+async fn current_head(
+    server: &Server,
+    repository: &Repository,
+    branch: &Name,
+    known: Option<SnapshotId>,
+    parameters: Option<&str>,
+) -> Result<Option<SnapshotId>, Error> {
+    let wait = match query(parameters, "wait") {
+        None => None,
+        Some(seconds) => Some(seconds.parse().ok().context(MalformedSnafu {
+            reason: "`wait` is not a number of seconds",
+        })?),
+    };
+    let database = if query(parameters, "part") == Some("rows") {
+        let database = server.database(repository).await?;
+        database.filter(|database| database.branch() == branch.as_str())
+    } else {
+        None
+    };
+    if let Some(seconds) = wait {
+        let wait = Duration::from_secs(seconds);
+        return rows::wait_for(server, repository, database.as_ref(), branch.as_str(), known, wait).await;
+    }
+    match database {
+        Some(database) => {
+            let _turn = database.turn().await;
+            let together = rows::bring_together(server, repository, &database).await?;
+            Ok(together.head)
+        }
+        None => repository.head(branch.as_str()).await.context(StoreSnafu),
+    }
 }
 
 async fn push(
@@ -106,24 +145,36 @@ async fn push(
         target,
         when: server.now(),
     };
-    match repository
-        .advance(received, advance)
-        .await
-        .context(StoreSnafu)?
-    {
-        sync_store::Advanced::Moved | sync_store::Advanced::Already => {
-            let body = Advanced {
-                head: target,
-                objects,
-                bytes,
-            };
-            Ok(answer::tagged(
-                answer::json(StatusCode::OK, &body),
-                Some(target),
-            ))
+    let landed = match server.database(repository).await? {
+        Some(database) if database.branch() == branch.as_str() => {
+            let _turn = database.turn().await;
+            Box::pin(rows::land(server, repository, &database, received, advance)).await?
         }
-        sync_store::Advanced::Stale { head } => StaleSnafu { head }.fail(),
-    }
+        _ => match repository
+            .advance(received, advance)
+            .await
+            .context(StoreSnafu)?
+        {
+            sync_store::Advanced::Moved | sync_store::Advanced::Already => {
+                server.waiters().moved(repository.name());
+                rows::Landed {
+                    head: target,
+                    set_aside: Vec::new(),
+                }
+            }
+            sync_store::Advanced::Stale { head } => return StaleSnafu { head }.fail(),
+        },
+    };
+    let body = Advanced {
+        head: landed.head,
+        objects,
+        bytes,
+        set_aside: landed.set_aside,
+    };
+    Ok(answer::tagged(
+        answer::json(StatusCode::OK, &body),
+        Some(landed.head),
+    ))
 }
 
 /// What a push expects the head to be: `If-Match: "<id>"`, or `If-None-Match: *` for a branch that is yet to be.

@@ -86,6 +86,18 @@ pub enum Error {
         /// What it said.
         source: sync_store::Error,
     },
+    /// The address of a tenant's database is not to be found.
+    #[snafu(display("the server cannot find the address of the database of tenant `{tenant}`"))]
+    NoDatabaseUrl {
+        /// The tenant.
+        tenant: String,
+    },
+    /// The tenant's database, or the history of its rows.
+    #[snafu(transparent)]
+    Rows {
+        /// What `sync-rows` said.
+        source: sync_rows::Error,
+    },
     /// The operating system has no randomness to give.
     #[snafu(display("no randomness for a new token"))]
     Random {
@@ -138,7 +150,14 @@ impl Error {
                     Class::Failed | Class::Bug => StatusCode::INTERNAL_SERVER_ERROR,
                 },
             },
-            Self::Random { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Rows { source } => match source.class() {
+                Class::Conflict => StatusCode::CONFLICT,
+                Class::Integrity | Class::Usage => StatusCode::UNPROCESSABLE_ENTITY,
+                Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+                // The role of the server, not the caller, lacks the right.
+                Class::Denied | Class::Failed | Class::Bug => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            Self::NoDatabaseUrl { .. } | Self::Random { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -172,6 +191,8 @@ impl Fault for Error {
             Self::Body { .. } => "server/body",
             Self::Tarball { .. } => "server/tarball",
             Self::Store { source } => source.code(),
+            Self::NoDatabaseUrl { .. } => "server/no-database-url",
+            Self::Rows { source } => source.code(),
             Self::Random { .. } => "server/random",
         }
     }
@@ -190,7 +211,8 @@ impl Fault for Error {
             Self::Stale { .. } => Class::Conflict,
             Self::Body { .. } => Class::Unavailable,
             Self::Store { source } => source.class(),
-            Self::Random { .. } => Class::Failed,
+            Self::Rows { source } => source.class(),
+            Self::NoDatabaseUrl { .. } | Self::Random { .. } => Class::Failed,
         }
     }
 
@@ -210,6 +232,10 @@ impl Fault for Error {
             }
             Self::Stale { .. } => Some("pull, then push again".into()),
             Self::Store { source } => source.hint(),
+            Self::Rows { source } => source.hint(),
+            Self::NoDatabaseUrl { .. } => {
+                Some("set the variable that `sync-cli tenant database` named, and start the server again".into())
+            }
             _ => None,
         }
     }

@@ -7,6 +7,7 @@
 //!
 //! - [`route`]: a method and a path as one of the known requests, purely.
 //! - [`auth`]: tokens, and what a caller may do.
+//! - `rows`: tenants that have a database.
 //! - `legacy`: the requests of clients of the earlier system.
 //! - `api`: the protocol's requests; `admin`: tenants and tokens; `upkeep`: collection, verification, repair; `answer`: JSON and error bodies.
 //!
@@ -21,9 +22,11 @@ pub mod auth;
 mod error;
 mod legacy;
 pub mod route;
+mod rows;
 mod server;
 mod upkeep;
 
 pub use error::Error;
 pub use legacy::Refusal;
+pub use rows::{DatabaseRecord, Variables};
 pub use server::{Clock, Server};

@@ -30,6 +30,10 @@ pub enum Route {
     Retention,
     /// Set what a branch keeps.
     SetRetention,
+    /// A tenant's database.
+    Database,
+    /// Set a tenant's database.
+    SetDatabase,
 }
 
 /// A request about one tenant.
@@ -93,6 +97,8 @@ pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
         ["v1", "admin", "verify"] => is(Method::POST, Route::Verify),
         ["v1", "admin", "retention"] if method == Method::PUT => Ok(Route::SetRetention),
         ["v1", "admin", "retention"] => is(Method::GET, Route::Retention),
+        ["v1", "admin", "database"] if method == Method::PUT => Ok(Route::SetDatabase),
+        ["v1", "admin", "database"] => is(Method::GET, Route::Database),
         ["v1", "tenants", tenant, ref rest @ ..] => {
             let tenant = tenant.parse().map_err(|_| NoRoute::Name)?;
             tenant_route(method, rest).map(|route| Route::Tenant(tenant, route))

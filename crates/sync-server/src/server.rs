@@ -19,6 +19,7 @@ use crate::error::{
     ForbiddenSnafu, NoRouteSnafu, NoTenantSnafu, OperatorOnlySnafu, StoreSnafu, UnauthorizedSnafu,
 };
 use crate::route::{Route, TenantRoute, route};
+use crate::rows::{self, Databases, TenantDatabase, Variables, Waiters};
 use crate::{Error, admin, answer, api, legacy, upkeep};
 
 /// Says what time it is, in milliseconds since 1970-01-01T00:00:00Z.
@@ -29,7 +30,10 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub struct Server {
     store: Store,
     clock: Clock,
+    variables: Variables,
     legacy: Arc<legacy::State>,
+    databases: Arc<Databases>,
+    waiters: Arc<Waiters>,
 }
 
 impl fmt::Debug for Server {
@@ -51,8 +55,29 @@ impl Server {
         Self {
             store,
             clock,
+            variables: Arc::new(|_| None),
             legacy: Arc::default(),
+            databases: Arc::default(),
+            waiters: Arc::default(),
         }
+    }
+
+    /// Lets records of tenants name the environment variables that hold the addresses of their databases.
+    #[must_use]
+    pub fn with_variables(self, variables: Variables) -> Self {
+        Self { variables, ..self }
+    }
+
+    /// The tenant's database; `None` where it has none.
+    pub(crate) async fn database(
+        &self,
+        repository: &Repository,
+    ) -> Result<Option<Arc<TenantDatabase>>, Error> {
+        self.databases.of(repository, &self.variables).await
+    }
+
+    pub(crate) fn waiters(&self) -> &Waiters {
+        &self.waiters
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -168,6 +193,14 @@ impl Server {
             Route::CreateTenant => {
                 ensure!(*caller == Caller::Operator, OperatorOnlySnafu);
                 admin::create_tenant(self, request).await
+            }
+            Route::Database => {
+                ensure!(*caller == Caller::Operator, OperatorOnlySnafu);
+                rows::show_record(self, request.uri().query()).await
+            }
+            Route::SetDatabase => {
+                ensure!(*caller == Caller::Operator, OperatorOnlySnafu);
+                rows::set_record(self, request).await
             }
             Route::Gc | Route::Verify | Route::Retention | Route::SetRetention => {
                 ensure!(*caller == Caller::Operator, OperatorOnlySnafu);

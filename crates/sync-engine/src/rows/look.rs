@@ -64,7 +64,7 @@ impl Rows<'_> {
     pub(super) async fn look(&self) -> Result<Look, Error> {
         let seen: Agreed = self.copy.agreed().await?;
         let listener = Arc::clone(&self.session.context.listener);
-        let tell = move |rows| listener(Event::Reading { rows });
+        let tell = move |bytes| listener(Event::Reading { bytes });
         let (answer, capture) = tokio::join!(
             self.session.remote.head_of(seen.snapshot, Part::Rows),
             self.copy.capture(tell)

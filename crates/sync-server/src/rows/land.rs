@@ -1,0 +1,136 @@
+//! A push of rows: received and kept, then put into the database, then the branch moves.
+
+use snafu::ResultExt;
+use sync_core::{Roots, SnapshotId};
+use sync_db::Applied;
+use sync_store::protocol::SetAsideRow;
+use sync_store::{Advance, Advanced, Received, Repository};
+
+use super::together::{Made, advance, bring_together};
+use super::{Agreed, Note, TenantDatabase, epoch, rows_of};
+use crate::error::{StaleSnafu, StoreSnafu};
+use crate::{Error, Server};
+
+/// What came of a push.
+#[derive(Debug)]
+pub(crate) struct Landed {
+    /// Where the branch is: at what was pushed, or at what the database could store of it.
+    pub(crate) head: SnapshotId,
+    /// What it could not.
+    pub(crate) set_aside: Vec<SetAsideRow>,
+}
+
+/// How often rows may change while they are being put into the database.
+const ROUNDS: u32 = 5;
+
+/// Puts what was received into the database, and moves the branch. The caller has the tenant's turn.
+///
+/// # Errors
+///
+/// [`Error::Stale`] where the branch is not, or no longer, where the push expected it, because the tenant's program changed
+/// rows, say. Neither branch nor database has changed then; what was received is kept.
+pub(crate) async fn land(
+    server: &Server,
+    repository: &Repository,
+    database: &TenantDatabase,
+    received: Received,
+    push: Advance,
+) -> Result<Landed, Error> {
+    let target = push.target;
+    let mut kept = None;
+    let mut received = Some(received);
+    for round in 1.. {
+        let together = bring_together(server, repository, database).await?;
+        if together.head == Some(target) {
+            return Ok(Landed {
+                head: target,
+                set_aside: Vec::new(),
+            });
+        }
+        if together.head != push.expected {
+            if let Some(received) = received.take() {
+                repository.record(&received).await.context(StoreSnafu)?;
+            }
+            let head = together.head;
+            return StaleSnafu { head }.fail();
+        }
+        if let Some(received) = received.take() {
+            kept = Some(repository.keep(received, target).await.context(StoreSnafu)?);
+        }
+        let Some(kept) = &kept else {
+            return StaleSnafu { head: together.head }.fail();
+        };
+        let wanted = rows_of(kept.roots().rows);
+        if wanted == rows_of(together.roots.rows) {
+            return move_head(server, repository, kept.clone(), &push, Vec::new()).await;
+        }
+        let agreed = Agreed {
+            snapshot: Some(target),
+            root: wanted,
+            note: Note {},
+        };
+        let epoch = epoch()?;
+        let (copy, before) = (&database.copy, together.agreed.root);
+        let applied = match copy.apply(&together.capture, wanted, before, agreed, epoch).await {
+            Err(error) if error.is_moved() && round < ROUNDS => continue,
+            applied => applied?,
+        };
+        if applied.set_aside.is_empty() {
+            return move_head(server, repository, kept.clone(), &push, Vec::new()).await;
+        }
+        let capture = together.capture.applied(applied.root, epoch);
+        let held = copy.overlay(applied.root, wanted).await?;
+        let snapshot = repository.object(&target.0).await.context(StoreSnafu)?;
+        let pushed = snapshot.and_then(|bytes| sync_core::Snapshot::decode(&bytes).ok());
+        let (author, message) = pushed.map(|pushed| (pushed.author, pushed.message)).unwrap_or_default();
+        let roots = Roots {
+            rows: Some(held),
+            ..kept.roots()
+        };
+        let made = Made {
+            author,
+            message: format!("{message} (without {} rows)", applied.set_aside.len()),
+            roots,
+        };
+        let head = advance(server, repository, &push.branch, push.expected, made).await?;
+        let agreed = Agreed {
+            snapshot: Some(head),
+            root: held,
+            note: Note {},
+        };
+        copy.settle(&capture, Some(agreed), self::epoch()?).await?;
+        return Ok(Landed {
+            head,
+            set_aside: told(applied),
+        });
+    }
+    StaleSnafu { head: push.expected }.fail()
+}
+
+async fn move_head(
+    server: &Server,
+    repository: &Repository,
+    kept: sync_store::Kept,
+    push: &Advance,
+    set_aside: Vec<SetAsideRow>,
+) -> Result<Landed, Error> {
+    match repository.advance_kept(kept, push.clone()).await.context(StoreSnafu)? {
+        Advanced::Moved | Advanced::Already => {
+            server.waiters().moved(repository.name());
+            Ok(Landed {
+                head: push.target,
+                set_aside,
+            })
+        }
+        Advanced::Stale { head } => StaleSnafu { head }.fail(),
+    }
+}
+
+fn told(applied: Applied) -> Vec<SetAsideRow> {
+    let rows = applied.set_aside.into_iter().map(|row| SetAsideRow {
+        table: row.table.to_string(),
+        key: row.key,
+        reason: row.reason,
+    });
+    rows.collect()
+}

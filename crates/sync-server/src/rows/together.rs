@@ -1,0 +1,248 @@
+//! Branch and database are brought together before anything is said about rows.
+//!
+//! What the tenant's program changed since becomes a snapshot of its own. What a push left behind that was cut short between
+//! the database's commit and the branch's is completed. A database that was restored from a backup gets what it lacks.
+
+use snafu::ResultExt;
+use sync_core::map::Map;
+use sync_core::rows::{Choice, TableCounts};
+use sync_core::{Digest, Roots, Snapshot, SnapshotId};
+use sync_db::Capture;
+use sync_rows::Resolutions;
+use sync_store::{Advance, Advanced, Class, Repository};
+
+use super::{Agreed, Note, TenantDatabase, epoch, rows_of};
+use crate::error::{StaleSnafu, StoreSnafu};
+use crate::{Error, Server};
+
+/// How often rows may change while it is being done.
+const ROUNDS: u32 = 5;
+
+/// Branch and database, equal.
+#[derive(Debug)]
+pub(crate) struct Together {
+    /// Where the branch is.
+    pub(crate) head: Option<SnapshotId>,
+    /// Its roots.
+    pub(crate) roots: Roots,
+    pub(super) agreed: Agreed,
+    pub(super) capture: Capture,
+    /// Whether transactions were running whose changes the next look finds.
+    pub(crate) is_writing: bool,
+}
+
+/// Brings branch and database together. The caller has the tenant's turn.
+///
+/// # Errors
+///
+/// What the database or the store says. Either side is as it was, or both are equal.
+pub(crate) async fn bring_together(
+    server: &Server,
+    repository: &Repository,
+    database: &TenantDatabase,
+) -> Result<Together, Error> {
+    let mut round = 1;
+    loop {
+        match once(server, repository, database).await {
+            Err(Error::Rows { source }) if source.is_moved() && round < ROUNDS => round += 1,
+            Err(Error::Stale { .. }) if round < ROUNDS => round += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn once(
+    server: &Server,
+    repository: &Repository,
+    database: &TenantDatabase,
+) -> Result<Together, Error> {
+    let copy = &database.copy;
+    let agreed: Agreed = copy.agreed().await?;
+    let capture = copy.capture(|_| {}).await?;
+    let mut head = repository.head(&database.branch).await.context(StoreSnafu)?;
+    if head != agreed.snapshot
+        && let Some(pushed) = agreed.snapshot
+        && complete(server, repository, database, head, pushed).await?
+    {
+        head = Some(pushed);
+    }
+    let roots = match head {
+        Some(id) => repository.snapshot(id).await.context(StoreSnafu)?.roots,
+        None => Roots::default(),
+    };
+    let theirs = rows_of(roots.rows);
+    let ours = copy.overlay(capture.root, theirs).await?;
+    // What retention has let go of is as good as never agreed on.
+    let base = if is_held(repository, agreed.root).await? {
+        let synced = copy.only_synced(agreed.root).await?;
+        copy.overlay(synced, theirs).await?
+    } else {
+        Map::empty_root()
+    };
+    let whole = |head: Option<SnapshotId>, root| Agreed {
+        snapshot: head,
+        root,
+        note: Note {},
+    };
+    let is_writing = capture.is_writing;
+    if ours == theirs {
+        let wanted = whole(head, theirs);
+        let news = wanted != agreed;
+        if (news || capture.is_news) && (head.is_some() || !capture.tables.is_empty()) {
+            let epoch = epoch()?;
+            let settled = news.then(|| wanted.clone());
+            copy.settle(&capture, settled, epoch).await?;
+            let capture = capture.applied(capture.root, epoch);
+            return Ok(Together {
+                head,
+                roots,
+                agreed: wanted,
+                capture,
+                is_writing,
+            });
+        }
+        return Ok(Together {
+            head,
+            roots,
+            agreed: wanted,
+            capture,
+            is_writing,
+        });
+    }
+    // Where both changed the same, the rows of the running program stay; the others remain in the history.
+    let merged = copy.merge([base, ours, theirs], Resolutions::default(), Choice::Ours).await?.root;
+    let capture = if merged == ours {
+        capture
+    } else {
+        let epoch = epoch()?;
+        let wanted = whole(head, theirs);
+        let applied = copy.apply(&capture, merged, agreed.root, wanted, epoch).await?;
+        for row in &applied.set_aside {
+            tracing::warn!(tenant = repository.name(), table = %row.table, "a row could not be stored");
+        }
+        capture.applied(applied.root, epoch)
+    };
+    let held = copy.overlay(capture.root, theirs).await?;
+    if held == theirs {
+        return Ok(Together {
+            head,
+            roots,
+            agreed: whole(head, theirs),
+            capture,
+            is_writing,
+        });
+    }
+    let counts = copy.counts(theirs, held).await?;
+    let made = Made {
+        author: format!("tenant {}", repository.name()),
+        message: message(&counts),
+        roots: Roots {
+            rows: Some(held),
+            ..roots
+        },
+    };
+    let id = advance(server, repository, &database.branch, head, made).await?;
+    let agreed = whole(Some(id), held);
+    let epoch = epoch()?;
+    copy.settle(&capture, Some(agreed.clone()), epoch).await?;
+    let capture = capture.applied(capture.root, epoch);
+    Ok(Together {
+        head: Some(id),
+        roots: Roots {
+            rows: Some(held),
+            ..roots
+        },
+        agreed,
+        capture,
+        is_writing,
+    })
+}
+
+/// A push ended after the database had committed: the branch goes where the database is.
+async fn complete(
+    server: &Server,
+    repository: &Repository,
+    database: &TenantDatabase,
+    head: Option<SnapshotId>,
+    pushed: SnapshotId,
+) -> Result<bool, Error> {
+    let Some(bytes) = repository.object(&pushed.0).await.context(StoreSnafu)? else {
+        return Ok(false);
+    };
+    let follows = Snapshot::decode(&bytes).is_ok_and(|made| made.parents.first().copied() == head);
+    if !follows {
+        return Ok(false);
+    }
+    let advance = Advance {
+        branch: database.branch.clone(),
+        expected: head,
+        target: pushed,
+        when: server.now(),
+    };
+    let nothing = repository.prepare([]).await.context(StoreSnafu)?;
+    // What is not there (it was collected, say) is captured as any other change.
+    let moved = repository.advance(nothing, advance).await;
+    let moved = matches!(moved, Ok(Advanced::Moved | Advanced::Already));
+    if moved {
+        server.waiters().moved(repository.name());
+    }
+    Ok(moved)
+}
+
+/// A snapshot that the tenant makes itself.
+pub(super) struct Made {
+    pub(super) author: String,
+    pub(super) message: String,
+    pub(super) roots: Roots,
+}
+
+/// Makes a snapshot of what is stored already, and moves the branch to it.
+pub(super) async fn advance(
+    server: &Server,
+    repository: &Repository,
+    branch: &str,
+    head: Option<SnapshotId>,
+    made: Made,
+) -> Result<SnapshotId, Error> {
+    let snapshot = Snapshot {
+        author: made.author,
+        message: made.message,
+        parents: head.into_iter().collect(),
+        roots: made.roots,
+        time: server.now(),
+    };
+    let malformed = |error: sync_core::snapshot::SnapshotError| Error::Malformed {
+        reason: error.to_string(),
+    };
+    let (id, bytes) = snapshot.encode().map_err(malformed)?;
+    let received = repository.prepare([(Class::Nodes, bytes)]).await.context(StoreSnafu)?;
+    let advance = Advance {
+        branch: branch.to_owned(),
+        expected: head,
+        target: id,
+        when: server.now(),
+    };
+    match repository.advance(received, advance).await.context(StoreSnafu)? {
+        Advanced::Moved | Advanced::Already => {
+            server.waiters().moved(repository.name());
+            Ok(id)
+        }
+        Advanced::Stale { head } => StaleSnafu { head }.fail(),
+    }
+}
+
+async fn is_held(repository: &Repository, root: Digest) -> Result<bool, Error> {
+    if root == Map::empty_root() {
+        return Ok(true);
+    }
+    Ok(repository.object(&root).await.context(StoreSnafu)?.is_some())
+}
+
+fn message(counts: &[TableCounts]) -> String {
+    match counts.iter().map(TableCounts::total).sum::<u64>() {
+        0 => "the definition of a table changed on the tenant".to_owned(),
+        1 => "1 row changed on the tenant".to_owned(),
+        rows => format!("{rows} rows changed on the tenant"),
+    }
+}
+
