@@ -11,7 +11,7 @@ use sync_core::{Digest, SnapshotId};
 use sync_db::{
     Applied, ApplyPlan, Base, Capture, CaptureEvent, Database, Epoch, Objects, Settlement, TableSpec,
 };
-use sync_store::{Class, Repository, RepositoryNodes};
+use sync_store::{Repository, RepositoryNodes};
 
 use crate::conflicts::{OpenConflict, Resolutions, choice, describe_all};
 use crate::error::{MapSnafu, MergeSnafu, StoreSnafu, TaskSnafu};
@@ -135,7 +135,7 @@ impl Copy {
         let (nodes, writing) = self.repository.writer();
         let objects = Objects {
             source: self.nodes(),
-            contents: nodes.of(Class::Contents),
+            contents: nodes.clone(),
             nodes,
         };
         let read = AtomicU64::new(0);

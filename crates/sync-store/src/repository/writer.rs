@@ -10,52 +10,48 @@ use super::{Received, Repository};
 use crate::Error;
 use crate::pack::Class;
 
-/// How many objects wait to be stored.
-const WAITING: usize = 1024;
+/// How many objects wait to be stored: a maker that is faster is held back.
+const WAITING: usize = 64;
 
-/// Takes objects of one class for a repository. It blocks while the repository is behind. Cheap to clone.
+/// Takes objects for a repository: nodes, chunk lists and schemas by [`NodeSink::put`], contents by [`NodeSink::put_chunk`],
+/// so that they come to lie in blocks of their own. It blocks while the repository is behind. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Writer {
-    class: Class,
     sender: SyncSender<(Class, Vec<u8>)>,
 }
 
-/// What takes the objects of all writers; see [`Repository::writer`].
+/// What takes the objects of all clones of a [`Writer`]; see [`Repository::writer`].
 #[derive(Debug)]
 pub struct Writing {
     storing: JoinHandle<Result<Received, Error>>,
 }
 
 impl Repository {
-    /// A sink whose objects are stored while they come, with bounded memory: one pack after the other, and those that are
-    /// stored already left out. [`Writer::of`] gives it other classes. Drop all of them, then ask [`Writing::finish`].
+    /// A sink whose objects are stored while they come, those left out that are stored already, with bounded memory however
+    /// many they are. Drop all clones, then ask [`Writing::finish`].
     pub fn writer(&self) -> (Writer, Writing) {
         let (sender, receiver) = sync_channel(WAITING);
         let repository = self.clone();
         let storing = tokio::spawn(async move { repository.put(receiver).await });
-        let writer = Writer {
-            class: Class::Nodes,
-            sender,
-        };
-        (writer, Writing { storing })
+        (Writer { sender }, Writing { storing })
     }
 }
 
 impl Writer {
-    /// A sink for objects of another class into the same repository.
-    pub fn of(&self, class: Class) -> Self {
-        Self {
-            class,
-            sender: self.sender.clone(),
-        }
+    fn send(&self, class: Class, bytes: Vec<u8>) -> Result<(), StoreError> {
+        // Nobody takes it where the store has failed: `finish` says why.
+        let sent = self.sender.send((class, bytes));
+        sent.map_err(|_| "the store takes no more objects".into())
     }
 }
 
 impl NodeSink for Writer {
     fn put(&mut self, _: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
-        // Nobody takes it where the store has failed: `finish` says why.
-        let sent = self.sender.send((self.class, bytes));
-        sent.map_err(|_| "the store has failed".into())
+        self.send(Class::Nodes, bytes)
+    }
+
+    fn put_chunk(&mut self, _: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.send(Class::Contents, bytes)
     }
 }
 

@@ -91,7 +91,7 @@ fn another_layout_is_refused() {
         refused,
         Err(Error::Layout {
             found: 99,
-            known: 2
+            known: 3
         })
     ));
     std::fs::write(&path, b"not a database at all").unwrap();
