@@ -8,6 +8,8 @@ use sync_core::rows::TableName;
 use sync_core::{Class, Fault};
 use tokio_postgres::error::SqlState;
 
+use crate::apply::TableDifference;
+
 /// Why a database could not be captured, or a plan not applied.
 ///
 /// No variant has a value of a row in it, nor the address with its password. Unless a variant says otherwise, the rows are as
@@ -109,6 +111,22 @@ pub enum Error {
     Object {
         /// Why.
         source: StoreError,
+    },
+    /// The tables of the two sides differ, so that rows of one cannot go to the other.
+    #[snafu(display("tables differ: {}", listed(differences)))]
+    Schemas {
+        /// The tables, and how they differ.
+        differences: Vec<(TableName, TableDifference)>,
+    },
+    /// The connection was lost while a transaction was committed: it is done whole, or not at all.
+    #[snafu(display(
+        "the connection to the database at {at} was lost during the commit: {reason}"
+    ))]
+    Uncertain {
+        /// Host, port and name of the database.
+        at: String,
+        /// What was said.
+        reason: String,
     },
     /// A map that names rows could not be read or written.
     #[snafu(display("the map of rows could not be read or written"))]
@@ -234,6 +252,14 @@ impl Error {
     }
 }
 
+/// `table: difference` of each.
+fn listed(differences: &[(TableName, TableDifference)]) -> String {
+    let said = differences
+        .iter()
+        .map(|(table, difference)| format!("`{table}`: {difference}"));
+    said.collect::<Vec<_>>().join("; ")
+}
+
 impl From<MapError> for Error {
     fn from(source: MapError) -> Self {
         Self::Map { source }
@@ -254,6 +280,8 @@ impl Fault for Error {
             Self::Bookkeeping { .. } => "db/bookkeeping",
             Self::Held { .. } => "db/held",
             Self::Moved { .. } => "db/moved",
+            Self::Schemas { .. } => "db/schemas",
+            Self::Uncertain { .. } => "db/uncertain",
             Self::Overtaken => "db/overtaken",
             Self::Order { .. } => "db/order",
             Self::Object { .. } => "db/object",
@@ -265,10 +293,11 @@ impl Fault for Error {
 
     fn class(&self) -> Class {
         match self {
-            Self::Url { .. } | Self::Certificates { .. } => Class::Usage,
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Held { .. } => {
-                Class::Unavailable
-            }
+            Self::Url { .. } | Self::Certificates { .. } | Self::Schemas { .. } => Class::Usage,
+            Self::Unreachable { .. }
+            | Self::Uncertain { .. }
+            | Self::Timeout { .. }
+            | Self::Held { .. } => Class::Unavailable,
             Self::Refused { refusal, .. } if refusal.is_transient() => Class::Unavailable,
             Self::Refused { refusal, .. }
                 if refusal.state.starts_with("28") || refusal.state == "42501" =>
@@ -303,6 +332,12 @@ impl Fault for Error {
             Self::Bookkeeping { .. } => "run `sync-cli db migrate`",
             Self::Held { .. } => "wait for it to end, then run again",
             Self::Moved { .. } | Self::Overtaken => "run the command again: it plans anew",
+            Self::Schemas { .. } => {
+                "run the same migrations on both sides, or take columns and tables out in `sync.toml`"
+            }
+            Self::Uncertain { .. } => {
+                "run the command again: the database itself tells whether the change is in it"
+            }
             Self::Cycle { .. } => {
                 "make one of the constraints DEFERRABLE, or leave one of the tables out"
             }

@@ -9,6 +9,7 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+mod apply;
 mod capture;
 mod connect;
 mod error;
@@ -25,9 +26,13 @@ mod track;
 mod verify;
 mod working_copy;
 
+pub use apply::{
+    Applied, ApplyEvent, ApplyPlan, MAX_SET_ASIDE, Rewritten, SetAside, TableApplied,
+    TableDifference, table_differences,
+};
 pub use capture::{CaptureEvent, Objects};
 pub use connect::{ConnectOptions, Database};
-pub use error::Error;
+pub use error::{Error, Refusal};
 pub use listen::Listener;
 pub use migrate::Migrated;
 pub use relation::{ForeignKey, Relation, RelationColumn, UniqueKey};
