@@ -1,5 +1,6 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
+mod rows;
 mod upkeep;
 mod values;
 
@@ -12,6 +13,10 @@ use sync_core::Name;
 use sync_engine::{MaxDelete, OnConflict};
 use sync_store::protocol::Scope;
 
+pub(crate) use rows::{
+    Conflicts, ConflictsResolve, ConflictsVerb, Db, DbTrack, DbUntrack, DbVerb, DbVerify,
+    TenantDatabase,
+};
 pub(crate) use upkeep::{Gc, Retention, RetentionSet, RetentionShow, RetentionVerb, Verify};
 pub(crate) use values::{Color, Format, Lifetime, LogFormat, Shell, Target};
 
@@ -96,6 +101,10 @@ pub(crate) enum Verb {
     Gc(Gc),
     /// Say what branches keep.
     Retention(Retention),
+    /// Look after a database.
+    Db(Db),
+    /// Choose between rows.
+    Conflicts(Conflicts),
 }
 
 impl Verb {
@@ -103,14 +112,29 @@ impl Verb {
     pub(crate) const fn as_str(&self) -> &'static str {
         match self {
             Self::Init(_) => "init",
-            Self::Status(_) => "status files",
+            Self::Status(status) => match status.target {
+                Target::Files => "status files",
+                Target::Database => "status database",
+            },
             Self::Diff(_) => "diff",
-            Self::Push(_) => "push files",
-            Self::Pull(_) => "pull files",
-            Self::Sync(_) => "sync files",
+            Self::Push(verb) => match verb.target {
+                Target::Files => "push files",
+                Target::Database => "push database",
+            },
+            Self::Pull(verb) => match verb.target {
+                Target::Files => "pull files",
+                Target::Database => "pull database",
+            },
+            Self::Sync(verb) => match verb.target {
+                Target::Files => "sync files",
+                Target::Database => "sync database",
+            },
             Self::Rollback(_) => "rollback",
             Self::Undo(_) => "undo",
-            Self::Watch(_) => "watch files",
+            Self::Watch(verb) => match verb.target {
+                Target::Files => "watch files",
+                Target::Database => "watch database",
+            },
             Self::Log(_) => "log",
             Self::Show(_) => "show",
             Self::Doctor(_) => "doctor",
@@ -122,6 +146,8 @@ impl Verb {
             Self::Verify(_) => "verify",
             Self::Gc(_) => "gc",
             Self::Retention(_) => "retention",
+            Self::Db(_) => "db",
+            Self::Conflicts(_) => "conflicts",
         }
     }
 }
@@ -148,7 +174,7 @@ pub(crate) struct Init {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "status")]
 pub(crate) struct Status {
-    /// what to look at: files
+    /// what to look at: files or database
     #[argh(positional, default = "Target::Files")]
     pub(crate) target: Target,
     /// only these paths, in git's pattern syntax; may be repeated
@@ -163,7 +189,7 @@ pub(crate) struct Status {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "diff", example = "sync-cli diff 7f3a9c0 9b1e44d")]
 pub(crate) struct Diff {
-    /// none, one or two snapshots, older first, each by at least 4 digits of its id
+    /// none, one or two snapshots, older first, each by at least 4 digits of its id; then files or database
     #[argh(positional)]
     pub(crate) snapshots: Vec<String>,
     /// only these paths, in git's pattern syntax; may be repeated
@@ -185,7 +211,7 @@ pub(crate) struct Diff {
     example = "sync-cli push files -m \"tune triage agent\""
 )]
 pub(crate) struct Push {
-    /// what to push: files
+    /// what to push: files or database
     #[argh(positional, default = "Target::Files")]
     pub(crate) target: Target,
     /// print what would be done and do nothing, on either side
@@ -209,7 +235,7 @@ pub(crate) struct Push {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "pull")]
 pub(crate) struct Pull {
-    /// what to pull: files
+    /// what to pull: files or database
     #[argh(positional, default = "Target::Files")]
     pub(crate) target: Target,
     /// print what would be done and do nothing, on either side
@@ -235,7 +261,7 @@ pub(crate) struct Pull {
     example = "sync-cli sync files --on-conflict keep-both"
 )]
 pub(crate) struct SyncBoth {
-    /// what to sync: files
+    /// what to sync: files or database
     #[argh(positional, default = "Target::Files")]
     pub(crate) target: Target,
     /// print what would be done and do nothing, on either side
@@ -266,6 +292,9 @@ pub(crate) struct Rollback {
     /// the snapshot, by at least 4 digits of its id
     #[argh(positional)]
     pub(crate) snapshot: String,
+    /// what comes back: files or database
+    #[argh(positional, default = "Target::Files")]
+    pub(crate) target: Target,
     /// print what would be done and do nothing, on either side
     #[argh(switch)]
     pub(crate) dry_run: bool,
@@ -287,6 +316,9 @@ pub(crate) struct Rollback {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "undo")]
 pub(crate) struct Undo {
+    /// what comes back: files or database
+    #[argh(positional, default = "Target::Files")]
+    pub(crate) target: Target,
     /// print what would be done and do nothing, on either side
     #[argh(switch)]
     pub(crate) dry_run: bool,
@@ -305,7 +337,7 @@ pub(crate) struct Undo {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "watch")]
 pub(crate) struct Watch {
-    /// what to watch: files
+    /// what to watch: files or database
     #[argh(positional, default = "Target::Files")]
     pub(crate) target: Target,
     /// what to do where both sides changed the same: ask, ours, theirs or keep-both
@@ -402,6 +434,8 @@ pub(crate) enum TenantVerb {
     Create(TenantCreate),
     /// List them.
     List(TenantList),
+    /// Give it a database.
+    Database(TenantDatabase),
 }
 
 /// create a tenant
@@ -529,11 +563,19 @@ mod tests {
             "gc --data d --grace 0s --dry-run",
             "retention set --data d --tenant acme --branch main --last 20",
             "retention show --data d --tenant acme --branch main",
+            "push database --dry-run",
+            "diff 7f3a9c0 database",
+            "rollback 7f3a9c0 database",
+            "undo database",
+            "db migrate",
+            "db --url-env X track agents users",
+            "conflicts resolve 7f3a theirs",
+            "tenant database acme --data d --url-env X",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }
         for line in [
-            "push database",
+            "push everything",
             "sync --on-conflict both",
             "push --max-delete 101%",
             "--output xml status",

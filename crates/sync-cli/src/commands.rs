@@ -2,6 +2,8 @@
 
 mod admin;
 mod completions;
+mod conflicts;
+mod db;
 mod diff;
 mod doctor;
 mod history;
@@ -10,6 +12,7 @@ mod login;
 mod pull;
 mod push;
 mod rollback;
+mod rows;
 pub(crate) mod serve;
 mod status;
 mod sync;
@@ -60,6 +63,7 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Tenant(tenant)) => match tenant.verb {
             TenantVerb::Create(create) => admin::create_tenant(&place, &create).await,
             TenantVerb::List(list) => admin::list_tenants(&place, &list).await,
+            TenantVerb::Database(database) => admin::tenant_database(&place, database).await,
         },
         Some(Verb::Verify(verify)) => Box::pin(upkeep::verify(&place, &verify)).await,
         Some(Verb::Gc(gc)) => upkeep::gc(&place, &gc).await,
@@ -67,6 +71,8 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
             RetentionVerb::Set(set) => upkeep::set_retention(&place, &set).await,
             RetentionVerb::Show(show) => upkeep::show_retention(&place, &show).await,
         },
+        Some(Verb::Db(db)) => Box::pin(db::run(&place, db)).await,
+        Some(Verb::Conflicts(conflicts)) => conflicts::run(&place, &conflicts.verb),
         Some(Verb::Token(token)) => match token.verb {
             TokenVerb::Create(create) => admin::create_token(&place, create).await,
             TokenVerb::List(list) => admin::list_tokens(&place, &list).await,

@@ -57,7 +57,7 @@ impl Connection {
         match config.location(workspace.root())? {
             Location::Embedded(dir) => {
                 let store = embedded_store(&dir, &tenant, purpose).await?;
-                let (client, embedded) = in_process(store);
+                let (client, embedded) = in_process(store, env);
                 Ok(Self {
                     remote: Remote::new(client, tenant, branch),
                     embedded: Some(embedded),
@@ -87,7 +87,7 @@ impl Connection {
     }
 
     /// Connects to the operator's side of a data directory: to the server that holds it, else to the store itself.
-    pub(crate) async fn operator(data: &Path) -> Result<Self, Error> {
+    pub(crate) async fn operator(data: &Path, env: &Env) -> Result<Self, Error> {
         let socket = data.join(crate::commands::serve::SOCKET);
         // The names only complete the type: the operator's requests name their tenant themselves.
         let name: Name = "default"
@@ -95,7 +95,7 @@ impl Connection {
             .unwrap_or_else(|_| unreachable!("a valid name by its spelling"));
         match Store::open_dir(data).await {
             Ok(store) => {
-                let (client, embedded) = in_process(store);
+                let (client, embedded) = in_process(store, env);
                 Ok(Self {
                     remote: Remote::new(client, name.clone(), name),
                     embedded: Some(embedded),
@@ -163,10 +163,12 @@ async fn embedded_store(dir: &Path, tenant: &Name, purpose: Purpose) -> Result<S
     Ok(store)
 }
 
-fn in_process(store: Store) -> (Client, Embedded) {
+fn in_process(store: Store, env: &Env) -> (Client, Embedded) {
     let (connector, listener) = Listener::memory();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = Arc::new(Server::new(store, Arc::new(Env::now)));
+    let variables = env.clone();
+    let server = Server::new(store, Arc::new(Env::now));
+    let server = Arc::new(server.with_variables(Arc::new(move |name| variables.var(name))));
     let serving = tokio::spawn(async move {
         let shutdown = async {
             let _ = stopped.await;

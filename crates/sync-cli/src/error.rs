@@ -15,6 +15,9 @@ pub(crate) enum Error {
     /// The connection could not be prepared.
     #[snafu(transparent)]
     Transport { source: sync_transport::Error },
+    /// The database failed.
+    #[snafu(transparent)]
+    Database { source: sync_db::Error },
     /// A store could not be opened.
     #[snafu(transparent)]
     Store { source: sync_store::Error },
@@ -65,6 +68,23 @@ pub(crate) enum Error {
     /// None or several of the ways to say what a branch keeps.
     #[snafu(display("a branch keeps either everything, the last so many, or a time"))]
     WhichRetention,
+    /// The database is not to be found.
+    #[snafu(display("the workspace's database is not known: `{variable}` is not set"))]
+    NoDatabase { variable: String },
+    /// A file with the address of a database cannot be read.
+    #[snafu(display("could not read `{}`", path.display()))]
+    ReadUrl {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// A filter for rows.
+    #[snafu(display("--filter chooses paths: rows are chosen by `where` of a table in sync.toml"))]
+    NoFilter,
+    /// None or several of the ways to say where a database is.
+    #[snafu(display(
+        "a tenant's database is found by either `--url-env`, `--url-file` or `--none`"
+    ))]
+    WhichDatabase,
     /// More than two snapshots to compare.
     #[snafu(display("two snapshots can be compared, not more"))]
     TooManySides,
@@ -76,6 +96,7 @@ impl Fault for Error {
             Self::Engine { source } => source.code(),
             Self::Transport { source } => source.code(),
             Self::Store { source } => source.code(),
+            Self::Database { source } => source.code(),
             Self::CurrentDir { .. } => "cli/current-dir",
             Self::Write { .. } => "cli/write",
             Self::Credentials { .. } => "cli/credentials",
@@ -90,6 +111,10 @@ impl Fault for Error {
             Self::NoData { .. } => "cli/no-data",
             Self::Setup { .. } => "cli/setup",
             Self::WhichRetention => "cli/which-retention",
+            Self::NoDatabase { .. } => "cli/no-database",
+            Self::ReadUrl { .. } => "cli/read-url",
+            Self::NoFilter => "cli/no-filter",
+            Self::WhichDatabase => "cli/which-database",
             Self::TooManySides => "cli/too-many-sides",
         }
     }
@@ -99,7 +124,11 @@ impl Fault for Error {
             Self::Engine { source } => source.class(),
             Self::Transport { source } => source.class(),
             Self::Store { source } => source.class(),
-            Self::CurrentDir { .. } | Self::Write { .. } | Self::Setup { .. } => Class::Failed,
+            Self::Database { source } => source.class(),
+            Self::CurrentDir { .. }
+            | Self::Write { .. }
+            | Self::ReadUrl { .. }
+            | Self::Setup { .. } => Class::Failed,
             Self::CredentialsOpen { .. } | Self::NoToken { .. } => Class::Denied,
             Self::Credentials { .. }
             | Self::NoHome
@@ -107,6 +136,9 @@ impl Fault for Error {
             | Self::NotAToken
             | Self::NoLogin
             | Self::TooManySides
+            | Self::NoDatabase { .. }
+            | Self::NoFilter
+            | Self::WhichDatabase
             | Self::WhichRetention
             | Self::HalfTls
             | Self::NoTls { .. }
@@ -119,9 +151,13 @@ impl Fault for Error {
             Self::Engine { source } => return source.hint(),
             Self::Transport { source } => return source.hint(),
             Self::Store { source } => return source.hint(),
+            Self::Database { source } => return source.hint(),
             Self::Credentials { .. } => "delete the file and run `sync-cli login` again",
             Self::CredentialsOpen { path } => {
                 return Some(format!("run `chmod 600 {}`", path.display()));
+            }
+            Self::NoDatabase { .. } => {
+                "set it to `postgres://…`, or name another variable or file in `[database]` of sync.toml"
             }
             Self::NoHome => "set HOME, or give the token in SYNC_TOKEN",
             Self::NoToken { .. } => "set SYNC_TOKEN, or run `sync-cli login`",
@@ -135,6 +171,9 @@ impl Fault for Error {
             | Self::ReadToken { .. }
             | Self::NoLogin
             | Self::TooManySides
+            | Self::ReadUrl { .. }
+            | Self::NoFilter
+            | Self::WhichDatabase
             | Self::Setup { .. } => {
                 return None;
             }

@@ -55,7 +55,15 @@ impl Progress {
         }
         match event {
             // These come for every file, from several threads.
-            Event::Hashing { .. } | Event::Moved { .. } if !self.terminal.progress => {}
+            Event::Hashing { .. } | Event::Reading { .. } | Event::Moved { .. }
+                if !self.terminal.progress => {}
+            &Event::Reading { bytes } => {
+                if !self.reading.swap(true, Ordering::Relaxed) {
+                    self.style("{spinner} reading rows {msg}");
+                }
+                self.bar
+                    .set_message(sync_core::ByteCount(bytes).to_string());
+            }
             &Event::Hashing { files, bytes } => {
                 if !self.reading.swap(true, Ordering::Relaxed) {
                     self.style("{spinner} reading {pos} files {msg}");
@@ -110,6 +118,7 @@ fn as_json(event: &Event) -> serde_json::Value {
         Event::Hashing { files, bytes } => {
             json!({"event": "hashing", "files": files, "bytes": bytes})
         }
+        Event::Reading { bytes } => json!({"event": "reading", "bytes": bytes}),
         Event::Started { files, bytes } => {
             json!({"event": "started", "files": files, "bytes": bytes})
         }

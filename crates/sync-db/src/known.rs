@@ -18,7 +18,10 @@ impl Database {
         if self.version(&**client).await? == 0 {
             return Ok(None);
         }
-        let row = client.query_opt("SELECT epoch FROM sync.state", &[]).await.map_err(said)?;
+        let row = client
+            .query_opt("SELECT epoch FROM sync.state", &[])
+            .await
+            .map_err(said)?;
         Ok(row.and_then(|row| row.get::<_, String>(0).parse().ok()))
     }
 }

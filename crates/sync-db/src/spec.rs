@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sync_core::rows::{ColumnRule, Rules, TableName, TableRule};
 
 /// One row set, as `[[database.tables]]` in `sync.toml` has it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableSpec {
     /// The table: `table` in the schema `public`, or `schema.table`.
@@ -29,7 +29,7 @@ pub struct TableSpec {
 }
 
 /// Who wins where both sides changed one row.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OnConflict {
     /// For the table: `manual` (the default), `ours`, `theirs` or `newest:COLUMN`.

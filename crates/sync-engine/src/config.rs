@@ -101,7 +101,9 @@ impl Default for DatabaseConfig {
 impl DatabaseConfig {
     /// The row sets that travel.
     pub fn tables(&self) -> Vec<TableSpec> {
-        self.row_sets.clone().unwrap_or_else(sync_db::default_tables)
+        self.row_sets
+            .clone()
+            .unwrap_or_else(sync_db::default_tables)
     }
 }
 
@@ -175,8 +177,16 @@ impl Config {
     ///
     /// Where the file cannot be read, is not TOML, or has unknown keys or invalid values; the message has the line.
     pub fn load(root: &Path) -> Result<Self, Error> {
-        let path = root.join(CONFIG_FILE);
-        let text = std::fs::read_to_string(&path).context(ReadSnafu { path: &path })?;
+        Self::read(&root.join(CONFIG_FILE))
+    }
+
+    /// Likewise, from a file of any name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`].
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).context(ReadSnafu { path })?;
         Self::parse(&text).context(ConfigSyntaxSnafu { path })
     }
 

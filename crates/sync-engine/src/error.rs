@@ -273,6 +273,15 @@ fn listed(paths: &[String]) -> String {
 }
 
 impl Error {
+    /// Whether somebody else was quicker, so that a new plan may well succeed.
+    pub fn is_race(&self) -> bool {
+        match self {
+            Self::Stale { .. } => true,
+            Self::Rows { source } => source.is_moved(),
+            _ => false,
+        }
+    }
+
     /// Whether the tenant says that a snapshot is known by name alone: its branch no longer keeps it.
     pub(crate) fn is_expired(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code == "store/expired")

@@ -170,7 +170,15 @@ impl Limits {
         let left = (of + added).saturating_sub(removed);
         let tiny = left == 0 || (of >= SMALL && left < of.div_ceil(10));
         let (place, what) = (place.as_str(), what.as_str());
-        ensure!(!tiny, EmptiesSnafu { place, what, left, of });
+        ensure!(
+            !tiny,
+            EmptiesSnafu {
+                place,
+                what,
+                left,
+                of
+            }
+        );
         let allowed = match self.max_delete {
             MaxDelete::Percent(share) => (of * u64::from(share) / 100).max(FEW),
             MaxDelete::Files(files) => files,

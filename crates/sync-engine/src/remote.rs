@@ -13,7 +13,8 @@ use sync_core::patch::Signature;
 use sync_core::{Chunk, Digest, Name, SnapshotId};
 use sync_store::protocol::{
     self, Advanced, Answer, BINARY_MEDIA_TYPE, Details, ErrorBody, ErrorDetail, Fetch, Head,
-    Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired, SNAPSHOT_HEADER, SetAsideRow, Stale, VerifyReport,
+    Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired, SNAPSHOT_HEADER, SetAsideRow, Stale,
+    VerifyReport,
 };
 use sync_transport::{Body, Call, CallBody, Client};
 

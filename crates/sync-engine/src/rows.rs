@@ -19,7 +19,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sync_core::map::Map;
 use sync_core::{Digest, SnapshotId};
-use sync_db::{Database, Epoch, TableSpec};
+use sync_db::{ConnectOptions, Epoch};
 use sync_rows::Copy;
 
 use crate::decide::Point;
@@ -29,8 +29,11 @@ use crate::{Error, Session};
 pub use apply::RowsOutcome;
 pub use back::BackPlan;
 pub use difference::RowsDifference;
-pub use look::RowsStatus;
+pub use look::{RowsRoots, RowsStatus};
+pub(crate) use memory::kept;
 pub use plan::{Direction, RowsPlan};
+pub use sync_db::{Database, TableSpec, default_tables};
+pub use sync_rows::{OpenConflict, Resolution, RowChange, RowKind, TableSum};
 
 /// One run with the database of a workspace.
 #[derive(Debug)]
@@ -107,6 +110,16 @@ impl Earlier {
             },
         }
     }
+}
+
+/// The database at a URL; nothing is connected yet.
+///
+/// # Errors
+///
+/// Where it is no URL of a database, or its certificates cannot be read; neither shows the URL.
+pub fn open_database(url: &str) -> Result<Database, Error> {
+    let database = Database::new(url, ConnectOptions::default());
+    Ok(database.map_err(sync_rows::Error::from)?)
 }
 
 impl Session {

@@ -139,7 +139,7 @@ impl Session {
         Ok(Keep::Roots {
             snapshots,
             maps,
-            tables: Vec::new(),
+            tables: crate::rows::kept(&self.workspace),
         })
     }
 

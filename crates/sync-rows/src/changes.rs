@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 use snafu::{OptionExt, ResultExt};
+use sync_core::Digest;
 use sync_core::map::{self, Map, NodeSource};
 use sync_core::rows::{
     Cell, Row, RowValue, Schema, TableCounts, TableEntry, TableName, load_content, tables, text,
 };
-use sync_core::Digest;
 use sync_store::RepositoryNodes;
 
 use crate::Error;
@@ -72,8 +72,18 @@ pub type Listed = (Vec<TableSum>, Vec<RowChange>, u64);
 
 impl From<TableCounts> for TableSum {
     fn from(counts: TableCounts) -> Self {
-        let TableCounts { table, created, updated, deleted } = counts;
-        Self { table, created, updated, deleted }
+        let TableCounts {
+            table,
+            created,
+            updated,
+            deleted,
+        } = counts;
+        Self {
+            table,
+            created,
+            updated,
+            deleted,
+        }
     }
 }
 
@@ -193,7 +203,9 @@ pub(crate) fn describe(
 ) -> Result<RowChange, Error> {
     let load = |value: Option<&Bytes>| {
         let row = value.map(|value| RowValue::load(value, source));
-        row.transpose().context(RowSnafu { table: table.clone() })
+        row.transpose().context(RowSnafu {
+            table: table.clone(),
+        })
     };
     let rows = [load(values[0])?, load(values[1])?];
     let kind = match &rows {
@@ -206,16 +218,25 @@ pub(crate) fn describe(
         let Some(cell) = cell else {
             return Ok(None);
         };
-        let kind = schemas[side].as_ref().and_then(|schema| schema.column(name));
+        let kind = schemas[side]
+            .as_ref()
+            .and_then(|schema| schema.column(name));
         let kind = kind.map_or(sync_core::rows::Kind::Text, |column| column.kind);
         shown(source, table, kind, &cell).map(Some)
     };
-    let mut names: Vec<&str> = rows.iter().flatten().flat_map(Row::cells).map(|c| c.0).collect();
+    let mut names: Vec<&str> = rows
+        .iter()
+        .flatten()
+        .flat_map(Row::cells)
+        .map(|c| c.0)
+        .collect();
     names.sort_unstable();
     names.dedup();
     let mut columns = Vec::new();
     for name in names {
-        let cells = rows.each_ref().map(|row| row.as_ref().and_then(|row| row.get(name)));
+        let cells = rows
+            .each_ref()
+            .map(|row| row.as_ref().and_then(|row| row.get(name)));
         if cells[0] != cells[1] {
             columns.push(CellChange {
                 column: name.to_owned(),
@@ -246,11 +267,20 @@ fn shown(
         Cell::Inline(bytes) => text(kind, bytes),
         Cell::Stored(content) if cell.len() > 1 << 20 => {
             let digest = content.chunks.first().map(|chunk| chunk.digest.short());
-            return Ok(format!("{} bytes ({})", cell.len(), digest.unwrap_or_default()));
+            return Ok(format!(
+                "{} bytes ({})",
+                cell.len(),
+                digest.unwrap_or_default()
+            ));
         }
         Cell::Stored(content) => {
             let bytes = load_content(content, source);
-            text(kind, &bytes.context(RowSnafu { table: table.clone() })?)
+            text(
+                kind,
+                &bytes.context(RowSnafu {
+                    table: table.clone(),
+                })?,
+            )
         }
     };
     match whole.char_indices().nth(MAX_SHOWN) {
@@ -258,4 +288,3 @@ fn shown(
         None => Ok(whole),
     }
 }
-

@@ -25,6 +25,16 @@ pub enum Resolution {
     Theirs,
 }
 
+impl Resolution {
+    /// The word that people and programs read.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Theirs => "theirs",
+        }
+    }
+}
+
 impl std::str::FromStr for Resolution {
     type Err = String;
 
@@ -119,9 +129,17 @@ pub(crate) fn describe_all(
         let schemas = &schemas[&conflict.table];
         let side = |index: usize, value: Option<&bytes::Bytes>| -> Result<RowChange, Error> {
             let pair = [schemas[0].clone(), schemas[index].clone()];
-            describe(source, &conflict.table, &pair, [conflict.base.as_ref(), value])
+            describe(
+                source,
+                &conflict.table,
+                &pair,
+                [conflict.base.as_ref(), value],
+            )
         };
-        let (ours, theirs) = (side(1, conflict.ours.as_ref())?, side(2, conflict.theirs.as_ref())?);
+        let (ours, theirs) = (
+            side(1, conflict.ours.as_ref())?,
+            side(2, conflict.theirs.as_ref())?,
+        );
         let versions = |change: RowChange| {
             let columns = change.columns.into_iter();
             let version = |cell: CellChange| Version {
@@ -134,7 +152,11 @@ pub(crate) fn describe_all(
         described.push(OpenConflict {
             id: name(conflict),
             table: conflict.table.clone(),
-            key: if ours.key.is_empty() { theirs.key.clone() } else { ours.key.clone() },
+            key: if ours.key.is_empty() {
+                theirs.key.clone()
+            } else {
+                ours.key.clone()
+            },
             columns: conflict.columns.clone(),
             ours: versions(ours),
             theirs: versions(theirs),
@@ -143,4 +165,3 @@ pub(crate) fn describe_all(
     }
     Ok(described)
 }
-

@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use snafu::ResultExt;
 use sync_core::map::{self, Map};
-use sync_core::rows::{Choice, RowConflict, Rules, TableCounts, TableEntry, TableName, merge_tables, tables};
+use sync_core::rows::{
+    Choice, RowConflict, Rules, TableCounts, TableEntry, TableName, merge_tables, tables,
+};
 use sync_core::{Digest, SnapshotId};
 use sync_db::{
-    Applied, ApplyPlan, Base, Capture, CaptureEvent, Database, Epoch, Objects, Settlement, TableSpec,
+    Applied, ApplyPlan, Base, Capture, CaptureEvent, Database, Epoch, Objects, Settlement,
+    TableSpec,
 };
 use sync_store::{Repository, RepositoryNodes};
 
@@ -144,7 +147,10 @@ impl Copy {
                 tell(read.fetch_add(bytes, Ordering::Relaxed) + bytes);
             }
         };
-        let captured = self.database.capture(&self.specs, known, objects, tell).await;
+        let captured = self
+            .database
+            .capture(&self.specs, known, objects, tell)
+            .await;
         // The objects that it gives back hold on to the writers.
         let captured = captured.map(|(capture, _)| capture);
         // The store's own failure is the cause of the capture's, so it is told first.
@@ -210,7 +216,10 @@ impl Copy {
             base_before: before,
         };
         let (writer, writing) = self.repository.writer();
-        let applied = self.database.apply(plan, self.nodes(), writer).await;
+        let applied = self
+            .database
+            .apply(plan, self.nodes(), writer, |_| {})
+            .await;
         writing.finish().await.context(StoreSnafu)?;
         let applied = applied?;
         self.confirm(epoch, applied.root).await?;
@@ -272,7 +281,13 @@ impl Copy {
             return Ok(true);
         }
         let whole = self.remembered().await?.whole.contains(&root);
-        Ok(whole && self.repository.object(&root).await.context(StoreSnafu)?.is_some())
+        Ok(whole
+            && self
+                .repository
+                .object(&root)
+                .await
+                .context(StoreSnafu)?
+                .is_some())
     }
 
     /// `captured`, with the tables of `other` that do not travel here: they are neither changed nor removed.

@@ -103,7 +103,15 @@ async fn current_head(
     };
     if let Some(seconds) = wait {
         let wait = Duration::from_secs(seconds);
-        return rows::wait_for(server, repository, database.as_ref(), branch.as_str(), known, wait).await;
+        return rows::wait_for(
+            server,
+            repository,
+            database.as_ref(),
+            branch.as_str(),
+            known,
+            wait,
+        )
+        .await;
     }
     match database {
         Some(database) => {

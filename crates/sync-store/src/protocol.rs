@@ -58,6 +58,8 @@ pub mod routes {
     pub const ADMIN_VERIFY: &str = "/v1/admin/verify";
     /// Retention: GET (`?tenant=&branch=`) reads, PUT [`super::BranchRetention`] sets.
     pub const ADMIN_RETENTION: &str = "/v1/admin/retention";
+    /// A tenant's database: GET (`?tenant=`) shows, PUT sets.
+    pub const ADMIN_DATABASE: &str = "/v1/admin/database";
     /// Whether the process lives.
     pub const HEALTH: &str = "/healthz";
     /// Whether it can serve.

@@ -55,6 +55,8 @@ pub(crate) enum Target {
     /// The workspace's tree of files.
     #[default]
     Files,
+    /// The rows of its database.
+    Database,
 }
 
 impl FromStr for Target {
@@ -62,7 +64,8 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "files" => Ok(Self::Files),
-            _ => Err("expected `files`, which is all that this version syncs".into()),
+            "database" => Ok(Self::Database),
+            _ => Err("expected `files` or `database`".into()),
         }
     }
 }
@@ -72,6 +75,7 @@ impl Target {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Files => "files",
+            Self::Database => "database",
         }
     }
 }

@@ -6,9 +6,9 @@ use snafu::ensure;
 use sync_store::protocol::{IssuedToken, NewTenant, NewToken, TenantInfo, TokenInfo, routes};
 
 use super::Place;
-use crate::args::{TenantCreate, TenantList, TokenCreate, TokenList, TokenRevoke};
+use crate::args::{TenantCreate, TenantDatabase, TenantList, TokenCreate, TokenList, TokenRevoke};
 use crate::connect::{Connection, Purpose};
-use crate::error::{NoDataSnafu, NotATokenSnafu};
+use crate::error::{NoDataSnafu, NotATokenSnafu, WhichDatabaseSnafu};
 use crate::terminal::moment;
 use crate::{Error, Outcome};
 
@@ -19,7 +19,7 @@ pub(super) async fn create_tenant(
     place: &Place<'_>,
     create: &TenantCreate,
 ) -> Result<Outcome, Error> {
-    let connection = Connection::operator(&create.data).await?;
+    let connection = Connection::operator(&create.data, place.env).await?;
     let asked = NewTenant {
         name: create.name.to_string(),
     };
@@ -40,7 +40,7 @@ pub(super) async fn create_tenant(
 
 pub(super) async fn list_tenants(place: &Place<'_>, list: &TenantList) -> Result<Outcome, Error> {
     ensure!(list.data.is_dir(), NoDataSnafu { path: &list.data });
-    let connection = Connection::operator(&list.data).await?;
+    let connection = Connection::operator(&list.data, place.env).await?;
     let found: Result<Vec<TenantInfo>, _> = connection
         .remote
         .json(Method::GET, routes::ADMIN_TENANTS.to_owned(), NOTHING)
@@ -58,6 +58,63 @@ pub(super) async fn list_tenants(place: &Place<'_>, list: &TenantList) -> Result
     place
         .terminal
         .value(&json!({"operation": "tenant list", "success": true, "tenants": found}));
+    Ok(Outcome::Done)
+}
+
+pub(super) async fn tenant_database(
+    place: &Place<'_>,
+    asked: TenantDatabase,
+) -> Result<Outcome, Error> {
+    ensure!(asked.data.is_dir(), NoDataSnafu { path: &asked.data });
+    let given = usize::from(asked.url_env.is_some())
+        + usize::from(asked.url_file.is_some())
+        + usize::from(asked.none);
+    ensure!(given <= 1, WhichDatabaseSnafu);
+    let connection = Connection::operator(&asked.data, place.env).await?;
+    let shown = if given == 0 {
+        let route = format!("{}?tenant={}", routes::ADMIN_DATABASE, asked.name);
+        connection.remote.json(Method::GET, route, NOTHING).await
+    } else {
+        let database = if asked.none {
+            None
+        } else {
+            let tables = match &asked.tables {
+                Some(file) => sync_engine::Config::read(file)?.database.tables(),
+                None => sync_engine::rows::default_tables(),
+            };
+            Some(json!({
+                "url_env": asked.url_env,
+                "url_file": asked.url_file,
+                "branch": asked.branch.as_ref().map_or("main", |branch| branch.as_str()),
+                "tables": tables,
+            }))
+        };
+        let body = json!({"tenant": asked.name.as_str(), "database": database});
+        let route = routes::ADMIN_DATABASE.to_owned();
+        connection
+            .remote
+            .json(Method::PUT, route, Some(&body))
+            .await
+    };
+    connection.close().await;
+    let shown: serde_json::Value = shown?;
+    place.terminal.value(
+        &json!({"operation": "tenant database", "success": true, "database": shown["database"]}),
+    );
+    let place_of = shown["database"]["url_env"]
+        .as_str()
+        .map(|name| format!("in the environment variable {name}"));
+    let place_of = place_of.or_else(|| {
+        let file = shown["database"]["url_file"].as_str();
+        file.map(|file| format!("in {file}"))
+    });
+    place.terminal.line(&match place_of {
+        Some(found) => format!("the database of `{}` is found {found}", asked.name),
+        None => format!(
+            "`{}` has no database: its rows are history alone",
+            asked.name
+        ),
+    });
     Ok(Outcome::Done)
 }
 
@@ -165,7 +222,7 @@ async fn connection(
     match data {
         Some(data) => {
             ensure!(data.is_dir(), NoDataSnafu { path: data });
-            Connection::operator(data).await
+            Connection::operator(data, place.env).await
         }
         None => Connection::open(&place.workspace()?, place.env, Purpose::Act).await,
     }

@@ -3,8 +3,8 @@
 use snafu::ensure;
 use sync_engine::{ChangeKind, Difference, FileDifference, Side};
 
-use super::Place;
-use crate::args::Diff;
+use super::{Place, rows};
+use crate::args::{Diff, Target};
 use crate::connect::Purpose;
 use crate::error::TooManySidesSnafu;
 use crate::progress::Progress;
@@ -12,12 +12,20 @@ use crate::terminal::{Paint, Terminal};
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, diff: Diff) -> Result<Outcome, Error> {
-    let mut sides = diff.snapshots.into_iter().map(Side::Snapshot);
+    let mut named = diff.snapshots.clone();
+    let target = named.last().and_then(|last| last.parse::<Target>().ok());
+    if target.is_some() {
+        named.pop();
+    }
+    let mut sides = named.into_iter().map(Side::Snapshot);
     let (a, b) = (
         sides.next().unwrap_or(Side::Base),
         sides.next().unwrap_or(Side::Workspace),
     );
     ensure!(sides.next().is_none(), TooManySidesSnafu);
+    if target == Some(Target::Database) {
+        return rows::diff(place, &diff, [a, b]).await;
+    }
     let filter = Place::filter(&diff.filter)?;
     let progress = Progress::new(place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;

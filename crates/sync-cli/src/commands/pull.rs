@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use super::Place;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
-use crate::args::Pull;
+use super::{Place, rows};
+use crate::args::{Pull, Target};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, pull: &Pull) -> Result<Outcome, Error> {
+    if pull.target == Target::Database {
+        return rows::pull(place, pull).await;
+    }
     let progress = Progress::new(place.terminal);
     let filter = Place::filter(&pull.filter)?;
     let (session, connection) = begin(place, &progress, pull.dry_run).await?;

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use super::Place;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
-use crate::args::Push;
+use super::{Place, rows};
+use crate::args::{Push, Target};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, push: Push) -> Result<Outcome, Error> {
+    if push.target == Target::Database {
+        return rows::push(place, push).await;
+    }
     let progress = Progress::new(place.terminal);
     let filter = Place::filter(&push.filter)?;
     let (session, connection) = begin(place, &progress, push.dry_run).await?;

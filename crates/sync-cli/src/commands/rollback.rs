@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use super::Place;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
-use crate::args::Rollback;
+use super::{Place, rows};
+use crate::args::{Rollback, Target};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, rollback: Rollback) -> Result<Outcome, Error> {
+    if rollback.target == Target::Database {
+        return rows::rollback(place, rollback).await;
+    }
     let progress = Progress::new(place.terminal);
     let (session, connection) = begin(place, &progress, rollback.dry_run).await?;
     let mut plan = session

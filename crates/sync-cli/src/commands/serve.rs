@@ -54,7 +54,9 @@ pub(super) async fn run(place: &Place<'_>, args: Serve) -> Result<Outcome, Error
         .value(&json!({"event": "listening", "url": format!("{scheme}://{address}")}));
     // Held to the end: a successor must not have its socket removed by this process.
     let held = store.clone();
-    let server = Arc::new(Server::new(store, Arc::new(Env::now)));
+    let variables = place.env.clone();
+    let server = Server::new(store, Arc::new(Env::now));
+    let server = Arc::new(server.with_variables(Arc::new(move |name| variables.var(name))));
     serve(
         vec![public, operator],
         server,

@@ -3,13 +3,16 @@
 use serde_json::json;
 use sync_engine::{Counts, Standing};
 
-use super::Place;
-use crate::args::Status;
+use super::{Place, rows};
+use crate::args::{Status, Target};
 use crate::connect::Purpose;
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, status: &Status) -> Result<Outcome, Error> {
+    if status.target == Target::Database {
+        return rows::status(place, status).await;
+    }
     let progress = Progress::new(place.terminal);
     let filter = Place::filter(&status.filter)?;
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use sync_engine::{Limits, OnConflict, Session};
 
-use super::Place;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, is_race, limits};
-use crate::args::SyncBoth;
+use super::{Place, rows};
+use crate::args::{SyncBoth, Target};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
@@ -14,6 +14,9 @@ use crate::{Error, Outcome};
 const ROUNDS: u32 = 8;
 
 pub(super) async fn run(place: &Place<'_>, both: SyncBoth) -> Result<Outcome, Error> {
+    if both.target == Target::Database {
+        return rows::sync(place, both).await;
+    }
     let progress = Progress::new(place.terminal);
     let (session, connection) = begin(place, &progress, both.dry_run).await?;
     if !both.dry_run {

@@ -246,7 +246,7 @@ fn both_ways(pull: &str, pulled: Counts, push: &str, pushed: Counts) -> String {
 
 /// Whether an error says that somebody else was quicker, so that a new plan may well succeed.
 pub(super) fn is_race(error: &sync_engine::Error) -> bool {
-    matches!(error, sync_engine::Error::Stale { .. })
+    error.is_race()
 }
 
 /// Whether an error is one that waiting may mend.

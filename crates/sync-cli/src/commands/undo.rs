@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use super::Place;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
-use crate::args::Undo;
+use super::{Place, rows};
+use crate::args::{Target, Undo};
 use crate::progress::Progress;
 use crate::terminal::moment;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, undo: &Undo) -> Result<Outcome, Error> {
+    if undo.target == Target::Database {
+        return rows::undo(place, undo).await;
+    }
     let progress = Progress::new(place.terminal);
     let (session, connection) = begin(place, &progress, undo.dry_run).await?;
     let mut plan = session.plan_undo(undo.on_conflict).await?;

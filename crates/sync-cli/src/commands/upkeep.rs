@@ -118,7 +118,7 @@ fn print(terminal: Terminal, damage: &Damage) {
 }
 
 async fn verify_store(place: &Place<'_>, data: &Path, verify: &Verify) -> Result<Outcome, Error> {
-    let connection = operator(data).await?;
+    let connection = operator(place, data).await?;
     let asked = AskVerify {
         tenant: verify.tenant.as_ref().map(ToString::to_string),
     };
@@ -159,7 +159,7 @@ async fn verify_store(place: &Place<'_>, data: &Path, verify: &Verify) -> Result
 pub(super) async fn gc(place: &Place<'_>, gc: &Gc) -> Result<Outcome, Error> {
     let done = match &gc.data {
         Some(data) => {
-            let connection = operator(data).await?;
+            let connection = operator(place, data).await?;
             let asked = AskGc {
                 tenant: gc.tenant.as_ref().map(ToString::to_string),
                 grace_seconds: gc.grace.0.as_secs(),
@@ -228,7 +228,7 @@ pub(super) async fn set_retention(place: &Place<'_>, set: &RetentionSet) -> Resu
         branch: set.branch.to_string(),
         retention,
     };
-    let connection = operator(&set.data).await?;
+    let connection = operator(place, &set.data).await?;
     let path = routes::ADMIN_RETENTION.to_owned();
     let done = connection
         .remote
@@ -243,7 +243,7 @@ pub(super) async fn show_retention(
     place: &Place<'_>,
     show: &RetentionShow,
 ) -> Result<Outcome, Error> {
-    let connection = operator(&show.data).await?;
+    let connection = operator(place, &show.data).await?;
     let path = format!(
         "{}?tenant={}&branch={}",
         routes::ADMIN_RETENTION,
@@ -266,7 +266,7 @@ fn print_retention(terminal: Terminal, operation: &str, kept: &BranchRetention) 
     terminal.value(&json!({"operation": operation, "success": true, "kept": kept}));
 }
 
-async fn operator(data: &Path) -> Result<Connection, Error> {
+async fn operator(place: &Place<'_>, data: &Path) -> Result<Connection, Error> {
     ensure!(data.is_dir(), NoDataSnafu { path: data });
-    Connection::operator(data).await
+    Connection::operator(data, place.env).await
 }

@@ -1,15 +1,17 @@
 //! Does what a plan of rows says: first the database, then the tenant. Each is all or nothing.
 
 use snafu::ResultExt;
-use sync_core::rows::{TableCounts, TableName};
+use sync_core::rows::TableCounts;
 use sync_core::{Digest, Roots, Snapshot, SnapshotId};
-use sync_db::SetAside;
+use sync_db::{Rewritten, SetAside};
 use sync_rows::OpenConflict;
 use sync_store::protocol::SetAsideRow;
 use sync_transport::Body;
 
 use super::look::Look;
-use super::{Agreed, Direction, Earlier, ReplacedRows, Rows, RowsPlan, agreed_on, rows_of};
+use super::{
+    Agreed, Direction, Earlier, ReplacedRows, Rows, RowsPlan, agreed_on, conflicts, rows_of,
+};
 use crate::Error;
 use crate::decide::Point;
 use crate::error::{ConflictSnafu, SnapshotSnafu, StaleSnafu, UnobtainableSnafu};
@@ -30,7 +32,7 @@ pub struct RowsOutcome {
     /// Rows that the tenant's database could not store, likewise.
     pub set_aside_there: Vec<SetAsideRow>,
     /// Columns that triggers of this database wrote otherwise than they came.
-    pub rewritten: Vec<(TableName, Vec<String>)>,
+    pub rewritten: Vec<Rewritten>,
 }
 
 /// A change of the database that is about to be made.
@@ -61,7 +63,7 @@ impl Rows<'_> {
         limits: &Limits,
     ) -> Result<RowsOutcome, Error> {
         let _lock = self.session.lock()?;
-        self.session.keep_conflicts(&plan.conflicts)?;
+        conflicts::keep(&self.session.workspace, &plan.conflicts)?;
         ensure_chosen(&plan.conflicts)?;
         for removal in plan.removals {
             limits.check(removal)?;
@@ -86,7 +88,11 @@ impl Rows<'_> {
         }
         if direction != Direction::Push {
             let change = Change {
-                operation: if direction == Direction::Pull { "pull" } else { "sync" },
+                operation: if direction == Direction::Pull {
+                    "pull"
+                } else {
+                    "sync"
+                },
                 merged,
                 agreed: agreed_on(look.head, look.agreed.note.clone()),
                 undoes_agreement: true,
@@ -133,10 +139,15 @@ impl Rows<'_> {
             after: merged,
             agreed: undoes_agreement.then(|| Earlier::of(&look.agreed)),
         });
-        self.copy.set_whole([look.local, merged, agreed.root]).await?;
+        self.copy
+            .set_whole([look.local, merged, agreed.root])
+            .await?;
         self.session.tell(Event::Applying);
         let (epoch, before) = (self.epoch(), look.agreed.root);
-        let applied = self.copy.apply(&look.capture, merged, before, agreed, epoch).await?;
+        let applied = self
+            .copy
+            .apply(&look.capture, merged, before, agreed, epoch)
+            .await?;
         look.agreed = self.copy.agreed().await?;
         look.seen = look.agreed.clone();
         look.capture = look.capture.applied(applied.root, epoch);
@@ -154,7 +165,10 @@ impl Rows<'_> {
             return Ok(());
         }
         self.copy.set_whole([look.local, look.capture.root]).await?;
-        Ok(self.copy.settle(&look.capture, agreed, self.epoch()).await?)
+        Ok(self
+            .copy
+            .settle(&look.capture, agreed, self.epoch())
+            .await?)
     }
 
     /// Moves the branch to a new snapshot with `rows`, in one request; `held` says that the tenant has them. Where its database
@@ -182,11 +196,19 @@ impl Rows<'_> {
         let target = point(id, &snapshot);
         // Noted before it is sent: should this run end in between, the next one knows its own push again.
         self.set_pushing(target)?;
-        let before = if held { Some(rows) } else { onto.and_then(|onto| onto.rows) };
+        let before = if held {
+            Some(rows)
+        } else {
+            onto.and_then(|onto| onto.rows)
+        };
         let repository = self.copy.repository();
         let pack = repository.export_rows(encoded.into(), before, rows, before.is_some());
         let expected = onto.map(|onto| onto.id);
-        let pushed = self.session.remote.push(expected, id, Body::stream(pack)).await?;
+        let pushed = self
+            .session
+            .remote
+            .push(expected, id, Body::stream(pack))
+            .await?;
         let (head, set_aside) = match pushed {
             Pushed::Done { head, set_aside } => (head, set_aside),
             Pushed::Stale { head } => return StaleSnafu { head }.fail(),
@@ -222,7 +244,11 @@ pub(super) fn ensure_chosen(conflicts: &[OpenConflict]) -> Result<(), Error> {
 /// Says what changed where nobody said why.
 fn default_message(push: &[TableCounts]) -> String {
     let rows: u64 = push.iter().map(TableCounts::total).sum();
-    let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
+    let rows = if rows == 1 {
+        "1 row".to_owned()
+    } else {
+        format!("{rows} rows")
+    };
     match push {
         [only] => format!("{rows} in {}", only.table),
         several => format!("{rows} in {} tables", several.len()),

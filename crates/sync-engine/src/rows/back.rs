@@ -138,7 +138,9 @@ impl Rows<'_> {
                 // Not yet agreed on: a run that ends here leaves a database that a pull brings up to date.
                 let said = format!("roll back to {}", target.id.short());
                 let message = message.unwrap_or(said);
-                let sent = self.send(&look, rows_of(Some(target)), true, &message).await?;
+                let sent = self
+                    .send(&look, rows_of(Some(target)), true, &message)
+                    .await?;
                 look.head = Some(sent.0);
                 outcome.set_aside_there = sent.1;
                 outcome.message = Some(message);

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use snafu::{OptionExt, ResultExt};
+use snafu::{ResultExt, ensure};
 use sync_rows::{OpenConflict, Resolution, Resolutions};
 
 use crate::error::{NoConflictSnafu, StateSnafu, WriteSnafu};
 use crate::state::{Sync, replace};
-use crate::{Error, Session};
+use crate::{Error, Workspace};
 
 /// In the private directory.
 const FILE: &str = "conflicts.json";
@@ -18,74 +18,83 @@ struct Kept {
     conflicts: Vec<OpenConflict>,
 }
 
-impl Session {
-    fn conflicts_path(&self) -> PathBuf {
-        self.workspace.private().join(FILE)
-    }
+fn path(workspace: &Workspace) -> PathBuf {
+    workspace.private().join(FILE)
+}
 
-    /// The conflicts that the last sync listed, with what was chosen about them since.
-    pub fn conflicts(&self) -> Result<Vec<OpenConflict>, Error> {
-        let path = self.conflicts_path();
-        match std::fs::read(&path) {
-            Ok(bytes) => match serde_json::from_slice::<Kept>(&bytes) {
-                Ok(kept) => Ok(kept.conflicts),
-                Err(error) => StateSnafu { path, reason: error.to_string() }.fail(),
-            },
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => StateSnafu { path, reason: error.to_string() }.fail(),
+/// The conflicts that the last sync listed, with what was chosen about them since.
+///
+/// # Errors
+///
+/// Where the file is there and cannot be read.
+pub fn list(workspace: &Workspace) -> Result<Vec<OpenConflict>, Error> {
+    let path = path(workspace);
+    let damaged = |reason: String| {
+        StateSnafu {
+            path: &path,
+            reason,
         }
+        .build()
+    };
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let kept: Result<Kept, _> = serde_json::from_slice(&bytes);
+            let kept = kept.map_err(|error| damaged(error.to_string()))?;
+            Ok(kept.conflicts)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(damaged(error.to_string())),
     }
+}
 
-    /// Chooses for the conflict whose id starts so, or with `None` for all that are open; gives what was chosen.
-    /// The next sync does it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoConflict`] where none, or several, start so.
-    pub fn resolve(
-        &self,
-        id: Option<&str>,
-        resolution: Resolution,
-    ) -> Result<Vec<OpenConflict>, Error> {
-        let _lock = self.lock()?;
-        let mut conflicts = self.conflicts()?;
-        let chosen: Vec<usize> = conflicts
-            .iter()
-            .enumerate()
-            .filter(|(_, conflict)| match id {
-                Some(id) => conflict.id.starts_with(id),
-                None => conflict.resolution.is_none(),
-            })
-            .map(|(index, _)| index)
-            .collect();
-        if let Some(id) = id {
-            let only = (chosen.len() == 1).then_some(());
-            only.context(NoConflictSnafu { id, found: chosen.len() })?;
-        }
-        for index in &chosen {
-            conflicts[*index].resolution = Some(resolution);
-        }
-        self.keep_conflicts(&conflicts)?;
-        Ok(chosen.into_iter().map(|index| conflicts[index].clone()).collect())
+/// Chooses for the conflict whose id starts with `id`, or with `None` for all that are open; gives what was chosen. The next
+/// sync does it.
+///
+/// # Errors
+///
+/// [`Error::NoConflict`] where none, or several, start so; nothing is chosen then.
+pub fn resolve(
+    workspace: &Workspace,
+    now: u64,
+    id: Option<&str>,
+    resolution: Resolution,
+) -> Result<Vec<OpenConflict>, Error> {
+    let _lock = workspace.lock(now)?;
+    let mut conflicts = list(workspace)?;
+    let is_meant = |conflict: &OpenConflict| match id {
+        Some(id) => conflict.id.starts_with(id),
+        None => conflict.resolution.is_none(),
+    };
+    let mut chosen = Vec::new();
+    for conflict in conflicts.iter_mut().filter(|conflict| is_meant(conflict)) {
+        conflict.resolution = Some(resolution);
+        chosen.push(conflict.clone());
     }
+    if let Some(id) = id {
+        let found = chosen.len();
+        ensure!(found == 1, NoConflictSnafu { id, found });
+    }
+    keep(workspace, &conflicts)?;
+    Ok(chosen)
+}
 
-    pub(super) fn keep_conflicts(&self, conflicts: &[OpenConflict]) -> Result<(), Error> {
-        let path = self.conflicts_path();
-        if conflicts.is_empty() && !path.exists() {
-            return Ok(());
-        }
-        self.workspace.make_private()?;
-        let kept = Kept {
-            conflicts: conflicts.to_vec(),
-        };
-        let bytes = serde_json::to_vec_pretty(&kept).unwrap_or_default();
-        replace(&path, &bytes, Sync::Yes).context(WriteSnafu { path })
+/// Keeps the conflicts of a plan in place of those of the last one.
+pub(super) fn keep(workspace: &Workspace, conflicts: &[OpenConflict]) -> Result<(), Error> {
+    let path = path(workspace);
+    if conflicts.is_empty() && !path.exists() {
+        return Ok(());
     }
+    workspace.make_private()?;
+    let kept = Kept {
+        conflicts: conflicts.to_vec(),
+    };
+    let bytes = serde_json::to_vec_pretty(&kept).unwrap_or_default();
+    replace(&path, &bytes, Sync::Yes).context(WriteSnafu { path })
+}
 
-    /// What was chosen, by conflict.
-    pub(super) fn resolutions(&self) -> Result<Resolutions, Error> {
-        let conflicts = self.conflicts()?.into_iter();
-        let resolved = conflicts.filter_map(|conflict| Some((conflict.id, conflict.resolution?)));
-        Ok(resolved.collect())
-    }
+/// What was chosen, by conflict.
+pub(super) fn resolutions(workspace: &Workspace) -> Result<Resolutions, Error> {
+    let conflicts = list(workspace)?.into_iter();
+    let resolved = conflicts.filter_map(|conflict| Some((conflict.id, conflict.resolution?)));
+    Ok(resolved.collect())
 }

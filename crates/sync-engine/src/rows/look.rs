@@ -46,6 +46,29 @@ pub struct RowsStatus {
     pub head: Option<SnapshotId>,
 }
 
+/// The roots of both sides: equal roots name equal rows.
+#[derive(Debug, Clone, Serialize)]
+pub struct RowsRoots {
+    /// What the database holds, by its change logs.
+    pub here: Digest,
+    /// What the database holds, every row read again; `None` where that was not asked for.
+    pub read: Option<Digest>,
+    /// What the tenant's branch has.
+    pub tenant: Digest,
+}
+
+impl RowsRoots {
+    /// Whether both sides hold the same.
+    pub fn is_equal(&self) -> bool {
+        self.here == self.tenant
+    }
+
+    /// Whether the database holds what its change logs say.
+    pub fn is_intact(&self) -> bool {
+        self.read.is_none_or(|read| read == self.here)
+    }
+}
+
 impl Look {
     pub(super) fn standing(&self) -> Standing {
         standing(self.agreed.root, self.local, rows_of(self.head))
@@ -157,6 +180,23 @@ impl Rows<'_> {
         kept.context(StoreSnafu)?;
         self.copy.set_whole([root]).await?;
         Ok(root)
+    }
+
+    /// Compares both sides by their roots; with `read` every row of the database is read again, whatever the logs say.
+    pub async fn verify(&self, read: bool) -> Result<RowsRoots, Error> {
+        let look = self.look().await?;
+        let read = if read {
+            let verified = self.copy.database().verify(self.copy.specs()).await;
+            let verified = verified.map_err(sync_rows::Error::from)?;
+            Some(self.copy.overlay(verified.root, look.agreed.root).await?)
+        } else {
+            None
+        };
+        Ok(RowsRoots {
+            here: look.local,
+            read,
+            tenant: rows_of(look.head),
+        })
     }
 
     /// Compares base, database and tenant. Keeps what was captured, so that the next look is quick.

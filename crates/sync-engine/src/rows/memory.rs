@@ -62,7 +62,9 @@ fn read(path: &std::path::Path) -> Result<Option<Vec<u8>>, String> {
 pub(crate) fn kept(workspace: &Workspace) -> Vec<Digest> {
     let bytes = read(&workspace.private().join(FILE)).ok().flatten();
     let remembered = bytes.and_then(|bytes| serde_json::from_slice::<Remembered>(&bytes).ok());
-    remembered.map(|remembered| remembered.whole).unwrap_or_default()
+    remembered
+        .map(|remembered| remembered.whole)
+        .unwrap_or_default()
 }
 
 /// A push that was begun, until it is known to have arrived.

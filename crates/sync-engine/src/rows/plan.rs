@@ -6,7 +6,7 @@ use sync_core::rows::{Choice, TableCounts};
 use sync_rows::{Merged, OpenConflict, RowChange};
 
 use super::look::Look;
-use super::{Rows, rows_of};
+use super::{Rows, conflicts, rows_of};
 use crate::decide::Standing;
 use crate::error::DivergedSnafu;
 use crate::guard::{Place, Removal, What};
@@ -102,7 +102,11 @@ impl Rows<'_> {
             held = self.copy.row_count(head_rows).await?;
         }
         let removals = [
-            removal(Place::Workspace, &merged.counts, self.copy.row_count(local).await?),
+            removal(
+                Place::Workspace,
+                &merged.counts,
+                self.copy.row_count(local).await?,
+            ),
             removal(Place::Tenant, &push, held),
         ];
         Ok(RowsPlan {
@@ -132,7 +136,7 @@ impl Rows<'_> {
             // Two rows cannot have one key: a person chooses.
             OnConflict::Ask | OnConflict::KeepBoth => Choice::Open,
         };
-        let resolutions = self.session.resolutions()?;
+        let resolutions = conflicts::resolutions(&self.session.workspace)?;
         Ok(self.copy.merge(roots, resolutions, otherwise).await?)
     }
 }

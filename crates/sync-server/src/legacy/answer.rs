@@ -84,8 +84,21 @@ fn status_of(error: &Error) -> (StatusCode, &'static str) {
         | Error::NoToken { .. } => (StatusCode::NOT_FOUND, "not_found"),
         Error::Tarball { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
         Error::Stale { .. } => (StatusCode::CONFLICT, "conflict_error"),
-        Error::Random { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+        Error::Random { .. } | Error::NoDatabaseUrl { .. } => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal_error")
+        }
         Error::Store { source } => store_status(source),
+        Error::Rows { source } => rows_status(source),
+    }
+}
+
+fn rows_status(error: &sync_rows::Error) -> (StatusCode, &'static str) {
+    use sync_core::Fault as _;
+    match error.class() {
+        Class::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable"),
+        Class::Conflict => (StatusCode::CONFLICT, "conflict_error"),
+        Class::Usage | Class::Integrity => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
     }
 }
 

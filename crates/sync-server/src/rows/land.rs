@@ -37,8 +37,20 @@ pub(crate) async fn land(
     push: Advance,
 ) -> Result<Landed, Error> {
     let target = push.target;
-    let mut kept = None;
-    let mut received = Some(received);
+    let kept = repository
+        .keep(received, target)
+        .await
+        .context(StoreSnafu)?;
+    let wanted = rows_of(kept.roots().rows);
+    let head = repository.head(&push.branch).await.context(StoreSnafu)?;
+    let held = match head {
+        Some(id) => repository.snapshot(id).await.context(StoreSnafu)?.roots,
+        None => Roots::default(),
+    };
+    // A push of files has nothing to do with the database.
+    if head != push.expected || wanted == rows_of(held.rows) {
+        return move_head(server, repository, kept, &push).await;
+    }
     for round in 1.. {
         let together = bring_together(server, repository, database).await?;
         if together.head == Some(target) {
@@ -48,21 +60,8 @@ pub(crate) async fn land(
             });
         }
         if together.head != push.expected {
-            if let Some(received) = received.take() {
-                repository.record(&received).await.context(StoreSnafu)?;
-            }
             let head = together.head;
             return StaleSnafu { head }.fail();
-        }
-        if let Some(received) = received.take() {
-            kept = Some(repository.keep(received, target).await.context(StoreSnafu)?);
-        }
-        let Some(kept) = &kept else {
-            return StaleSnafu { head: together.head }.fail();
-        };
-        let wanted = rows_of(kept.roots().rows);
-        if wanted == rows_of(together.roots.rows) {
-            return move_head(server, repository, kept.clone(), &push, Vec::new()).await;
         }
         let agreed = Agreed {
             snapshot: Some(target),
@@ -71,18 +70,23 @@ pub(crate) async fn land(
         };
         let epoch = epoch()?;
         let (copy, before) = (&database.copy, together.agreed.root);
-        let applied = match copy.apply(&together.capture, wanted, before, agreed, epoch).await {
+        let applied = match copy
+            .apply(&together.capture, wanted, before, agreed, epoch)
+            .await
+        {
             Err(error) if error.is_moved() && round < ROUNDS => continue,
             applied => applied?,
         };
         if applied.set_aside.is_empty() {
-            return move_head(server, repository, kept.clone(), &push, Vec::new()).await;
+            return move_head(server, repository, kept, &push).await;
         }
         let capture = together.capture.applied(applied.root, epoch);
         let held = copy.overlay(applied.root, wanted).await?;
         let snapshot = repository.object(&target.0).await.context(StoreSnafu)?;
         let pushed = snapshot.and_then(|bytes| sync_core::Snapshot::decode(&bytes).ok());
-        let (author, message) = pushed.map(|pushed| (pushed.author, pushed.message)).unwrap_or_default();
+        let (author, message) = pushed
+            .map(|pushed| (pushed.author, pushed.message))
+            .unwrap_or_default();
         let roots = Roots {
             rows: Some(held),
             ..kept.roots()
@@ -104,7 +108,10 @@ pub(crate) async fn land(
             set_aside: told(applied),
         });
     }
-    StaleSnafu { head: push.expected }.fail()
+    StaleSnafu {
+        head: push.expected,
+    }
+    .fail()
 }
 
 async fn move_head(
@@ -112,14 +119,15 @@ async fn move_head(
     repository: &Repository,
     kept: sync_store::Kept,
     push: &Advance,
-    set_aside: Vec<SetAsideRow>,
 ) -> Result<Landed, Error> {
-    match repository.advance_kept(kept, push.clone()).await.context(StoreSnafu)? {
+    let nothing = repository.prepare([]).await.context(StoreSnafu)?;
+    let moved = repository.advance_kept(nothing, push.clone(), kept).await;
+    match moved.context(StoreSnafu)? {
         Advanced::Moved | Advanced::Already => {
             server.waiters().moved(repository.name());
             Ok(Landed {
                 head: push.target,
-                set_aside,
+                set_aside: Vec::new(),
             })
         }
         Advanced::Stale { head } => StaleSnafu { head }.fail(),

@@ -76,7 +76,9 @@ fn url(record: &DatabaseRecord, variables: &Variables, tenant: &str) -> Result<S
         (None, None) => None,
     };
     let found = found.map(|url| url.trim().to_owned());
-    found.filter(|url| !url.is_empty()).context(NoDatabaseUrlSnafu { tenant })
+    found
+        .filter(|url| !url.is_empty())
+        .context(NoDatabaseUrlSnafu { tenant })
 }
 
 /// A note of the tenant.
@@ -88,7 +90,10 @@ struct NoteMemory {
 #[async_trait]
 impl Memory for NoteMemory {
     async fn load(&self) -> Result<Option<Vec<u8>>, String> {
-        self.repository.note(MEMORY).await.map_err(|error| error.to_string())
+        self.repository
+            .note(MEMORY)
+            .await
+            .map_err(|error| error.to_string())
     }
 
     async fn store(&self, bytes: Vec<u8>) -> Result<(), String> {

@@ -73,7 +73,10 @@ pub(crate) async fn set_record(
         }
     }
     let repository = tenant(server, &asked.tenant).await?;
-    let note = asked.database.as_ref().map(|record| serde_json::to_vec(record).unwrap_or_default());
+    let note = asked
+        .database
+        .as_ref()
+        .map(|record| serde_json::to_vec(record).unwrap_or_default());
     repository.set_note(NOTE, note).await.context(StoreSnafu)?;
     Ok(answer::json(StatusCode::OK, &asked))
 }
@@ -97,7 +100,11 @@ pub(crate) async fn show_record(
 }
 
 async fn tenant(server: &Server, name: &Name) -> Result<Repository, Error> {
-    let found = server.store().tenant(name.as_str()).await.context(StoreSnafu)?;
+    let found = server
+        .store()
+        .tenant(name.as_str())
+        .await
+        .context(StoreSnafu)?;
     found.context(NoTenantSnafu {
         tenant: name.as_str(),
     })

@@ -23,8 +23,6 @@ const ROUNDS: u32 = 5;
 pub(crate) struct Together {
     /// Where the branch is.
     pub(crate) head: Option<SnapshotId>,
-    /// Its roots.
-    pub(crate) roots: Roots,
     pub(super) agreed: Agreed,
     pub(super) capture: Capture,
     /// Whether transactions were running whose changes the next look finds.
@@ -59,7 +57,10 @@ async fn once(
     let copy = &database.copy;
     let agreed: Agreed = copy.agreed().await?;
     let capture = copy.capture(|_| {}).await?;
-    let mut head = repository.head(&database.branch).await.context(StoreSnafu)?;
+    let mut head = repository
+        .head(&database.branch)
+        .await
+        .context(StoreSnafu)?;
     if head != agreed.snapshot
         && let Some(pushed) = agreed.snapshot
         && complete(server, repository, database, head, pushed).await?
@@ -95,7 +96,6 @@ async fn once(
             let capture = capture.applied(capture.root, epoch);
             return Ok(Together {
                 head,
-                roots,
                 agreed: wanted,
                 capture,
                 is_writing,
@@ -103,20 +103,24 @@ async fn once(
         }
         return Ok(Together {
             head,
-            roots,
             agreed: wanted,
             capture,
             is_writing,
         });
     }
     // Where both changed the same, the rows of the running program stay; the others remain in the history.
-    let merged = copy.merge([base, ours, theirs], Resolutions::default(), Choice::Ours).await?.root;
+    let merged = copy
+        .merge([base, ours, theirs], Resolutions::default(), Choice::Ours)
+        .await?
+        .root;
     let capture = if merged == ours {
         capture
     } else {
         let epoch = epoch()?;
         let wanted = whole(head, theirs);
-        let applied = copy.apply(&capture, merged, agreed.root, wanted, epoch).await?;
+        let applied = copy
+            .apply(&capture, merged, agreed.root, wanted, epoch)
+            .await?;
         for row in &applied.set_aside {
             tracing::warn!(tenant = repository.name(), table = %row.table, "a row could not be stored");
         }
@@ -126,7 +130,6 @@ async fn once(
     if held == theirs {
         return Ok(Together {
             head,
-            roots,
             agreed: whole(head, theirs),
             capture,
             is_writing,
@@ -148,10 +151,6 @@ async fn once(
     let capture = capture.applied(capture.root, epoch);
     Ok(Together {
         head: Some(id),
-        roots: Roots {
-            rows: Some(held),
-            ..roots
-        },
         agreed,
         capture,
         is_writing,
@@ -215,14 +214,21 @@ pub(super) async fn advance(
         reason: error.to_string(),
     };
     let (id, bytes) = snapshot.encode().map_err(malformed)?;
-    let received = repository.prepare([(Class::Nodes, bytes)]).await.context(StoreSnafu)?;
+    let received = repository
+        .prepare([(Class::Nodes, bytes)])
+        .await
+        .context(StoreSnafu)?;
     let advance = Advance {
         branch: branch.to_owned(),
         expected: head,
         target: id,
         when: server.now(),
     };
-    match repository.advance(received, advance).await.context(StoreSnafu)? {
+    match repository
+        .advance(received, advance)
+        .await
+        .context(StoreSnafu)?
+    {
         Advanced::Moved | Advanced::Already => {
             server.waiters().moved(repository.name());
             Ok(id)
@@ -235,7 +241,11 @@ async fn is_held(repository: &Repository, root: Digest) -> Result<bool, Error> {
     if root == Map::empty_root() {
         return Ok(true);
     }
-    Ok(repository.object(&root).await.context(StoreSnafu)?.is_some())
+    Ok(repository
+        .object(&root)
+        .await
+        .context(StoreSnafu)?
+        .is_some())
 }
 
 fn message(counts: &[TableCounts]) -> String {
@@ -245,4 +255,3 @@ fn message(counts: &[TableCounts]) -> String {
         rows => format!("{rows} rows changed on the tenant"),
     }
 }
-

@@ -41,7 +41,9 @@ impl Waiters {
     /// Told of every move from now on.
     fn follow(&self, tenant: &str) -> watch::Receiver<u64> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = tenants.entry(tenant.to_owned()).or_insert_with(|| watch::channel(0).0);
+        let sender = tenants
+            .entry(tenant.to_owned())
+            .or_insert_with(|| watch::channel(0).0);
         sender.subscribe()
     }
 }
@@ -63,7 +65,14 @@ pub(crate) async fn wait_for(
     let until = Instant::now() + wait.min(LONGEST);
     let mut moves = server.waiters().follow(repository.name());
     let mut listener = match database {
-        Some(database) => Some(database.copy.database().listen().await.map_err(sync_rows::Error::from)?),
+        Some(database) => Some(
+            database
+                .copy
+                .database()
+                .listen()
+                .await
+                .map_err(sync_rows::Error::from)?,
+        ),
         None => None,
     };
     let mut pause = AGAIN.0;
@@ -82,14 +91,19 @@ pub(crate) async fn wait_for(
             break head;
         }
         // Who was writing may have logged without waking anybody.
+        let soon = pause;
         let again = async {
             if is_writing {
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(soon).await;
             } else {
                 std::future::pending().await
             }
         };
-        pause = if is_writing { (pause * 2).min(AGAIN.1) } else { AGAIN.0 };
+        pause = if is_writing {
+            (pause * 2).min(AGAIN.1)
+        } else {
+            AGAIN.0
+        };
         let woken = async {
             match &mut listener {
                 Some(listener) => listener.changed().await,

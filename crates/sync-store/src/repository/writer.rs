@@ -61,7 +61,7 @@ impl Writing {
     /// # Errors
     ///
     /// Why the store failed; what came before is kept.
-    pub async fn finish(self) -> Result<Received, Error> {
-        self.storing.await?
+    pub async fn finish(self) -> Result<(), Error> {
+        self.storing.await?.map(drop)
     }
 }
