@@ -117,10 +117,19 @@ impl<T: NodeSource + ?Sized> NodeSource for Arc<T> {
 pub trait NodeSink {
     /// Takes a node. The same node may come more than once; children come before their parents.
     fn put(&mut self, digest: Digest, bytes: Vec<u8>) -> Result<(), StoreError>;
+
+    /// Takes a chunk of a content that an entry names. A sink that keeps nodes and contents apart has its own way with these.
+    fn put_chunk(&mut self, digest: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.put(digest, bytes)
+    }
 }
 
 impl<T: NodeSink + ?Sized> NodeSink for &mut T {
     fn put(&mut self, digest: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
         (**self).put(digest, bytes)
+    }
+
+    fn put_chunk(&mut self, digest: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
+        (**self).put_chunk(digest, bytes)
     }
 }

@@ -20,6 +20,9 @@ mod laws;
 
 pub use key::KeyWriter;
 pub use merge::{Collision, ColumnRule, MergedRow, Rules, TableRule, merge_row};
-pub use row::{Cell, MAX_CELL, MAX_ROW, Row, RowValue, RowWriter, load_content, store_content};
+pub use row::{
+    Cell, MAX_CELL, MAX_ROW, MAX_STORED_ROW, Row, RowError, RowValue, RowWriter, load_content,
+    store_content,
+};
 pub use schema::{Column, Kind, Schema, SchemaDifference, Side};
 pub use table::{NameError, TableEntry, TableName, table, tables};

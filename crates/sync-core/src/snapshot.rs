@@ -36,7 +36,7 @@ impl FromStr for SnapshotId {
 
 /// The roots that a snapshot names; a root that is absent was never captured.
 // Fields are in alphabetical order: that is the canonical order of the JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Roots {
     /// The root node of the map of files.

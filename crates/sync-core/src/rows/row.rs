@@ -13,6 +13,9 @@ use crate::{Chunk, Content, Digest};
 pub const MAX_CELL: usize = 2048;
 /// A row that is longer than this, its large values left out, is an object of its own.
 pub const MAX_ROW: usize = 8 * 1024;
+/// The longest row that is an object of its own, its large values left out: more than the 1,600 columns that PostgreSQL
+/// allows can have. Who reads a row has it in memory whole.
+pub const MAX_STORED_ROW: usize = 4 << 20;
 /// The longest name of a column in bytes; PostgreSQL's is 63.
 const MAX_NAME: usize = 255;
 
@@ -173,10 +176,14 @@ impl RowWriter {
         &self.bytes
     }
 
-    /// The value in a map of rows, with the row stored in `objects` where it is long.
+    /// The value in a map of rows, with the row stored in `objects` where it is long. More bytes than [`MAX_STORED_ROW`]
+    /// are an error.
     pub fn value(&self, objects: &mut (impl NodeSink + ?Sized)) -> Result<Vec<u8>, StoreError> {
         if self.bytes.len() <= MAX_ROW {
             return Ok(self.bytes.clone());
+        }
+        if self.bytes.len() > MAX_STORED_ROW {
+            return Err("the row is longer than 4 MiB without its large values".into());
         }
         let mut value = vec![STORED];
         store_content(&self.bytes, objects)?.encode_into(&mut value);
@@ -221,8 +228,9 @@ impl RowValue {
             &STORED => {
                 let mut reader = Reader::new(&value[1..]);
                 let content = Content::decode_from(&mut reader)?;
-                let is_long = content.len()? > MAX_ROW as u64;
-                (reader.is_empty() && is_long).then_some(Self::Stored(content))
+                let lengths = MAX_ROW as u64 + 1..=MAX_STORED_ROW as u64;
+                (reader.is_empty() && lengths.contains(&content.len()?))
+                    .then_some(Self::Stored(content))
             }
             _ => None,
         }
@@ -272,7 +280,7 @@ pub fn store_content(
         let digest = Digest::of(chunk);
         let len = chunk.len() as u64;
         chunks.push(Chunk { digest, len });
-        objects.put(digest, chunk.to_vec())
+        objects.put_chunk(digest, chunk.to_vec())
     })?;
     let mut lists = Vec::new();
     let content = Content::from_chunks(chunks, |digest, bytes| lists.push((digest, bytes)));
@@ -307,6 +315,9 @@ fn append(
             bytes.extend_from_slice(&object);
         } else {
             let items = decode_list(&object).context(MalformedSnafu)?;
+            // Before anything is read: a list may name one chunk again and again.
+            let sum = items.iter().try_fold(0u64, |sum, i| sum.checked_add(i.len));
+            ensure!(sum == Some(*len), MalformedSnafu);
             append(bytes, &items, depth - 1, objects)?;
         }
         ensure!((bytes.len() - before) as u64 == *len, MalformedSnafu);

@@ -36,6 +36,13 @@ impl TableName {
         }))
     }
 
+    /// From a key of the map of tables; `None` where it is no name, or not in its one form.
+    pub fn from_key(key: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(key).ok()?;
+        let name: Self = text.parse().ok()?;
+        (name.as_str() == text).then_some(name)
+    }
+
     /// The schema that it is in.
     pub fn schema(&self) -> &str {
         self.0
@@ -147,11 +154,8 @@ pub fn table(
 }
 
 fn read(root: Digest, key: &[u8], value: &[u8]) -> Result<(TableName, TableEntry), MapError> {
-    let name = std::str::from_utf8(key).ok().and_then(|text| {
-        let name: TableName = text.parse().ok()?;
-        (name.as_str() == text).then_some(name)
-    });
-    name.zip(TableEntry::decode(value))
+    TableName::from_key(key)
+        .zip(TableEntry::decode(value))
         .ok_or(MapError::Malformed {
             digest: root,
             reason: "an entry is no table",
