@@ -8,7 +8,7 @@ use sync_core::content::decode_list;
 use sync_core::map::{MapError, check_node};
 use sync_core::{Chunk, Content, Digest, Entry, Snapshot, SnapshotId};
 use sync_store::pack::{Class, Patches};
-use sync_store::protocol::Fetch;
+use sync_store::protocol::{Fetch, Part};
 
 use crate::Error;
 use crate::error::{AnswerSnafu, HostileSnafu, MapSnafu};
@@ -52,6 +52,7 @@ impl Session {
                 have,
                 contents: false,
                 patches: true,
+                part: Part::Files,
             },
         )
         .await

@@ -11,7 +11,7 @@ use sync_core::retry::Backoff;
 use sync_core::{Class, Digest, Entry, Fault, SnapshotId, TreePath};
 use sync_files::{ApplyEvent, Patterns, Plan, StatCache, Step, Tree};
 use sync_store::pack;
-use sync_store::protocol::Fetch;
+use sync_store::protocol::{Fetch, Part};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
@@ -128,6 +128,7 @@ impl Session {
                 // Where the tree may hold what the head has, its contents are asked for by name, once the plan knows which.
                 contents: plain,
                 patches: true,
+                part: Part::Files,
             };
             let fetched = self.fetch(&local.maps, fetch).await?;
             incoming = plain.then_some(fetched);

@@ -136,7 +136,11 @@ impl Session {
             maps.extend(known.undo.iter().flat_map(|undo| [undo.before, undo.after]));
         }
         maps.extend(blocking(move || Ok(StatCache::load(&directory).root())).await?);
-        Ok(Keep::Roots { snapshots, maps })
+        Ok(Keep::Roots {
+            snapshots,
+            maps,
+            tables: Vec::new(),
+        })
     }
 
     async fn verify_private(&self) -> Result<PrivateFindings, Error> {

@@ -13,7 +13,7 @@ use futures_util::{StreamExt, stream};
 use sync_core::map::{Builder, MemoryNodes};
 use sync_core::{Chunk, Content, Digest, Entry, Roots, Snapshot};
 use sync_store::pack::PackWriter;
-use sync_store::protocol::Fetch;
+use sync_store::protocol::{Fetch, Part};
 use sync_store::{Advance, Class, Store};
 
 /// Bytes of each object.
@@ -79,6 +79,7 @@ async fn run(dir: PathBuf, count: usize) -> Result<(), Box<dyn Error>> {
                 have: None,
                 contents: true,
                 patches: false,
+                part: Part::Files,
             })
             .await?;
         while let Some(piece) = stream.next().await {

@@ -230,6 +230,17 @@ pub trait Catalogue: Upkeep + Send + Sync + std::fmt::Debug + 'static {
     /// The latest moves of heads, newest first, at most `limit`.
     async fn head_moves(&self, tenant: TenantId, limit: usize) -> Result<Vec<HeadMove>, Error>;
 
+    /// A small value that the tenant keeps under `key`: at most some KiB, read whole.
+    async fn note(&self, tenant: TenantId, key: &str) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Sets what is kept under `key`; `None` removes it.
+    async fn set_note(
+        &self,
+        tenant: TenantId,
+        key: &str,
+        value: Option<Vec<u8>>,
+    ) -> Result<(), Error>;
+
     /// Records packs with their objects, and moves a head, in one transaction.
     ///
     /// An object that is known already keeps its place.

@@ -37,5 +37,7 @@ struct Readme;
 pub use catalogue::{Advanced, HeadMove, TokenRecord};
 pub use error::Error;
 pub use pack::Class;
-pub use repository::{Advance, GcPlan, Keep, Received, Repository, RepositoryNodes};
+pub use repository::{
+    Advance, GcPlan, Keep, Kept, ObjectSink, Received, Repository, RepositoryNodes,
+};
 pub use store::Store;

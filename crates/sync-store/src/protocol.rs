@@ -150,6 +150,39 @@ pub struct Fetch {
     /// Whether objects may come as patches of what `have` names.
     #[serde(default)]
     pub patches: bool,
+    /// Which roots of the snapshot are wanted.
+    #[serde(default, skip_serializing_if = "Part::is_files")]
+    pub part: Part,
+}
+
+/// Which roots of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The map of files: what a request means that does not say.
+    #[default]
+    Files,
+    /// The map of tables, and the maps of their rows.
+    Rows,
+    /// Both.
+    All,
+}
+
+impl Part {
+    /// Whether files are a part of it.
+    pub const fn has_files(self) -> bool {
+        matches!(self, Self::Files | Self::All)
+    }
+
+    /// Whether rows are a part of it.
+    pub const fn has_rows(self) -> bool {
+        matches!(self, Self::Rows | Self::All)
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    const fn is_files(&self) -> bool {
+        matches!(self, Self::Files)
+    }
 }
 
 /// History, newest first.

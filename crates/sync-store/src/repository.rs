@@ -6,9 +6,11 @@ mod blocks;
 mod closure;
 mod export;
 mod history;
+mod keep;
 mod nodes;
 mod receive;
 mod signatures;
+mod sink;
 mod upkeep;
 
 use std::sync::Arc;
@@ -23,8 +25,11 @@ use crate::error::{CorruptSnafu, Error};
 
 pub use advance::Advance;
 pub(crate) use blocks::BlockCache;
+pub use keep::Kept;
 pub use nodes::RepositoryNodes;
+pub(crate) use nodes::store_error;
 pub use receive::Received;
+pub use sink::ObjectSink;
 pub use upkeep::{GcPlan, Keep};
 
 /// One tenant's view of the store: its objects, snapshots and heads. Cheap to clone.
@@ -101,6 +106,16 @@ impl Repository {
     /// All branches with their heads, by name.
     pub async fn heads(&self) -> Result<Vec<(String, SnapshotId)>, Error> {
         self.catalogue.heads(self.tenant.id).await
+    }
+
+    /// A small value that the tenant keeps under `key`.
+    pub async fn note(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.catalogue.note(self.tenant.id, key).await
+    }
+
+    /// Sets what the tenant keeps under `key`, some KiB at most, durable when this returns; `None` removes it.
+    pub async fn set_note(&self, key: &str, value: Option<Vec<u8>>) -> Result<(), Error> {
+        self.catalogue.set_note(self.tenant.id, key, value).await
     }
 
     /// An object, checked against its digest; `None` where it is not stored.

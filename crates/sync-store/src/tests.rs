@@ -9,5 +9,7 @@ mod history;
 mod hostile;
 mod patches;
 mod push;
+mod rows;
+mod rows_hostile;
 mod upkeep;
 mod upkeep_faults;

@@ -102,6 +102,7 @@ fn print(terminal: Terminal, damage: &Damage) {
         DamageKind::Node => "node",
         DamageKind::List => "chunk list",
         DamageKind::Chunk => "chunk",
+        DamageKind::Schema => "schema",
     };
     let path = damage.path.as_deref().map(one_line);
     let path = path.map_or(String::new(), |path| format!(" of `{path}`"));

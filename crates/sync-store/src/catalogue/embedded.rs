@@ -19,7 +19,7 @@ use super::{
 use crate::error::{BoxError, CollectedSnafu, ExistsSnafu, UnknownTenantSnafu};
 use crate::{Error, task};
 use file::CatalogueFile;
-use tables::{ACCEPTED, HEADS, MOVES, OBJECTS, PACKS, TENANTS, TOKENS};
+use tables::{ACCEPTED, HEADS, MOVES, NOTES, OBJECTS, PACKS, TENANTS, TOKENS};
 
 /// The catalogue as one `redb` file: a B-tree with atomic, durable transactions, one writer at a time.
 ///
@@ -299,6 +299,34 @@ impl Catalogue for RedbCatalogue {
                 found.push(codec::decode(row?.1.value())?);
             }
             Ok(found)
+        })
+        .await
+    }
+
+    async fn note(&self, tenant: TenantId, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        let key = key.to_owned();
+        self.read("read a note", move |read| {
+            let note = read.open_table(NOTES)?.get((tenant.0, key.as_str()))?;
+            Ok(note.map(|note| note.value().to_vec()))
+        })
+        .await
+    }
+
+    async fn set_note(
+        &self,
+        tenant: TenantId,
+        key: &str,
+        value: Option<Vec<u8>>,
+    ) -> Result<(), Error> {
+        let key = key.to_owned();
+        self.change("set a note", move |write| {
+            let mut notes = write.open_table(NOTES)?;
+            let key = (tenant.0, key.as_str());
+            match &value {
+                Some(value) => notes.insert(key, value.as_slice())?,
+                None => notes.remove(key)?,
+            };
+            Ok(())
         })
         .await
     }

@@ -41,6 +41,7 @@ struct View {
     retention: BTreeMap<String, Retention>,
     generation: u64,
     accepted: BTreeSet<SnapshotId>,
+    notes: BTreeMap<String, Vec<u8>>,
     heads: BTreeMap<String, SnapshotId>,
     moves: Vec<HeadMove>,
 }
@@ -245,6 +246,23 @@ impl Catalogue for MemoryCatalogue {
         Ok(self.view(tenant, |view| {
             view.moves.iter().rev().take(limit).cloned().collect()
         }))
+    }
+
+    async fn note(&self, tenant: TenantId, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.view(tenant, |view| view.notes.get(key).cloned()))
+    }
+
+    async fn set_note(
+        &self,
+        tenant: TenantId,
+        key: &str,
+        value: Option<Vec<u8>>,
+    ) -> Result<(), Error> {
+        self.view(tenant, |view| match value {
+            Some(value) => view.notes.insert(key.to_owned(), value),
+            None => view.notes.remove(key),
+        });
+        Ok(())
     }
 
     async fn commit(

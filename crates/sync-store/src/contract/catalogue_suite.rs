@@ -19,6 +19,7 @@ pub async fn catalogue(catalogue: &dyn Catalogue) {
         tenants_and_tokens(catalogue).await,
         objects(catalogue).await,
         heads(catalogue).await,
+        notes(catalogue).await,
         one_transaction(catalogue).await,
         one_of_many_wins(catalogue).await,
         upkeep(catalogue).await,
@@ -71,6 +72,31 @@ pub(super) fn change(
         when,
         generation: None,
     }
+}
+
+async fn notes(catalogue: &dyn Catalogue) -> Result<(), Error> {
+    let (one, other) = (
+        catalogue.create_tenant("notes").await?.id,
+        catalogue.create_tenant("other-notes").await?.id,
+    );
+    assert_eq!(catalogue.note(one, "epoch").await?, None);
+    catalogue.set_note(one, "epoch", None).await?;
+    let (long, empty) = (vec![7; 4000], Vec::new());
+    catalogue.set_note(one, "epoch", Some(long.clone())).await?;
+    catalogue
+        .set_note(one, "epoch2", Some(empty.clone()))
+        .await?;
+    assert_eq!(catalogue.note(one, "epoch").await?, Some(long));
+    assert_eq!(catalogue.note(one, "epoch2").await?, Some(empty.clone()));
+    assert_eq!(catalogue.note(one, "epo").await?, None);
+    assert_eq!(catalogue.note(other, "epoch").await?, None);
+    catalogue
+        .set_note(one, "epoch", Some(empty.clone()))
+        .await?;
+    assert_eq!(catalogue.note(one, "epoch").await?, Some(empty));
+    catalogue.set_note(one, "epoch", None).await?;
+    assert_eq!(catalogue.note(one, "epoch").await?, None);
+    Ok(())
 }
 
 async fn tenants_and_tokens(catalogue: &dyn Catalogue) -> Result<(), Error> {

@@ -217,6 +217,19 @@ impl Catalogue for FaultyCatalogue {
         self.call(self.inner.head_moves(tenant, limit)).await
     }
 
+    async fn note(&self, tenant: TenantId, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        self.call(self.inner.note(tenant, key)).await
+    }
+
+    async fn set_note(
+        &self,
+        tenant: TenantId,
+        key: &str,
+        value: Option<Vec<u8>>,
+    ) -> Result<(), Error> {
+        self.call(self.inner.set_note(tenant, key, value)).await
+    }
+
     async fn commit(
         &self,
         tenant: TenantId,

@@ -55,8 +55,21 @@ fn messages_are_the_json_that_is_documented() {
             have: None,
             contents: true,
             patches: true,
+            part: Part::Files,
         },
         &format!(r#"{{"want":"{id}","contents":true,"patches":true}}"#),
+    );
+    check(
+        &Fetch {
+            want: id,
+            have: Some(id),
+            contents: false,
+            patches: false,
+            part: Part::All,
+        },
+        &format!(
+            r#"{{"want":"{id}","have":"{id}","contents":false,"patches":false,"part":"all"}}"#
+        ),
     );
     check(
         &Advanced {

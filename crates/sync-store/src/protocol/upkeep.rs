@@ -39,8 +39,10 @@ pub enum DamageKind {
     Node,
     /// A list of chunks.
     List,
-    /// A chunk of a file.
+    /// A chunk of a file, of a row or of a large value of one.
     Chunk,
+    /// A schema of a table.
+    Schema,
 }
 
 /// An object that somebody needs and that is damaged or missing.
@@ -52,7 +54,7 @@ pub struct Damage {
     pub kind: DamageKind,
     /// What is wrong with it.
     pub reason: String,
-    /// A path that needs it; of a node the last path below it.
+    /// A path that needs it, of a node the last path below it; or a table, and the key of a row likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// A snapshot that needs it.

@@ -1,17 +1,14 @@
 //! A head moves, after everything that the new snapshot names was found to be there and well formed.
 
-use std::sync::Arc;
-
 use snafu::ensure;
 use sync_core::{Snapshot, SnapshotId};
 
-use super::closure::{self, Found};
-use super::{Received, Repository, RepositoryNodes};
+use super::keep::{Kept, Look};
+use super::{Received, Repository};
 use crate::catalogue::{Advanced, Expected, HeadChange};
-use crate::error::{Error, IncompleteSnafu, UnknownSnapshotSnafu};
+use crate::error::Error;
 use crate::pack::Class;
 use crate::store::check_branch;
-use crate::task;
 
 /// A head that is to move.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +26,9 @@ pub struct Advance {
 impl Repository {
     /// Moves a head by compare-and-swap to a snapshot of which everything is here, and records what was received with it.
     ///
-    /// The snapshot's parents must be accepted snapshots of the tenant, now or once. Nodes of its map that the first parent's map has
-    /// (the expected head's, where it has no parent) are trusted; every other node, entry and chunk list is read and
-    /// checked, and every chunk of a changed entry looked up with its length. A snapshot that was accepted before is not
+    /// The snapshot's parents must be accepted snapshots of the tenant, now or once. Nodes of its maps that the first parent's
+    /// have (the expected head's, where it has no parent) are trusted; every other node, entry, schema, row and chunk list is
+    /// read and checked, and every chunk of a changed entry looked up with its length. A snapshot that was accepted before is not
     /// checked again. Once called this runs to its end, even if the future is dropped.
     ///
     /// # Errors
@@ -40,10 +37,34 @@ impl Repository {
     /// have to be sent. [`Error::Malformed`], [`Error::UnknownSnapshot`] (a parent), [`Error::Name`]: what was received is
     /// not recorded. Other errors: the store failed, doing it again is safe.
     pub async fn advance(&self, received: Received, advance: Advance) -> Result<Advanced, Error> {
+        self.advance_from(received, advance, None).await
+    }
+
+    /// Likewise, after [`Repository::keep`]: a target that was kept is not checked again, and of another one what the kept
+    /// snapshot has is trusted. Where a collection has removed something since, this is as if nothing had been kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`Repository::advance`].
+    pub async fn advance_kept(
+        &self,
+        received: Received,
+        advance: Advance,
+        kept: Kept,
+    ) -> Result<Advanced, Error> {
+        self.advance_from(received, advance, Some(kept)).await
+    }
+
+    async fn advance_from(
+        &self,
+        received: Received,
+        advance: Advance,
+        kept: Option<Kept>,
+    ) -> Result<Advanced, Error> {
         let this = self.clone();
         tokio::spawn(async move {
             loop {
-                match this.advance_now(&received, &advance).await {
+                match this.advance_now(&received, &advance, kept.as_ref()).await {
                     // A collection removed something since it was seen: whatever is missing now is named.
                     Err(Error::Collected) => {}
                     outcome => return outcome,
@@ -53,7 +74,12 @@ impl Repository {
         .await?
     }
 
-    async fn advance_now(&self, received: &Received, advance: &Advance) -> Result<Advanced, Error> {
+    async fn advance_now(
+        &self,
+        received: &Received,
+        advance: &Advance,
+        kept: Option<&Kept>,
+    ) -> Result<Advanced, Error> {
         check_branch(&advance.branch)?;
         let head = self.head(&advance.branch).await?;
         if head == Some(advance.target) {
@@ -66,8 +92,17 @@ impl Repository {
         }
         // What is seen from here on and removed before the head moves is seen again.
         let generation = self.catalogue.marks(self.tenant.id).await?.generation;
-        if !self.is_accepted(advance.target).await? {
-            self.check_closure(received, advance, generation).await?;
+        // What was seen before something was removed is worth nothing.
+        let kept = kept.filter(|kept| kept.generation == generation);
+        let is_checked = kept.is_some_and(|kept| kept.snapshot == advance.target);
+        if !is_checked && !self.is_accepted(advance.target).await? {
+            let look = Look {
+                generation,
+                base: advance.expected,
+                trusted: kept.map(|kept| kept.roots),
+                spare: false,
+            };
+            self.check_closure(received, advance.target, look).await?;
         }
         let change = HeadChange {
             branch: advance.branch.clone(),
@@ -79,54 +114,6 @@ impl Repository {
         let advanced = self.store(received, Some(&change)).await?;
         // A commit that was given a head answers for it.
         Ok(advanced.unwrap_or(Advanced::Moved))
-    }
-
-    async fn check_closure(
-        &self,
-        received: &Received,
-        advance: &Advance,
-        generation: u64,
-    ) -> Result<(), Error> {
-        let mut reader = RepositoryNodes::new(self.clone(), received);
-        if received.generation != Some(generation) {
-            // A collection has removed something since: what was recorded then may be gone.
-            reader.forget_rolled();
-        }
-        let reader = Arc::new(reader);
-        let id = advance.target;
-        let read = Arc::clone(&reader);
-        let read = move || read.object(&id.0);
-        let Some(bytes) = task::blocking(read).await? else {
-            self.record(received).await?;
-            let missing = vec![id.0];
-            return IncompleteSnafu {
-                missing,
-                total: 1u64,
-            }
-            .fail();
-        };
-        let snapshot = closure::snapshot(id, &bytes)?;
-        for parent in &snapshot.parents {
-            let known = self.is_accepted(*parent).await? || self.is_expired(*parent).await?;
-            ensure!(known, UnknownSnapshotSnafu { id: *parent });
-        }
-        let base = snapshot.parents.first().copied().or(advance.expected);
-        let base = match base {
-            // One that is known by name alone vouches for nothing.
-            Some(base) if self.is_expired(base).await? => None,
-            Some(base) => self.snapshot(base).await?.roots.files,
-            None => None,
-        };
-        let Some(root) = snapshot.roots.files else {
-            return Ok(());
-        };
-        let check = move || closure::check(&reader, base, root);
-        let Found { missing, total } = task::blocking(check).await?;
-        if total > 0 {
-            self.record(received).await?;
-            return IncompleteSnafu { missing, total }.fail();
-        }
-        Ok(())
     }
 
     /// Moves a head of a local store to a snapshot that is in it or in `received`, whatever the head was, and records both in

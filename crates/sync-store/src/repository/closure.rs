@@ -1,22 +1,27 @@
 //! Whether everything that a new snapshot names is here and well formed.
 //!
-//! The new map is walked in key order. A subtree that the base has in the same place is trusted; everything else is read:
-//! nodes (shape, order across nodes, counts, cuts), entries (path, encoding, links, nothing below a file), chunk lists
-//! (depth, sums), and chunks are looked up with their lengths. What is missing is collected, what is wrong ends the walk.
+//! A map is walked in key order. A subtree that the base has in the same place is trusted; everything else is read:
+//! nodes (shape, order across nodes, counts, cuts), entries (of files: path, encoding, links, nothing below a file; of tables:
+//! name, schema, number of rows; rows), chunk lists (depth, sums), and chunks are looked up with their lengths. What is missing
+//! is collected, what is wrong ends the walk.
 //!
 //! **Invariant:** nothing that was received is believed. Order across nodes, which is checked on the way, makes the walk end:
 //! no subtree can come twice. Memory is bounded by a node per level, a batch of chunks, and one line per chunk list.
 
+mod contents;
 mod entries;
 mod lookup;
+mod rows;
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use snafu::ensure;
 use sync_core::map::{Map, Node, check_node};
-use sync_core::{Digest, Snapshot, SnapshotId};
+use sync_core::{Digest, Roots, Snapshot, SnapshotId};
 
+use self::contents::Contents;
 use self::entries::Entries;
 use self::lookup::Lookup;
 use super::RepositoryNodes;
@@ -55,25 +60,27 @@ pub(super) fn snapshot(id: SnapshotId, bytes: &[u8]) -> Result<Snapshot, Error> 
     Snapshot::decode(bytes).map_err(|error| malformed_error(format!("snapshot {id}"), error))
 }
 
-/// Walks the files map under `root`, trusting what the accepted map under `base` has. Blocking.
+/// Whether everything is here that `roots` name and `base`, the roots of an accepted snapshot, do not. Blocking.
+/// With `spare`, what is looked at survives collections for another grace time.
 ///
 /// # Errors
 ///
-/// [`Error::Malformed`] where something is wrong with the map, or the store failed.
+/// [`Error::Malformed`] where something is wrong with a map, or the store failed.
 pub(super) fn check(
     reader: &RepositoryNodes,
-    base: Option<Digest>,
-    root: Digest,
+    base: &Roots,
+    roots: &Roots,
+    spare: bool,
 ) -> Result<Found, Error> {
-    let mut walk = Walk {
-        reader,
-        base: base.map(|base| Lookup::new(reader, base)),
-        entries: Entries::new(reader, root, base.is_some()),
-        missing: Missing::default(),
-    };
-    walk.root(root)?;
-    walk.entries.finish(&mut walk.missing)?;
-    Ok(walk.missing.found)
+    let mut contents = Contents::new(reader, spare);
+    if let Some(root) = roots.files.filter(|_| roots.files != base.files) {
+        let entries = Entries::new(reader, root, base.files.is_some());
+        Walk::new(reader, base.files, entries, &mut contents).root(root, &ANY)?;
+    }
+    if let Some(root) = roots.rows.filter(|_| roots.rows != base.rows) {
+        rows::check(reader, base.rows, root, &mut contents)?;
+    }
+    contents.finish()
 }
 
 fn malformed_error(place: impl Into<String>, reason: impl std::fmt::Display) -> Error {
@@ -95,15 +102,52 @@ struct Claim<'p> {
     is_last: bool,
 }
 
-struct Walk<'r> {
-    reader: &'r RepositoryNodes,
-    base: Option<Lookup<'r>>,
-    entries: Entries<'r>,
-    missing: Missing,
+/// What a walk does with the entries of a map.
+trait Values {
+    /// Checks an entry, unless `base`, the map that is trusted, has it. Keys come in rising order.
+    fn check(
+        &mut self,
+        base: Option<&mut Lookup<'_>>,
+        key: &[u8],
+        value: Bytes,
+        contents: &mut Contents<'_>,
+    ) -> Result<(), Error>;
 }
 
-impl Walk<'_> {
-    fn root(&mut self, root: Digest) -> Result<(), Error> {
+/// How many entries a map may have, and what is wrong where it has others.
+struct Size {
+    entries: RangeInclusive<u64>,
+    reason: &'static str,
+}
+
+const ANY: Size = Size {
+    entries: 0..=u64::MAX,
+    reason: "",
+};
+
+struct Walk<'w, 'r, V> {
+    reader: &'r RepositoryNodes,
+    base: Option<Lookup<'r>>,
+    values: V,
+    contents: &'w mut Contents<'r>,
+}
+
+impl<'w, 'r, V: Values> Walk<'w, 'r, V> {
+    fn new(
+        reader: &'r RepositoryNodes,
+        base: Option<Digest>,
+        values: V,
+        contents: &'w mut Contents<'r>,
+    ) -> Self {
+        Self {
+            reader,
+            base: base.map(|base| Lookup::new(reader, base)),
+            values,
+            contents,
+        }
+    }
+
+    fn root(&mut self, root: Digest, size: &Size) -> Result<(), Error> {
         let same = self.base.as_ref().is_some_and(|base| base.root() == root);
         if same || root == Map::empty_root() {
             return Ok(());
@@ -117,6 +161,7 @@ impl Walk<'_> {
             root,
             "a root has a single child",
         )?;
+        ensure_shape(size.entries.contains(&node.total()), root, size.reason)?;
         self.inside(&node, None, true)
     }
 
@@ -172,8 +217,10 @@ impl Walk<'_> {
                     return Err(malformed_error(entries::name(key), reason));
                 }
                 lower = None;
-                let (base, missing) = (self.base.as_mut(), &mut self.missing);
-                self.entries.check(base, key, value, missing)?;
+                // A slice of the node's memory.
+                let value = node.bytes().slice_ref(value);
+                self.values
+                    .check(self.base.as_mut(), key, value, self.contents)?;
             }
             return Ok(());
         }
@@ -194,8 +241,9 @@ impl Walk<'_> {
 
     /// A node with its own shape checked; `None` where it is missing, which is noted.
     fn read(&mut self, digest: Digest) -> Result<Option<Node>, Error> {
+        self.contents.touch(digest)?;
         let Some(bytes) = self.reader.object(&digest)? else {
-            self.missing.add(digest);
+            self.contents.lacks(digest);
             return Ok(None);
         };
         parse(digest, bytes).map(Some)

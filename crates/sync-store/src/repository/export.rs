@@ -1,6 +1,7 @@
 //! Objects go out, as the stream of a pack.
 
 mod outgoing;
+mod rows;
 
 use std::collections::HashSet;
 
@@ -9,13 +10,13 @@ use futures_util::{Stream, stream};
 use snafu::OptionExt;
 use sync_core::content::decode_list;
 use sync_core::map::{
-    Change, Map, MapError, NewNode, ReplacedNodes, diff, new_nodes, replaced_nodes,
+    Change, Map, MapError, NewNode, Node, ReplacedNodes, diff, new_nodes, replaced_nodes,
 };
-use sync_core::{Digest, Entry};
+use sync_core::{Content, Digest, Entry, Roots};
 use tokio::sync::mpsc;
 
 use self::outgoing::Outgoing;
-use super::{Received, Repository, RepositoryNodes};
+use super::{Received, Repository, RepositoryNodes, store_error};
 use crate::Error;
 use crate::error::{CorruptSnafu, UnknownObjectSnafu};
 use crate::pack::{Class, Patch};
@@ -25,8 +26,8 @@ use crate::protocol::Fetch;
 const QUEUE: usize = 4;
 
 impl Repository {
-    /// A pack of what a holder of snapshot `have` lacks of snapshot `want`: the snapshot, map nodes and chunk lists first,
-    /// then, with `contents`, the chunks in the order of their paths (a stored block that is wanted whole goes as it is,
+    /// A pack of what a holder of snapshot `have` lacks of a part of snapshot `want`: the snapshot, map nodes, schemas of
+    /// tables and chunk lists first, then, with `contents`, the chunks in the order of their paths (a stored block that is wanted whole goes as it is,
     /// at the place of its first chunk). Nothing comes twice.
     ///
     /// Chunks go that entries of `want` name and `have` has not under the same paths, without those that the replaced and
@@ -43,28 +44,38 @@ impl Repository {
         &self,
         fetch: Fetch,
     ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + use<>, Error> {
-        let wanted = self.snapshot(fetch.want).await?;
+        let wanted = self.snapshot(fetch.want).await?.roots;
         let held = match fetch.have {
-            Some(have) => self.snapshot(have).await?.roots.files,
-            None => None,
+            Some(have) => self.snapshot(have).await?.roots,
+            None => Roots::default(),
         };
         let nodes = self.nodes();
         Ok(produce(self.clone(), move |outgoing| {
             outgoing.push(fetch.want.0)?;
-            let mut export = Export {
-                nodes: &nodes,
-                outgoing,
-                before: held,
-                after: wanted.roots.files.unwrap_or(Map::empty_root()),
-                patches: fetch.patches,
-                held: HashSet::new(),
-                sent: HashSet::new(),
-            };
-            export.nodes()?;
-            export.lists()?;
+            let mut export = Export::new(&nodes, outgoing, fetch.patches);
+            let mut pairs = Vec::new();
+            if let Some(after) = wanted.files.filter(|_| fetch.part.has_files()) {
+                pairs.push(Pair {
+                    before: held.files,
+                    after,
+                    values: Values::Files,
+                });
+            }
+            if let Some(after) = wanted.rows.filter(|_| fetch.part.has_rows()) {
+                pairs.extend(export.tables(held.rows, after)?);
+            }
+            pairs.iter().try_for_each(|pair| export.nodes(pair))?;
+            pairs.iter().try_for_each(|pair| export.learn(pair))?;
+            let mut with_contents = Vec::new();
+            for pair in pairs {
+                if export.lists(&pair)? {
+                    with_contents.push(pair);
+                }
+            }
             export.outgoing.flush()?;
             if fetch.contents {
-                export.contents()?;
+                let mut pairs = with_contents.iter();
+                pairs.try_for_each(|pair| export.contents(pair))?;
             }
             Ok(())
         }))
@@ -118,30 +129,64 @@ fn produce(
     stream::poll_fn(move |context| receiver.poll_recv(context))
 }
 
+/// Two maps, of which the one goes to who has the other.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    /// `None` where the receiver has nothing.
+    before: Option<Digest>,
+    after: Digest,
+    values: Values,
+}
+
+/// What the values of a map are.
+#[derive(Debug, Clone, Copy)]
+enum Values {
+    Files,
+    Rows,
+}
+
 struct Export<'e> {
     nodes: &'e RepositoryNodes,
     outgoing: &'e mut Outgoing,
-    before: Option<Digest>,
-    after: Digest,
     /// Whether the receiver takes patches.
     patches: bool,
     /// Chunks and lists that replaced and removed entries name.
     held: HashSet<Digest>,
-    /// Chunks and lists that went out.
+    /// Chunks, lists and schemas that went out.
     sent: HashSet<Digest>,
 }
 
-impl Export<'_> {
-    fn nodes(&mut self) -> Result<(), Error> {
-        let replaced = match self.before.filter(|_| self.patches) {
-            Some(before) => replaced_nodes(self.nodes, before, self.nodes, self.after),
+impl<'e> Export<'e> {
+    fn new(nodes: &'e RepositoryNodes, outgoing: &'e mut Outgoing, patches: bool) -> Self {
+        Self {
+            nodes,
+            outgoing,
+            patches,
+            held: HashSet::new(),
+            sent: HashSet::new(),
+        }
+    }
+
+    fn nodes(&mut self, pair: &Pair) -> Result<(), Error> {
+        self.nodes_with(pair, &mut |_, _| Ok(()))
+    }
+
+    /// Sends the nodes that are new, and shows each.
+    fn nodes_with(
+        &mut self,
+        pair: &Pair,
+        each: &mut dyn FnMut(&mut Self, &Node) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let replaced = match pair.before.filter(|_| self.patches) {
+            Some(before) => replaced_nodes(self.nodes, before, self.nodes, pair.after),
             None => Ok(ReplacedNodes::default()),
         };
         let replaced = replaced.map_err(map_error)?;
-        for node in new_nodes(self.nodes, self.before, self.nodes, self.after) {
+        for node in new_nodes(self.nodes, pair.before, self.nodes, pair.after) {
             let NewNode { digest, node } = node.map_err(map_error)?;
             let base = replaced.base_of(&node);
             self.push(digest, Class::Nodes, base)?;
+            each(self, &node)?;
         }
         Ok(())
     }
@@ -158,23 +203,33 @@ impl Export<'_> {
         self.outgoing.push(digest)
     }
 
-    /// Sends the lists that are new, and learns what the replaced side names.
-    fn lists(&mut self) -> Result<(), Error> {
-        if self.before.is_some() {
-            for change in changes(self.nodes, self.before, self.after) {
-                if let Some(before) = change?.before {
-                    let held = &mut self.held;
-                    walk_file(
-                        self.nodes,
-                        &before,
-                        &mut |digest, _| Ok(held.insert(digest)),
-                    )?;
-                }
+    /// Learns what the replaced side names.
+    fn learn(&mut self, pair: &Pair) -> Result<(), Error> {
+        if pair.before.is_none() {
+            return Ok(());
+        }
+        for change in pair.changes(self.nodes) {
+            let Some(before) = change?.before else {
+                continue;
+            };
+            let held = &mut self.held;
+            for content in pair.values.contents(self.nodes, &before)? {
+                walk_content(self.nodes, &content, &mut |digest, _| {
+                    Ok(held.insert(digest))
+                })?;
             }
         }
-        for change in changes(self.nodes, self.before, self.after) {
-            if let Some(after) = change?.after {
-                walk_file(self.nodes, &after, &mut |digest, depth| {
+        Ok(())
+    }
+
+    /// Sends the lists that are new; says whether anything new names contents.
+    fn lists(&mut self, pair: &Pair) -> Result<bool, Error> {
+        let mut any = false;
+        for change in pair.changes(self.nodes) {
+            let Some(after) = change?.after else { continue };
+            for content in pair.values.contents(self.nodes, &after)? {
+                any = true;
+                walk_content(self.nodes, &content, &mut |digest, depth| {
                     let fresh =
                         depth > 0 && !self.held.contains(&digest) && self.sent.insert(digest);
                     if fresh {
@@ -184,58 +239,77 @@ impl Export<'_> {
                 })?;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
-    fn contents(&mut self) -> Result<(), Error> {
+    fn contents(&mut self, pair: &Pair) -> Result<(), Error> {
         // A list that was followed once need not be again.
         let mut followed = HashSet::new();
-        for change in changes(self.nodes, self.before, self.after) {
+        for change in pair.changes(self.nodes) {
             let change = change?;
             let Some(after) = change.after else { continue };
-            let before = change.before.filter(|_| self.patches);
-            let before = before.and_then(|before| only_chunk(&before));
-            let base = before.filter(|_| only_chunk(&after).is_some());
-            walk_file(self.nodes, &after, &mut |digest, depth| {
-                if depth > 0 {
-                    return Ok(followed.insert(digest));
+            let after = pair.values.contents(self.nodes, &after)?;
+            let base = match change.before.filter(|_| self.patches) {
+                Some(before) if only_chunk(&after).is_some() => {
+                    only_chunk(&pair.values.contents(self.nodes, &before)?)
                 }
-                if !self.held.contains(&digest) && self.sent.insert(digest) {
-                    self.push(digest, Class::Contents, base)?;
-                }
-                Ok(false)
-            })?;
+                _ => None,
+            };
+            for content in &after {
+                walk_content(self.nodes, content, &mut |digest, depth| {
+                    if depth > 0 {
+                        return Ok(followed.insert(digest));
+                    }
+                    if !self.held.contains(&digest) && self.sent.insert(digest) {
+                        self.push(digest, Class::Contents, base)?;
+                    }
+                    Ok(false)
+                })?;
+            }
         }
         Ok(())
     }
 }
 
-/// What differs between two maps of the repository.
-fn changes(
-    nodes: &RepositoryNodes,
-    before: Option<Digest>,
-    after: Digest,
-) -> impl Iterator<Item = Result<Change, Error>> {
-    let before = before.unwrap_or(Map::empty_root());
-    diff(nodes, before, nodes, after).map(|change| change.map_err(map_error))
+impl Pair {
+    /// What differs between the two.
+    fn changes<'n>(
+        &self,
+        nodes: &'n RepositoryNodes,
+    ) -> impl Iterator<Item = Result<Change, Error>> + use<'n> {
+        let before = self.before.unwrap_or(Map::empty_root());
+        diff(nodes, before, nodes, self.after).map(|change| change.map_err(map_error))
+    }
 }
 
-/// The chunk of a file that has only one.
-fn only_chunk(value: &[u8]) -> Option<Digest> {
-    let chunk = Entry::decode(value)?.only_chunk()?;
-    Some(chunk.digest)
+impl Values {
+    /// The contents that a value names.
+    fn contents(self, nodes: &RepositoryNodes, value: &Bytes) -> Result<Vec<Content>, Error> {
+        match self {
+            Self::Files => Ok(match Entry::decode(value) {
+                Some(Entry::File { content, .. }) => vec![content],
+                _ => Vec::new(),
+            }),
+            Self::Rows => rows::contents(nodes, value),
+        }
+    }
 }
 
-/// Visits the chunks and lists that an entry names, in file order, lists before what they name.
+/// The chunk of a value that names only one.
+fn only_chunk(contents: &[Content]) -> Option<Digest> {
+    match contents {
+        [Content { depth: 0, chunks }] if chunks.len() == 1 => Some(chunks[0].digest),
+        _ => None,
+    }
+}
+
+/// Visits the chunks and lists of a content, in its order, lists before what they name.
 /// `visit` gets the digest and the depth, 0 for a chunk, and says whether to look into a list.
-fn walk_file(
+fn walk_content(
     nodes: &RepositoryNodes,
-    value: &[u8],
+    content: &Content,
     visit: &mut dyn FnMut(Digest, u8) -> Result<bool, Error>,
 ) -> Result<(), Error> {
-    let Some(Entry::File { content, .. }) = Entry::decode(value) else {
-        return Ok(());
-    };
     // What is still to be visited, the next last.
     let mut ahead: Vec<(Digest, u8)> = Vec::new();
     let items = content.chunks.iter().rev();
@@ -258,13 +332,7 @@ fn walk_file(
 /// An accepted map that does not read is damage; what the store said is said again.
 fn map_error(error: MapError) -> Error {
     match error {
-        MapError::Store { source, .. } => match source.downcast::<Error>() {
-            Ok(error) => *error,
-            Err(source) => Error::Blobs {
-                action: "read a node".to_owned(),
-                source,
-            },
-        },
+        MapError::Store { source, .. } => store_error(source, "read a node"),
         MapError::Missing { digest } => Error::Corrupt {
             digest,
             reason: "a node of an accepted map is not there",

@@ -151,6 +151,14 @@ impl RepositoryNodes {
         Ok(found)
     }
 
+    /// Takes back the condemnation of what starts so: it survives collections for another grace time.
+    pub(crate) fn spare(&self, prefixes: &[[u8; 8]]) -> Result<(), Error> {
+        let Repository {
+            catalogue, tenant, ..
+        } = &self.repository;
+        self.runtime.block_on(catalogue.spare(tenant.id, prefixes))
+    }
+
     /// The bytes of a recorded block, header included, not looked at; `None` where its pack is gone.
     pub(crate) fn stored(&self, location: &Location) -> Result<Option<Bytes>, Error> {
         let stored = self.repository.stored_block(location);
@@ -184,6 +192,17 @@ impl RepositoryNodes {
         };
         let block = blocks::decode(&mut BlockDecoder::new()?, stored, &location.pack)?;
         Ok((block, *location))
+    }
+}
+
+/// What reading through a repository as a source came to: what the store said is said again.
+pub(crate) fn store_error(source: StoreError, action: &str) -> Error {
+    match source.downcast::<Error>() {
+        Ok(error) => *error,
+        Err(source) => Error::Blobs {
+            action: action.to_owned(),
+            source,
+        },
     }
 }
 

@@ -12,6 +12,7 @@ use std::collections::HashSet;
 
 use sync_core::Digest;
 
+use self::walk::{MapKind, Role};
 use crate::Error;
 use crate::catalogue::StoredObject;
 use crate::repository::Repository;
@@ -28,6 +29,23 @@ struct Objects(HashSet<u128>);
 impl Objects {
     fn insert(&mut self, digest: &Digest) -> bool {
         self.0.insert(Self::short(digest))
+    }
+
+    /// Whether the object was not here before as what it is now.
+    ///
+    /// What names other objects is remembered as what it is, too: whoever met its bytes as a chunk has not followed it.
+    fn insert_as(&mut self, digest: &Digest, role: Role) -> bool {
+        let fresh = self.insert(digest);
+        let salt = match role {
+            Role::Chunk => return fresh,
+            Role::Snapshot => 1,
+            Role::Schema => 2,
+            Role::Node(MapKind::Files) => 3,
+            Role::Node(MapKind::Tables) => 4,
+            Role::Node(MapKind::Rows) => 5,
+            Role::List(depth) => 0x100 | u128::from(depth),
+        };
+        self.0.insert(Self::short(digest) ^ salt)
     }
 
     fn contains(&self, digest: &Digest) -> bool {

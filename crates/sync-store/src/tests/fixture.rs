@@ -22,6 +22,8 @@ pub(super) struct Tree {
     pub(super) lists: BTreeMap<Digest, Vec<u8>>,
     pub(super) chunks: BTreeMap<Digest, Vec<u8>>,
     pub(super) root: Option<Digest>,
+    /// The root of the map of tables.
+    pub(super) rows: Option<Digest>,
 }
 
 impl Tree {
@@ -107,7 +109,7 @@ impl Tree {
             parents: parents.to_vec(),
             roots: Roots {
                 files: self.root,
-                ..Roots::default()
+                rows: self.rows,
             },
             time: 1000 + parents.len() as u64,
         }
@@ -197,6 +199,7 @@ pub(super) fn fetch(want: SnapshotId, have: Option<SnapshotId>, contents: bool) 
         have,
         contents,
         patches: false,
+        part: crate::protocol::Part::Files,
     }
 }
 

@@ -305,14 +305,14 @@ async fn snapshots_that_are_none_are_refused() {
 
 /// A node as anyone could write it.
 #[derive(Debug, Clone)]
-struct RawNode {
+pub(super) struct RawNode {
     level: u8,
     /// Key; value or child with count.
     items: Vec<Item>,
 }
 
 impl RawNode {
-    fn of(bytes: &bytes::Bytes) -> Self {
+    pub(super) fn of(bytes: &bytes::Bytes) -> Self {
         let node = map::check_node(bytes.clone()).unwrap();
         let entries = node
             .entries()
@@ -348,7 +348,7 @@ impl RawNode {
 
 /// One thing that is done to a map by someone who does not keep to its rules.
 #[derive(Debug, Clone)]
-enum Tamper {
+pub(super) enum Tamper {
     Remove(usize),
     Swap(usize, usize),
     Repeat(usize),
@@ -360,7 +360,7 @@ enum Tamper {
     Graft(usize),
 }
 
-fn tampers() -> impl Strategy<Value = Tamper> {
+pub(super) fn tampers() -> impl Strategy<Value = Tamper> {
     let n = 0..64usize;
     prop_oneof![
         n.clone().prop_map(Tamper::Remove),
@@ -374,12 +374,17 @@ fn tampers() -> impl Strategy<Value = Tamper> {
     ]
 }
 
-fn total(node: &RawNode) -> u64 {
+pub(super) fn total(node: &RawNode) -> u64 {
     let len = |(_, item): &Item| item.as_ref().map_or_else(|c| c.1, |_| 1);
     node.items.iter().map(len).sum()
 }
 
-fn tamper(nodes: &mut MemoryNodes, root: Digest, base: &RawNode, how: &[Tamper]) -> Digest {
+pub(super) fn tamper(
+    nodes: &mut MemoryNodes,
+    root: Digest,
+    base: &RawNode,
+    how: &[Tamper],
+) -> Digest {
     let mut node = RawNode::of(&nodes.node(&root).unwrap().unwrap());
     for how in how {
         let count = node.items.len().max(1);

@@ -345,6 +345,7 @@ async fn a_lost_pack_is_found_and_the_very_same_pack_repairs_it() {
     let roots = || Keep::Roots {
         snapshots: Vec::new(),
         maps: Vec::new(),
+        tables: Vec::new(),
     };
     assert_eq!(repository.verify(roots()).await.unwrap().objects, 9);
     damage(dir.path());
@@ -385,6 +386,7 @@ async fn a_collection_stops_at_damage_to_what_it_must_follow() {
     let keep = Keep::Roots {
         snapshots: Vec::new(),
         maps: vec![tree.root.unwrap()],
+        tables: Vec::new(),
     };
     assert!(repository.plan_gc(keep, NOW, 0).await.is_ok());
 }

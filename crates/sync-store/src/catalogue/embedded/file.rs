@@ -12,7 +12,7 @@ use redb::{
 };
 use snafu::ensure;
 
-use super::tables::{self, LAYOUT, LAYOUT_BEFORE, META};
+use super::tables::{self, LAYOUT, META, OLDEST_LAYOUT};
 use crate::Error;
 use crate::error::{BoxError, HeldSnafu, LayoutSnafu};
 
@@ -54,7 +54,7 @@ impl CatalogueFile {
             None => None,
         };
         match (found, reading) {
-            (Some(found), Some(database)) if found != LAYOUT_BEFORE => {
+            (Some(found), Some(database)) if !is_older(found) => {
                 check_layout(found)?;
                 *this.write_lock() = State::Reading(database);
             }
@@ -95,7 +95,7 @@ impl CatalogueFile {
         };
         let found = read_layout(&database).map_err(Error::catalogue("read its layout"))?;
         match found {
-            Some(found) if found != LAYOUT_BEFORE => check_layout(found)?,
+            Some(found) if !is_older(found) => check_layout(found)?,
             _ => {
                 change(&database, tables::create).map_err(Error::catalogue("create its tables"))?;
             }
@@ -153,6 +153,11 @@ fn read_layout(database: &impl ReadableDatabase) -> Result<Option<u64>, BoxError
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether the layout only lacks tables.
+fn is_older(layout: u64) -> bool {
+    (OLDEST_LAYOUT..LAYOUT).contains(&layout)
 }
 
 fn check_layout(found: u64) -> Result<(), Error> {

@@ -12,9 +12,9 @@ use crate::catalogue::{
 use crate::error::BoxError;
 
 /// The version of everything below.
-pub(super) const LAYOUT: u64 = 2;
-/// A layout that only lacks tables, which are added.
-pub(super) const LAYOUT_BEFORE: u64 = 1;
+pub(super) const LAYOUT: u64 = 3;
+/// Layouts before it, from this one on, only lack tables, which are added.
+pub(super) const OLDEST_LAYOUT: u64 = 1;
 
 /// A digest behind the number of its tenant, both so that their bytes sort as they do.
 pub(super) type Key = [u8; 36];
@@ -39,6 +39,8 @@ pub(super) const ACCEPTED: TableDefinition<'_, &Key, ()> = TableDefinition::new(
 pub(super) const HEADS: TableDefinition<'_, (u32, &str), &[u8; 32]> = TableDefinition::new("heads");
 /// Tenant and rising number to an encoded line of the log.
 pub(super) const MOVES: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("moves");
+/// Tenant and key to a small value.
+pub(super) const NOTES: TableDefinition<'_, (u32, &str), &[u8]> = TableDefinition::new("notes");
 
 /// Makes every table that is not there, so that none is absent to a reader.
 pub(super) fn create(write: &WriteTransaction) -> Result<(), BoxError> {
@@ -51,6 +53,7 @@ pub(super) fn create(write: &WriteTransaction) -> Result<(), BoxError> {
     write.open_table(ACCEPTED)?;
     write.open_table(HEADS)?;
     write.open_table(MOVES)?;
+    write.open_table(NOTES)?;
     upkeep::create(write)
 }
 

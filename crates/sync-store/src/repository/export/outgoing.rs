@@ -54,6 +54,12 @@ impl Outgoing {
         self.send_window(false)
     }
 
+    /// Sends an object that need not be stored, at once.
+    pub(super) fn push_own(&mut self, class: Class, object: &[u8]) -> Result<(), Error> {
+        self.writer.add(class, object)?;
+        self.send_ready()
+    }
+
     /// Sends an object as a patch, at once.
     pub(super) fn push_patch(&mut self, class: Class, patch: &Patch) -> Result<(), Error> {
         self.writer.add_patch(class, patch)?;

@@ -7,7 +7,7 @@
 use sync_core::{Digest, SnapshotId};
 
 use super::Objects;
-use super::walk::{Lost, Visitor, Walk};
+use super::walk::{Lost, Role, Visitor, Walk};
 use crate::catalogue::{StoredObject, Sweep};
 use crate::error::CorruptSnafu;
 use crate::protocol::{GcReport, prefix};
@@ -23,8 +23,10 @@ pub enum Keep {
     Roots {
         /// Snapshots.
         snapshots: Vec<SnapshotId>,
-        /// Roots of maps.
+        /// Roots of maps of files.
         maps: Vec<Digest>,
+        /// Roots of maps of tables.
+        tables: Vec<Digest>,
     },
 }
 
@@ -63,8 +65,8 @@ struct Mark {
 }
 
 impl Visitor for Mark {
-    fn is_first(&mut self, digest: &Digest) -> bool {
-        self.live.insert(digest)
+    fn is_first(&mut self, digest: &Digest, role: Role) -> bool {
+        self.live.insert_as(digest, role)
     }
 
     fn fault(&self, _: &Digest) -> Option<&'static str> {
@@ -88,7 +90,7 @@ impl Repository {
     /// Plans a collection; reads only. Times are in milliseconds, `now` since 1970-01-01T00:00:00Z.
     ///
     /// An object is removed where nobody named it in a collection at least `grace` ago, nor since. Memory follows the
-    /// number of objects: some 40 bytes each.
+    /// number of objects: some 40 bytes each, 80 for nodes.
     ///
     /// # Errors
     ///
@@ -150,17 +152,22 @@ impl Repository {
     async fn mark(&self, plan: &mut GcPlan) -> Result<(), Error> {
         // In this order: a head that moves in between is noticed.
         plan.moves = self.catalogue.marks(self.tenant.id).await?.moves;
-        let (snapshots, maps): (Vec<_>, Vec<_>) = match &plan.keep {
+        let (snapshots, maps, tables): (Vec<_>, Vec<_>, Vec<_>) = match &plan.keep {
             Keep::Heads => {
                 let kept = self.kept(plan.now, plan.grace).await?;
                 plan.expire = self.not_kept(&kept).await?;
-                (kept.into_iter().collect(), Vec::new())
+                (kept.into_iter().collect(), Vec::new(), Vec::new())
             }
-            Keep::Roots { snapshots, maps } => {
+            Keep::Roots {
+                snapshots,
+                maps,
+                tables,
+            } => {
                 let heads = self.heads().await?.into_iter().map(|(_, head)| head);
                 (
                     heads.chain(snapshots.iter().copied()).collect(),
                     maps.clone(),
+                    tables.clone(),
                 )
             }
         };
@@ -177,7 +184,8 @@ impl Repository {
                 visitor: &mut mark,
             };
             snapshots.into_iter().try_for_each(|id| walk.snapshot(id))?;
-            maps.into_iter().try_for_each(|root| walk.map(root))?;
+            maps.into_iter().try_for_each(|root| walk.files(root))?;
+            tables.into_iter().try_for_each(|root| walk.tables(root))?;
             Ok(mark.live)
         };
         plan.live = task::blocking(marked).await?;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sync_core::{Digest, SnapshotId};
 
 use super::Objects;
-use super::walk::{Lost, Visitor, Walk};
+use super::walk::{Lost, Role, Visitor, Walk};
 use crate::catalogue::StoredPack;
 use crate::pack::{DecodedBlock, Event, MAGIC, PackDecoder, PackError, narrow};
 use crate::protocol::{Damage, VerifyReport};
@@ -30,8 +30,8 @@ struct Needs {
 }
 
 impl Visitor for Needs {
-    fn is_first(&mut self, digest: &Digest) -> bool {
-        self.seen.insert(digest)
+    fn is_first(&mut self, digest: &Digest, role: Role) -> bool {
+        self.seen.insert_as(digest, role)
     }
 
     fn fault(&self, digest: &Digest) -> Option<&'static str> {
@@ -100,13 +100,17 @@ impl Repository {
         }
         report.objects -= faults.len() as u64;
         let lenient = keep != Keep::Heads;
-        let (snapshots, maps) = match keep {
+        let (snapshots, maps, tables) = match keep {
             Keep::Heads => {
                 // What is no longer kept and not collected yet is still promised.
                 let none = std::collections::HashSet::new();
-                (self.not_kept(&none).await?, Vec::new())
+                (self.not_kept(&none).await?, Vec::new(), Vec::new())
             }
-            Keep::Roots { snapshots, maps } => (snapshots, maps),
+            Keep::Roots {
+                snapshots,
+                maps,
+                tables,
+            } => (snapshots, maps, tables),
         };
         report.snapshots = snapshots.len() as u64;
         let damaged = faults.len() as u64;
@@ -134,7 +138,8 @@ impl Repository {
                 reader: &reader,
                 visitor: &mut needs,
             };
-            maps.into_iter().try_for_each(|root| walk.map(root))?;
+            maps.into_iter().try_for_each(|root| walk.files(root))?;
+            tables.into_iter().try_for_each(|root| walk.tables(root))?;
             Ok(needs)
         };
         let needs = task::blocking(follow).await?;
@@ -214,7 +219,8 @@ impl Repository {
                     Ok(None) => break,
                     Ok(Some(Seen::End(digest))) => ended = Some(digest),
                     Ok(Some(Seen::Block(block, digests))) => {
-                        self.note(pack, block_at, &block, &digests, intact).await?;
+                        self.take_note(pack, block_at, &block, &digests, intact)
+                            .await?;
                         block_at += block.stored.len() as u64;
                     }
                 }
@@ -223,7 +229,7 @@ impl Repository {
         Ok(decoder.finish().is_ok() && ended == Some(pack.name))
     }
 
-    async fn note(
+    async fn take_note(
         &self,
         pack: &StoredPack,
         block_at: u64,

@@ -1,0 +1,141 @@
+//! Tables and rows go out.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use snafu::OptionExt;
+use sync_core::map::Node;
+use sync_core::rows::{RowError, RowValue, tables};
+use sync_core::{Content, Digest};
+
+use super::{Export, Pair, Values, map_error, produce, walk_content};
+use crate::Error;
+use crate::error::CorruptSnafu;
+use crate::pack::Class;
+use crate::repository::{Repository, RepositoryNodes, store_error};
+
+impl Repository {
+    /// The pack of a push of rows, out of a workspace's own store: the snapshot, which need not be stored, and everything
+    /// that the map of tables under `after` names and the one under `before`, which the receiver holds whole, does not:
+    /// nodes, schemas, large values. A stored block that is wanted whole goes as it is.
+    ///
+    /// With `patches`, nodes come as patches of those that they replace, where that is less; a receiver that turns out to
+    /// lack these needs a pack without.
+    ///
+    /// Memory is bounded but for the digests of large values that went out, and of replaced nodes where `before` is given.
+    ///
+    /// # Errors
+    ///
+    /// In the stream, those of the store, after which nothing comes.
+    pub fn export_rows(
+        &self,
+        snapshot: Bytes,
+        before: Option<Digest>,
+        after: Digest,
+        patches: bool,
+    ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
+        let nodes = self.nodes();
+        produce(self.clone(), move |outgoing| {
+            outgoing.push_own(Class::Nodes, &snapshot)?;
+            let mut export = Export::new(&nodes, outgoing, patches);
+            let pairs = export.tables(before, after)?;
+            pairs.iter().try_for_each(|pair| export.learn(pair))?;
+            pairs.iter().try_for_each(|pair| export.rows(pair))
+        })
+    }
+}
+
+impl Export<'_> {
+    /// Sends the map of tables and the schemas of those that changed; gives the maps of rows that did.
+    pub(super) fn tables(
+        &mut self,
+        before: Option<Digest>,
+        after: Digest,
+    ) -> Result<Vec<Pair>, Error> {
+        self.nodes(&Pair {
+            before,
+            after,
+            values: Values::Rows,
+        })?;
+        let held = before.map(|root| tables(self.nodes, root));
+        let held: HashMap<_, _> = held
+            .transpose()
+            .map_err(map_error)?
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
+        let (mut pairs, mut seen) = (Vec::new(), HashSet::new());
+        for (name, table) in tables(self.nodes, after).map_err(map_error)? {
+            let before = held.get(&name);
+            let same = before.is_some_and(|before| before.schema == table.schema);
+            if !same && self.sent.insert(table.schema) {
+                self.outgoing.push(table.schema)?;
+            }
+            let before = before.map(|before| before.rows.root);
+            let root = table.rows.root;
+            if before != Some(root) && seen.insert(root) {
+                pairs.push(Pair {
+                    before,
+                    after: root,
+                    values: Values::Rows,
+                });
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// Sends nodes and whatever they name, in any order, so that a map of which all is new is gone through once.
+    fn rows(&mut self, pair: &Pair) -> Result<(), Error> {
+        if pair.before.is_none() {
+            return self.nodes_with(pair, &mut Self::leaf);
+        }
+        self.nodes(pair)?;
+        for change in pair.changes(self.nodes) {
+            if let Some(after) = change?.after {
+                self.value(&after)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn leaf(&mut self, node: &Node) -> Result<(), Error> {
+        for (_, value) in node.entries() {
+            self.value(&node.bytes().slice_ref(value))?;
+        }
+        Ok(())
+    }
+
+    /// Sends the lists and chunks that a row names.
+    fn value(&mut self, value: &Bytes) -> Result<(), Error> {
+        for content in contents(self.nodes, value)? {
+            walk_content(self.nodes, &content, &mut |digest, _| {
+                let fresh = !self.held.contains(&digest) && self.sent.insert(digest);
+                if fresh {
+                    self.outgoing.push(digest)?;
+                }
+                Ok(fresh)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The contents that a row names: its large values, and the row itself where it is an object of its own.
+pub(super) fn contents(nodes: &RepositoryNodes, value: &Bytes) -> Result<Vec<Content>, Error> {
+    let corrupt = |digest| CorruptSnafu {
+        digest,
+        reason: "a row of an accepted snapshot is not there, or is none",
+    };
+    let named = RowValue::decode(value).context(corrupt(Digest::of(value)))?;
+    let mut contents = named.contents();
+    if let RowValue::Stored(_) = named {
+        let row = RowValue::load(value, nodes).map_err(|error| match error {
+            RowError::Store { source } => store_error(source, "read a row"),
+            RowError::Missing { digest } => corrupt(digest).build(),
+            RowError::Malformed => corrupt(Digest::of(value)).build(),
+        })?;
+        contents.extend(RowValue::Row(row).contents());
+    }
+    Ok(contents)
+}

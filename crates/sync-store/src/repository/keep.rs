@@ -1,0 +1,187 @@
+//! Whether everything that a snapshot names is here, asked before its head moves: a server applies the rows of a push to a
+//! database in between.
+
+use std::sync::Arc;
+
+use snafu::ensure;
+use sync_core::{Digest, Roots, SnapshotId};
+
+use super::closure::{self, Found};
+use super::{Received, Repository, RepositoryNodes};
+use crate::error::{Error, IncompleteSnafu, UnknownSnapshotSnafu};
+use crate::protocol::prefix;
+use crate::task;
+
+/// A snapshot of which everything was found to be here: see [`Repository::keep`].
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub(super) snapshot: SnapshotId,
+    pub(super) roots: Roots,
+    /// Until something is removed again it holds.
+    pub(super) generation: u64,
+}
+
+impl Kept {
+    /// Which snapshot.
+    pub const fn snapshot(&self) -> SnapshotId {
+        self.snapshot
+    }
+
+    /// What it holds.
+    pub const fn roots(&self) -> Roots {
+        self.roots
+    }
+}
+
+/// How a snapshot is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    /// How often something had been removed before.
+    pub(super) generation: u64,
+    /// An accepted snapshot that is trusted where the new one has no parent.
+    pub(super) base: Option<SnapshotId>,
+    /// What is trusted instead.
+    pub(super) trusted: Option<Roots>,
+    /// Whether what is looked at is spared by collections for another grace time.
+    pub(super) spare: bool,
+}
+
+impl Repository {
+    /// Checks everything that a snapshot names, as [`Repository::advance`] does, and records what was received, durably.
+    /// No head moves: [`Repository::advance_kept`] then does that at little cost.
+    ///
+    /// What is kept survives collections for a grace time (ADR 0008), though nothing accepted names it.
+    /// Once called this runs to its end, even if the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Repository::advance`], and what was received is recorded where it says so.
+    pub async fn keep(&self, received: Received, snapshot: SnapshotId) -> Result<Kept, Error> {
+        let this = self.clone();
+        let keeping = async move {
+            loop {
+                let generation = this.generation().await?;
+                this.catalogue
+                    .spare(this.tenant.id, &[prefix(&snapshot.0)])
+                    .await?;
+                let look = Look {
+                    generation,
+                    base: None,
+                    trusted: None,
+                    spare: true,
+                };
+                let roots = if this.is_accepted(snapshot).await? {
+                    this.snapshot(snapshot).await?.roots
+                } else {
+                    this.check_closure(&received, snapshot, look).await?
+                };
+                this.record(&received).await?;
+                if this.generation().await? == generation {
+                    return Ok(Kept {
+                        snapshot,
+                        roots,
+                        generation,
+                    });
+                }
+            }
+        };
+        tokio::spawn(keeping).await?
+    }
+
+    /// Checks everything that the map of tables under `after` names, trusting what the one under `before` has, and records
+    /// what was received: for a workspace's own store, which takes in what a tenant sends.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Incomplete`], [`Error::Malformed`], as for [`Repository::advance`].
+    pub async fn keep_rows(
+        &self,
+        received: Received,
+        before: Option<Digest>,
+        after: Digest,
+    ) -> Result<(), Error> {
+        let this = self.clone();
+        let rows = |rows| Roots {
+            rows,
+            ..Roots::default()
+        };
+        let keeping = async move {
+            let reader = RepositoryNodes::new(this.clone(), &received);
+            let (before, after) = (rows(before), rows(Some(after)));
+            this.check_roots(&received, reader, before, after, true)
+                .await?;
+            this.record(&received).await
+        };
+        tokio::spawn(keeping).await?
+    }
+
+    async fn generation(&self) -> Result<u64, Error> {
+        Ok(self.catalogue.marks(self.tenant.id).await?.generation)
+    }
+
+    /// Checks everything that a snapshot names, and gives its roots.
+    pub(super) async fn check_closure(
+        &self,
+        received: &Received,
+        id: SnapshotId,
+        look: Look,
+    ) -> Result<Roots, Error> {
+        let mut reader = RepositoryNodes::new(self.clone(), received);
+        if received.generation != Some(look.generation) {
+            // A collection has removed something since: what was recorded then may be gone.
+            reader.forget_rolled();
+        }
+        let (reader, object) = task::blocking(move || {
+            let object = reader.object(&id.0)?;
+            Ok((reader, object))
+        })
+        .await?;
+        let Some(bytes) = object else {
+            let missing = Found {
+                missing: vec![id.0],
+                total: 1,
+            };
+            return self.incomplete(received, missing).await;
+        };
+        let snapshot = closure::snapshot(id, &bytes)?;
+        for parent in &snapshot.parents {
+            let known = self.is_accepted(*parent).await? || self.is_expired(*parent).await?;
+            ensure!(known, UnknownSnapshotSnafu { id: *parent });
+        }
+        let base = snapshot.parents.first().copied().or(look.base);
+        let base = match (look.trusted, base) {
+            (Some(trusted), _) => trusted,
+            // One that is known by name alone vouches for nothing.
+            (None, Some(base)) if !self.is_expired(base).await? => self.snapshot(base).await?.roots,
+            (None, _) => Roots::default(),
+        };
+        let roots = snapshot.roots;
+        self.check_roots(received, reader, base, roots, look.spare)
+            .await?;
+        Ok(roots)
+    }
+
+    async fn check_roots(
+        &self,
+        received: &Received,
+        reader: RepositoryNodes,
+        base: Roots,
+        roots: Roots,
+        spare: bool,
+    ) -> Result<(), Error> {
+        let reader = Arc::new(reader);
+        let check = move || closure::check(&reader, &base, &roots, spare);
+        let found = task::blocking(check).await?;
+        if found.total > 0 {
+            return self.incomplete(received, found).await;
+        }
+        Ok(())
+    }
+
+    /// Keeps what was received, so that only what is missing has to be sent.
+    async fn incomplete<T>(&self, received: &Received, found: Found) -> Result<T, Error> {
+        self.record(received).await?;
+        let Found { missing, total } = found;
+        IncompleteSnafu { missing, total }.fail()
+    }
+}
