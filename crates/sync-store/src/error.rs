@@ -35,7 +35,7 @@ pub enum Error {
         /// How many there are; what a missing object would itself name is not counted.
         total: u64,
     },
-    /// What the snapshot names is not the tree of files that it should be. The head did not move.
+    /// What the snapshot names is not the tree of files, or the tables and rows, that it should be. The head did not move.
     #[snafu(display("`{place}` in the snapshot is refused: {reason}"))]
     Malformed {
         /// Which object, key or path.

@@ -55,9 +55,9 @@ impl Repository {
         // The sink ends with the closure, and with it the iterator over what is sent.
         let making = tokio::task::spawn_blocking(move || make(&mut ObjectSink { sender }));
         let mut prepared = self.prepare(objects).await?;
-        let made = making.await.map_err(Error::from)??;
+        let outcome = making.await.map_err(Error::from)??;
         self.record(&prepared).await?;
         prepared.pending = None;
-        Ok((made, prepared))
+        Ok((outcome, prepared))
     }
 }

@@ -72,6 +72,35 @@ async fn a_catalogue_that_others_read_is_not_changed() {
     assert_eq!(one.tenants().await.unwrap().len(), 2);
 }
 
+/// A catalogue of a version that had fewer tables is taken over with all that is in it.
+#[tokio::test]
+async fn an_older_layout_gets_the_tables_that_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.redb");
+    let made = RedbCatalogue::open(&path).unwrap();
+    let tenant = made.create_tenant("acme").await.unwrap().id;
+    drop(made);
+    let database = redb::Database::open(&path).unwrap();
+    let write = database.begin_write().unwrap();
+    let notes = redb::TableDefinition::<(u32, &str), &[u8]>::new("notes");
+    assert!(write.delete_table(notes).unwrap());
+    let meta = redb::TableDefinition::<&str, u64>::new("meta");
+    write.open_table(meta).unwrap().insert("layout", 2).unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let catalogue = RedbCatalogue::open(&path).unwrap();
+    assert_eq!(catalogue.note(tenant, "epoch").await.unwrap(), None);
+    let value = Some(b"7".to_vec());
+    catalogue
+        .set_note(tenant, "epoch", value.clone())
+        .await
+        .unwrap();
+    drop(catalogue);
+    let catalogue = RedbCatalogue::open(&path).unwrap();
+    assert_eq!(catalogue.note(tenant, "epoch").await.unwrap(), value);
+    assert_eq!(catalogue.tenants().await.unwrap().len(), 1);
+}
+
 #[test]
 fn another_layout_is_refused() {
     let dir = tempfile::tempdir().unwrap();

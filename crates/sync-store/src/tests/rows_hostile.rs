@@ -259,7 +259,7 @@ async fn rows_that_are_none_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_rows_name_is_checked_as_what_files_name() {
     let body = vec![7; 16 << 10];
-    let list = encode_list(&vec![chunk(&body); 5]);
+    let list = encode_list(&[chunk(&body); 5]);
     let pushed = async |value: Vec<u8>| {
         let mut tree = Tree::default();
         for object in [&body, &list] {
