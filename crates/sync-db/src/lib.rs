@@ -11,6 +11,7 @@
 
 mod capture;
 mod connect;
+mod definitions;
 mod error;
 mod listen;
 mod migrate;
