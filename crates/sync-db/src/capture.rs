@@ -9,14 +9,16 @@ mod log;
 mod rows;
 mod stream;
 
+use deadpool_postgres::Transaction;
 use sync_core::Digest;
 use sync_core::map::{self, Map, MapError, NodeSink, NodeSource};
 use sync_core::rows::{TableEntry, TableName, tables};
-use tokio_postgres::{IsolationLevel, Transaction};
+use tokio_postgres::IsolationLevel;
 
 use crate::relation::Relation;
 use crate::spec::TableSpec;
-use crate::state::Standing;
+use crate::sql::quote;
+use crate::state::{Standing, is_writing};
 use crate::track::Tracks;
 use crate::working_copy::{Capture, Doubt, Known, Reading, TableCapture};
 use crate::{Database, Error};
@@ -58,7 +60,7 @@ impl Database {
     /// to be gone on from is written down with [`Self::settle`].
     ///
     /// Whoever captures because it was woken repeats it, a little later each time, as long as [`Capture::is_writing`]:
-    /// transactions that were running may have logged without waking anybody.
+    /// transactions that were writing to tracked tables may commit without waking anybody.
     ///
     /// # Errors
     ///
@@ -78,6 +80,7 @@ impl Database {
     {
         let said = self.while_("capturing rows");
         let mut client = self.connection("capturing rows").await?;
+        let is_writing = is_writing(self, &client).await?;
         let transaction = client
             .build_transaction()
             .isolation_level(IsolationLevel::RepeatableRead)
@@ -85,24 +88,22 @@ impl Database {
             .start()
             .await
             .map_err(said)?;
-        let here: &Transaction<'_> = &transaction;
         let mut specs: Vec<&TableSpec> = specs.iter().collect();
         specs.sort_by(|a, b| a.name.cmp(&b.name));
         specs.dedup_by(|a, b| a.name == b.name);
-        hold_definitions(self, here, &specs).await?;
-        let standing = Standing::read(self, here).await?;
-        let mut relations = Vec::with_capacity(specs.len());
-        for spec in specs {
-            relations.push(Relation::inspect(self, here, spec).await?);
-        }
+        hold_definitions(self, &transaction, &specs).await?;
+        let standing = Standing::read(self, &transaction).await?;
+        let relations = self.relations(&transaction, &specs).await?;
         let run = Run {
             database: self,
-            transaction: here,
+            transaction: &transaction,
             tell: &tell,
         };
-        let captured = Box::pin(run.capture(standing, known, relations, objects)).await?;
+        let (mut capture, objects) =
+            Box::pin(run.capture(standing, known, relations, objects)).await?;
         transaction.commit().await.map_err(said)?;
-        Ok(captured)
+        capture.is_writing = is_writing;
+        Ok((capture, objects))
     }
 }
 
@@ -113,21 +114,21 @@ async fn hold_definitions(
     transaction: &Transaction<'_>,
     specs: &[&TableSpec],
 ) -> Result<(), Error> {
-    use crate::sql::quote;
     // A page read out of order costs little more than one in order, where there are no turning disks.
-    let settings = "SET LOCAL search_path = pg_catalog; SET LOCAL random_page_cost = 1.1";
-    let said = database.while_("capturing rows");
-    transaction.batch_execute(settings).await.map_err(said)?;
+    let mut script = "SET LOCAL search_path = pg_catalog; SET LOCAL random_page_cost = 1.1; \
+        SET LOCAL plan_cache_mode = force_generic_plan"
+        .to_owned();
     let names = specs.iter().map(|spec| {
         let name = &spec.name;
         format!("{}.{}", quote(name.schema()), quote(name.table()))
     });
     let names: Vec<_> = names.collect();
-    if names.is_empty() {
-        return Ok(());
+    if !names.is_empty() {
+        let lock = format!("; LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
+        script.push_str(&lock);
     }
-    let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
-    let Err(error) = transaction.batch_execute(&lock).await else {
+    let said = database.while_("capturing rows");
+    let Err(error) = transaction.batch_execute(&script).await else {
         return Ok(());
     };
     let absent = [
@@ -140,7 +141,7 @@ async fn hold_definitions(
     // The message names it, in words that depend on the server's language; asking tells which it is.
     transaction.batch_execute("ROLLBACK").await.map_err(said)?;
     for spec in specs {
-        Relation::inspect(database, transaction, spec).await?;
+        Relation::inspect(database, &**transaction, spec).await?;
     }
     Err(said(error))
 }
@@ -228,7 +229,7 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
             doubt,
             relations,
             is_news,
-            is_writing: standing.is_writing,
+            is_writing: false,
             cursor: standing.cursor,
             seen: standing.state.map(|state| state.epoch),
             tracks: tracks.marks(),

@@ -13,6 +13,7 @@ use tokio_postgres::NoTls;
 use tokio_postgres::config::{Config, Host, SslMode};
 
 use crate::Error;
+use crate::definitions::Definitions;
 use crate::error::{TimeoutSnafu, UnreachableSnafu, UrlSnafu};
 use crate::tls;
 
@@ -50,6 +51,8 @@ pub struct Database {
     tls: Option<tokio_postgres_rustls::MakeRustlsConnect>,
     at: Arc<str>,
     options: ConnectOptions,
+    /// What was asked of tables before.
+    pub(crate) definitions: Arc<Definitions>,
 }
 
 impl fmt::Debug for Database {
@@ -114,6 +117,7 @@ impl Database {
             tls,
             at: at.into(),
             options,
+            definitions: Arc::default(),
         })
     }
 

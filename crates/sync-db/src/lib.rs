@@ -12,6 +12,7 @@
 mod apply;
 mod capture;
 mod connect;
+mod definitions;
 mod error;
 mod listen;
 mod migrate;

@@ -1,6 +1,7 @@
 //! Our own tables in the database, and those that agent workspaces have by default.
 
 use serde::Serialize;
+use snafu::ensure;
 use tokio_postgres::{GenericClient, Transaction};
 
 use crate::error::BookkeepingSnafu;
@@ -99,15 +100,7 @@ impl Database {
         }
         let version = "SELECT COALESCE(max(version), 0) FROM sync.migration";
         let version: i32 = client.query_one(version, &[]).await.map_err(said)?.get(0);
-        let version = usize::try_from(version).unwrap_or(0);
-        if version > VERSIONS.len() {
-            return BookkeepingSnafu {
-                found: format!("of version {version}"),
-                wanted: format!("version {}", VERSIONS.len()),
-            }
-            .fail();
-        }
-        Ok(version)
+        known_version(version)
     }
 
     async fn make_default_tables(&self) -> Result<Vec<String>, Error> {
@@ -127,6 +120,19 @@ impl Database {
         transaction.commit().await.map_err(said)?;
         Ok(missing)
     }
+}
+
+/// Refuses a version that is newer than this program.
+pub(crate) fn known_version(version: i32) -> Result<usize, Error> {
+    let version = usize::try_from(version).unwrap_or(0);
+    ensure!(
+        version <= VERSIONS.len(),
+        BookkeepingSnafu {
+            found: format!("of version {version}"),
+            wanted: format!("version {}", VERSIONS.len()),
+        }
+    );
+    Ok(version)
 }
 
 async fn missing_tables(

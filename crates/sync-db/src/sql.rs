@@ -1,6 +1,8 @@
 //! Names and locks in SQL.
 
-use tokio_postgres::GenericClient;
+use deadpool_postgres::Transaction;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{GenericClient, Row};
 
 /// The first half of all our advisory locks: `sync` in ASCII.
 const LOCKS: i32 = 0x7379_6e63;
@@ -21,6 +23,16 @@ impl LockOf {
     pub(crate) fn sql(self) -> String {
         format!("{LOCKS}, {}", self as i32)
     }
+}
+
+/// Asks what is asked again and again: the statement is prepared once a connection.
+pub(crate) async fn ask(
+    transaction: &Transaction<'_>,
+    question: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let prepared = transaction.prepare_cached(question).await?;
+    transaction.query(&prepared, values).await
 }
 
 /// Takes a lock until the end of the transaction, waiting for it.

@@ -1,8 +1,10 @@
 //! What the database has written down, as a capture reads it, and whether it can be gone on from.
 
+use deadpool_postgres::{Object, Transaction};
 use sync_core::Digest;
-use tokio_postgres::GenericClient;
 
+use crate::migrate::known_version;
+use crate::sql::ask;
 use crate::working_copy::{Cursor, Doubt, Epoch, Known};
 use crate::{Database, Error};
 
@@ -20,8 +22,6 @@ pub(crate) struct State {
 pub(crate) struct Standing {
     /// Where we are now.
     pub(crate) cursor: Cursor,
-    /// Whether transactions that may have written were running.
-    pub(crate) is_writing: bool,
     /// Whether this is a standby.
     pub(crate) is_standby: bool,
     /// Whether there is a schema `sync`.
@@ -38,35 +38,54 @@ SELECT pg_current_snapshot()::text, pg_is_in_recovery(),
 
 const CLUSTER: &str = "SELECT system_identifier::text FROM pg_control_system()";
 
-const STATE: &str = "SELECT epoch, cursor, cluster, tracked FROM sync.state";
+const STATE: &str = "
+SELECT (SELECT max(version) FROM sync.migration), s.epoch, s.cursor, s.cluster, s.tracked
+FROM (VALUES (1)) v LEFT JOIN sync.state s ON true";
+
+/// Whether a transaction has written to a log and not ended. A snapshot does not tell: it lists who was running among those
+/// that began before the last one that ended.
+const WRITING: &str = "
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
+    WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+        AND c.relnamespace = to_regnamespace('sync'))";
+
+/// Whether transactions are writing to tracked tables. Asked before the cut is made: who is done by then is in the cut.
+pub(crate) async fn is_writing(database: &Database, client: &Object) -> Result<bool, Error> {
+    let said = database.while_("looking for running transactions");
+    let prepared = client.prepare_cached(WRITING).await.map_err(said)?;
+    Ok(client.query_one(&prepared, &[]).await.map_err(said)?.get(0))
+}
 
 impl Standing {
     pub(crate) async fn read(
         database: &Database,
-        client: &impl GenericClient,
+        transaction: &Transaction<'_>,
     ) -> Result<Self, Error> {
         let said = database.while_("reading the state of the last capture");
-        let here = client.query_one(HERE, &[]).await.map_err(said)?;
-        let snapshot: String = here.get(0);
+        let here = ask(transaction, HERE, &[]).await.map_err(said)?;
+        let here = here.first().ok_or(Error::Task)?;
         let (number, may_ask): (String, bool) = (here.get(2), here.get(4));
+        // Where the role may not ask, the epoch and the number of the database have to do.
         let cluster = if may_ask {
-            let row = client.query_one(CLUSTER, &[]).await.map_err(said)?;
-            row.get(0)
+            ask(transaction, CLUSTER, &[]).await.map_err(said)?
         } else {
-            // Where the role may not ask, the epoch and the number of the database have to do.
-            String::new()
+            Vec::new()
         };
-        let has_bookkeeping = here.get(3) && database.version(client).await? > 0;
+        let cluster: String = cluster.first().map(|row| row.get(0)).unwrap_or_default();
+        let has_bookkeeping = here.get(3);
         let state = if has_bookkeeping {
-            let row = client.query_opt(STATE, &[]).await.map_err(said)?;
-            row.as_ref().and_then(read_state)
+            let rows = ask(transaction, STATE, &[]).await.map_err(said)?;
+            let row = rows.first().ok_or(Error::Task)?;
+            known_version(row.get(0))?;
+            read_state(row)
         } else {
             None
         };
         Ok(Self {
-            is_writing: !snapshot.ends_with(':'),
             cursor: Cursor {
-                snapshot,
+                snapshot: here.get(0),
                 cluster: format!("{cluster}/{number}"),
             },
             is_standby: here.get(1),
@@ -96,15 +115,16 @@ impl Standing {
 
 /// A state that cannot be read is none: everything is read whole then.
 fn read_state(row: &tokio_postgres::Row) -> Option<State> {
-    let epoch: String = row.get(0);
+    let epoch: Option<String> = row.get(1);
+    let epoch = epoch?.parse().ok()?;
     let cursor = Cursor {
-        snapshot: row.get(1),
-        cluster: row.get(2),
+        snapshot: row.get(2),
+        cluster: row.get(3),
     };
     Some(State {
-        epoch: epoch.parse().ok()?,
+        epoch,
         cursor,
-        tracked: row.get(3),
+        tracked: row.get(4),
     })
 }
 
@@ -124,7 +144,6 @@ mod tests {
         };
         Standing {
             cursor: cursor("here/1"),
-            is_writing: false,
             is_standby,
             has_bookkeeping: true,
             state: epoch.map(|epoch| State {

@@ -4,14 +4,14 @@
 //! **Invariant:** a transaction that changed a row of a tracked table, other than by an apply of ours, has its keys, before
 //! and after, in the log, or the table's mark ([`Track::mark`]) is another one than before it.
 
+use deadpool_postgres::Transaction;
 use serde::Serialize;
 use sync_core::rows::{Kind, TableName};
-use tokio_postgres::{GenericClient, Transaction};
 
 use crate::error::UnfitSnafu;
 use crate::relation::{Relation, RelationColumn};
 use crate::spec::TableSpec;
-use crate::sql::{LockOf, lock, quote};
+use crate::sql::{LockOf, ask, lock, quote};
 use crate::{Database, Error};
 
 /// The channel on which triggers wake listeners.
@@ -37,8 +37,6 @@ pub(crate) struct Track {
     pub(crate) number: i32,
     /// The number of the table in the database.
     pub(crate) relation: u32,
-    /// `column type` of each column of the key.
-    pub(crate) key: Vec<String>,
     /// Whether everything is as we made it.
     is_intact: bool,
     fingerprint: String,
@@ -65,26 +63,25 @@ impl Tracks {
     /// Those of `relations`. Schema `sync` must be there.
     pub(crate) async fn read(
         database: &Database,
-        client: &impl GenericClient,
+        transaction: &Transaction<'_>,
         relations: &[Relation],
     ) -> Result<Self, Error> {
         let oids: Vec<u32> = relations.iter().map(|relation| relation.oid).collect();
-        Self::of(database, client, &oids).await
+        Self::of(database, transaction, &oids).await
     }
 
     async fn of(
         database: &Database,
-        client: &impl GenericClient,
+        transaction: &Transaction<'_>,
         oids: &[u32],
     ) -> Result<Self, Error> {
         let said = database.while_("reading what is tracked");
-        let rows = client.query(INTACT, &[&oids]).await.map_err(said)?;
+        let rows = ask(transaction, INTACT, &[&oids]).await.map_err(said)?;
         let track = |row: &tokio_postgres::Row| Track {
             number: row.get(0),
             relation: row.get(1),
-            key: row.get(2),
-            is_intact: row.get::<_, Option<bool>>(3).unwrap_or(false),
-            fingerprint: row.get(4),
+            is_intact: row.get::<_, Option<bool>>(2).unwrap_or(false),
+            fingerprint: row.get(3),
         };
         Ok(Self(rows.iter().map(track).collect()))
     }
@@ -98,14 +95,6 @@ impl Tracks {
     pub(crate) fn marks(&self) -> Vec<String> {
         self.intact().map(Track::mark).collect()
     }
-}
-
-/// The key of a relation as [`Track::key`] has it.
-pub(crate) fn key_of(relation: &Relation) -> Vec<String> {
-    let columns = relation.key_columns().map(|column| &column.column);
-    columns
-        .map(|column| format!("{} {}", column.name, column.type_name))
-        .collect()
 }
 
 impl Database {
@@ -125,19 +114,16 @@ impl Database {
         transaction.batch_execute(search).await.map_err(said)?;
         lock(&*transaction, LockOf::Migration).await.map_err(said)?;
         let relation = Relation::inspect(self, &*transaction, spec).await?;
-        let tracks = Tracks::of(self, &*transaction, &[relation.oid]).await?;
-        let key = key_of(&relation);
-        if tracks.intact().any(|track| track.key == key) {
+        let tracks = Tracks::of(self, &transaction, &[relation.oid]).await?;
+        if tracks.intact().next().is_some() {
             return Ok(());
         }
         self.forget(&transaction, &spec.name, Some(relation.oid))
             .await?;
         let family = self.family(&transaction, &relation).await?;
-        let insert = "INSERT INTO sync.tracked (relation, name, key, definition) VALUES ($1, $2, $3, '') RETURNING number";
+        let insert = "INSERT INTO sync.tracked (relation, name, key, definition) VALUES ($1, $2, sync.key_of($1), '') RETURNING number";
         let name = spec.name.as_str();
-        let made = transaction
-            .query_one(insert, &[&relation.oid, &name, &key])
-            .await;
+        let made = transaction.query_one(insert, &[&relation.oid, &name]).await;
         let number: i32 = made.map_err(said)?.get(0);
         let body = body(number, &relation);
         let script = script(number, &relation, &body, &family);
@@ -182,7 +168,7 @@ impl Database {
         let all = "SELECT relation, name FROM sync.tracked ORDER BY name";
         let all = transaction.query(all, &[]).await.map_err(said)?;
         let oids: Vec<u32> = all.iter().map(|row| row.get(0)).collect();
-        let tracks = Tracks::of(self, &*transaction, &oids).await?;
+        let tracks = Tracks::of(self, &transaction, &oids).await?;
         let mut found = Vec::with_capacity(all.len());
         for row in all {
             let (oid, name): (u32, String) = (row.get(0), row.get(1));
@@ -257,9 +243,18 @@ fn logged(column: &RelationColumn) -> String {
     match column.column.kind {
         Kind::Int2 | Kind::Int4 | Kind::Int8 => format!("{name}::int8"),
         Kind::Float4 | Kind::Float8 => format!("{name}::float8"),
-        Kind::Text if column.is_text => format!("{name}::text COLLATE \"C\""),
+        Kind::Text if column.is_text => format!("{name}::text"),
         Kind::Text => name,
         _ => format!("{name}::{}", column.base_type),
+    }
+}
+
+/// Likewise, so that equal texts are those that are spelled alike.
+fn spelled(column: &RelationColumn) -> String {
+    if column.is_text {
+        format!("{} COLLATE \"C\"", logged(column))
+    } else {
+        logged(column)
     }
 }
 
@@ -274,8 +269,11 @@ fn is_one_spelling(column: &RelationColumn) -> bool {
 
 /// The body of the function that the triggers call.
 fn body(number: i32, relation: &Relation) -> String {
-    let keys: Vec<_> = relation.key_columns().map(logged).collect();
-    let keys = keys.join(", ");
+    let all = |key: fn(&RelationColumn) -> String| {
+        let keys: Vec<_> = relation.key_columns().map(key).collect();
+        keys.join(", ")
+    };
+    let (keys, spelled) = (all(logged), all(spelled));
     let distinct = relation.key_columns().all(is_one_spelling);
     let union = if distinct { "UNION" } else { "UNION ALL" };
     let wake = LockOf::Wake.sql();
@@ -287,7 +285,7 @@ BEGIN
     END IF;
     IF TG_OP = 'UPDATE' THEN
         INSERT INTO sync.log_{number} SELECT pg_current_xact_id(), k.*
-            FROM (SELECT {keys} FROM new_rows {union} SELECT {keys} FROM old_rows) k;
+            FROM (SELECT {spelled} FROM new_rows {union} SELECT {spelled} FROM old_rows) k;
     ELSIF TG_OP = 'INSERT' THEN
         INSERT INTO sync.log_{number} SELECT pg_current_xact_id(), {keys} FROM new_rows;
     ELSIF TG_OP = 'DELETE' THEN

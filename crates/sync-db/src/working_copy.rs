@@ -98,8 +98,8 @@ pub struct Capture {
     pub relations: Vec<Relation>,
     /// Whether there is anything to write down: changed rows, keys in the log, or a doubt.
     pub is_news: bool,
-    /// Whether transactions were running that may have changed rows: what they do is in the next capture, and perhaps
-    /// nobody is woken for it.
+    /// Whether transactions were running that had changed rows of tracked tables: what they did is in the next capture, and
+    /// perhaps nobody is woken for it.
     pub is_writing: bool,
     /// Until where the logs were read.
     pub(crate) cursor: Cursor,

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tokio_postgres::Transaction;
+use deadpool_postgres::Transaction;
 
 use crate::relation::{Relation, RelationColumn};
-use crate::sql::{literal, quote};
-use crate::track::{Track, Tracks, key_of};
+use crate::sql::{ask, literal, quote};
+use crate::track::{Track, Tracks};
 use crate::{Database, Error};
 
 /// The logs that can be trusted.
@@ -45,7 +45,7 @@ impl Logs {
             let counts: Vec<_> = kept.iter().map(|track| count(track)).collect();
             let question = counts.join(" UNION ALL ");
             let said = database.while_("reading the change logs");
-            let rows = transaction.query(&question, &[&since]).await;
+            let rows = ask(transaction, &question, &[&since]).await;
             for row in rows.map_err(said)? {
                 let number: i32 = row.get(0);
                 let (keys, is_whole): (i64, bool) = (row.get(1), row.get(2));
@@ -67,8 +67,7 @@ impl Logs {
 
     /// The log of a table, where it can be trusted.
     pub(super) fn of(&self, relation: &Relation) -> Option<&Log> {
-        let log = self.logs.get(&relation.oid)?;
-        (log.track.key == key_of(relation)).then_some(log)
+        self.logs.get(&relation.oid)
     }
 
     /// The statement that reads the rows that the log names: whether there still is one, the key, the row.

@@ -14,9 +14,10 @@ member(number, is_kept, mark) AS (
         AND g.tgname IN ('sync_insert', 'sync_update', 'sync_delete', 'sync_truncate')
     GROUP BY f.number, f.member, c.relfilenode
 )
-SELECT t.number, t.relation, t.key,
+SELECT t.number, t.relation,
     COALESCE(p.prosecdef AND p.proconfig = '{search_path=pg_catalog}' AND md5(p.prosrc) = t.definition, false)
         AND l.oid IS NOT NULL
+        AND t.key = sync.key_of(t.relation)
         AND (SELECT bool_and(m.is_kept) FROM member m WHERE m.number = t.number),
     md5(concat_ws(' ', t.definition, p.xmin, l.oid, l.relfilenode,
         (SELECT string_agg(m.mark, ' ' ORDER BY m.mark) FROM member m WHERE m.number = t.number),
