@@ -138,6 +138,8 @@ struct Run<'r, N> {
     source: N,
     /// The search path that the application's triggers are written for.
     default_path: String,
+    /// Whether the database can hold any text.
+    is_utf8: bool,
     /// The tables that are synced, by their numbers.
     tables: BTreeSet<u32>,
 }
@@ -231,13 +233,15 @@ impl<'r, N: NodeSource + Clone + Send + Sync + 'static> Run<'r, N> {
             return HeldSnafu { pid }.fail();
         }
         let path = "SELECT pg_catalog.current_setting('search_path'), \
-            pg_catalog.set_config('search_path', 'pg_catalog', true)";
+            pg_catalog.set_config('search_path', 'pg_catalog', true), \
+            pg_catalog.current_setting('server_encoding') = 'UTF8'";
         let path = transaction.query_typed_one(path, &[]).await.map_err(said)?;
         Ok(Self {
             database,
             transaction,
             source,
             default_path: path.get(0),
+            is_utf8: path.get(2),
             tables: capture.relations.iter().map(|r| r.oid).collect(),
         })
     }
@@ -369,13 +373,10 @@ impl<'r, N: NodeSource + Clone + Send + Sync + 'static> Run<'r, N> {
         if numbers.is_empty() || matches!(work.stage, Stage::Nowhere) {
             return Ok(BTreeMap::new());
         }
-        let columns = work.relation.key.iter();
-        let columns = columns.filter_map(|name| work.column(name));
-        let columns: Vec<_> = columns.map(|n| format!("s.sync_{n}::text")).collect();
         let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
         let sql = format!(
-            "SELECT s.sync_n, concat_ws(', ', {}) FROM {} WHERE s.sync_n IN ({})",
-            columns.join(", "),
+            "SELECT s.sync_n, {} FROM {} WHERE s.sync_n IN ({})",
+            work.shown_key(),
             work.staged(),
             numbers.join(", ")
         );

@@ -49,7 +49,7 @@ pub struct ForeignKey {
 pub struct UniqueKey {
     /// The name of the index.
     pub name: String,
-    /// Its columns; those that are expressions are left out.
+    /// Its columns, and those that its expressions use.
     pub columns: Vec<String>,
     /// Whether checking it can wait for the end of the transaction.
     pub deferrable: bool,
@@ -117,7 +117,9 @@ SELECT c.relname::text,
     COALESCE(array_agg(a.attname::text ORDER BY k.n) FILTER (WHERE a.attname IS NOT NULL), '{}'), NOT i.indimmediate
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 CROSS JOIN unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
-LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0
+LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND (a.attnum = k.attnum AND k.attnum > 0
+    OR k.attnum = 0 AND i.indpred IS NULL AND EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+        AND d.objid = i.indexrelid AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
 WHERE i.indrelid = $1::oid AND i.indisunique AND NOT i.indisprimary AND i.indislive AND k.n <= i.indnkeyatts
 GROUP BY c.relname, i.indimmediate ORDER BY c.relname";
 

@@ -163,7 +163,7 @@ impl<N: NodeSource + Clone + Send + 'static> Run<'_, N> {
             "SELECT count(*) FROM {} JOIN {} ON {} WHERE s.sync_op = 1",
             work.staged(),
             work.travelling(),
-            work.same_key("t", "s")
+            work.same_foreign_key()
         );
         let parameters = work.parameters();
         let found = self.transaction.query_typed_one(&sql, &parameters).await;

@@ -19,6 +19,8 @@ use crate::sql::quote;
 
 /// No more changes than these go as parameters: a temporary table costs more than they do.
 const FEW: u64 = 50;
+/// Nor more bytes than these.
+const MOST_BYTES: usize = 1 << 20;
 /// From so many changes on, the planner is told what is in a temporary table.
 const MANY: u64 = 10_000;
 
@@ -33,6 +35,9 @@ pub(super) struct Work {
     pub(super) stage: Stage,
     /// Tells temporary tables apart.
     pub(super) index: usize,
+    /// Whether text waits as bytes: a database that is not in UTF-8 may have no character for some of it, and then refuses
+    /// a row where it is written, not a whole table where it is staged.
+    pub(super) text_as_bytes: bool,
 }
 
 /// Where the changes of a table wait.
@@ -62,6 +67,7 @@ impl Work {
             fed: Fed::default(),
             stage: Stage::Nowhere,
             index,
+            text_as_bytes: false,
         }
     }
 
@@ -99,10 +105,63 @@ impl Work {
     /// The wanted value of a column, as it is assigned or compared, from the staged changes that `alias` names.
     pub(super) fn wanted(&self, column: usize, alias: &str) -> String {
         let staged = format!("{alias}.sync_{column}");
-        match self.relation.columns.get(column) {
-            Some(column) if needs_cast(column) => format!("{staged}::{}", column.column.type_name),
-            _ => staged,
+        let Some(column) = self.relation.columns.get(column) else {
+            return staged;
+        };
+        let staged = if self.waits_as_bytes(column) {
+            format!("pg_catalog.convert_from({staged}, 'UTF8')")
+        } else {
+            staged
+        };
+        if needs_cast(column) {
+            format!("{staged}::{}", column.column.type_name)
+        } else {
+            staged
         }
+    }
+
+    /// What a column of the staged changes is declared as.
+    fn staged_type<'c>(&self, column: &'c RelationColumn) -> &'c str {
+        if self.waits_as_bytes(column) {
+            "bytea"
+        } else {
+            column.wire_type()
+        }
+    }
+
+    fn waits_as_bytes(&self, column: &RelationColumn) -> bool {
+        self.text_as_bytes && column.column.kind == Kind::Text
+    }
+
+    /// As [`Work::same_key`], for changes whose keys may have no form in this database.
+    pub(super) fn same_foreign_key(&self) -> String {
+        if !self.text_as_bytes {
+            return self.same_key("t", "s");
+        }
+        let pairs = self.relation.key_columns().filter_map(|column| {
+            let index = self.column(&column.column.name)?;
+            let expression = column.expression("t");
+            Some(if self.waits_as_bytes(column) {
+                format!("pg_catalog.convert_to({expression}, 'UTF8') = s.sync_{index}")
+            } else {
+                format!("{expression} = s.sync_{index}")
+            })
+        });
+        pairs.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// The key of a staged change, for people.
+    pub(super) fn shown_key(&self) -> String {
+        let columns = self.relation.key_columns().filter_map(|column| {
+            let index = self.column(&column.column.name)?;
+            Some(if self.waits_as_bytes(column) {
+                format!("pg_catalog.encode(s.sync_{index}, 'escape')")
+            } else {
+                format!("s.sync_{index}::text")
+            })
+        });
+        let columns: Vec<_> = columns.collect();
+        format!("pg_catalog.concat_ws(', ', {})", columns.join(", "))
     }
 
     /// Where the row `t` is the one of the staged change `s`.
@@ -146,6 +205,7 @@ impl Work {
         self.before.rows.is_empty()
             && self.after.rows.len > FEW
             && !self.relation.has_triggers
+            && !self.text_as_bytes
             && !self.relation.columns.iter().any(needs_cast)
     }
 }
@@ -158,6 +218,7 @@ fn needs_cast(column: &RelationColumn) -> bool {
 impl<N: NodeSource + Clone + Send + 'static> Run<'_, N> {
     /// Brings what differs into the database.
     pub(super) async fn stage(&self, work: &mut Work) -> Result<(), Error> {
+        work.text_as_bytes = !self.is_utf8;
         if work.takes_copies() && !self.has_rows(&work.relation).await? {
             work.fed.created = work.after.rows.len;
             work.fed.changed = vec![false; work.relation.columns.len()];
@@ -171,12 +232,12 @@ impl<N: NodeSource + Clone + Send + 'static> Run<'_, N> {
             return self.fill(work, head, receiver, task).await;
         };
         let fed = task.await.map_err(|_| Error::Task)??;
-        if fed.total() > FEW {
+        if fed.total() > FEW || first.len() > MOST_BYTES {
             work.fed = fed;
             return self.fill_from(work, first.clone()).await;
         }
         work.stage = Stage::Rows {
-            arrays: arrays(&work.layout, first),
+            arrays: arrays(work, first),
             copy: first.clone(),
         };
         work.fed = fed;
@@ -250,7 +311,7 @@ impl<N: NodeSource + Clone + Send + 'static> Run<'_, N> {
         let table = work.table();
         let columns = work.relation.columns.iter().enumerate();
         let columns: Vec<_> = columns
-            .map(|(n, column)| format!("sync_{n} {}", column.wire_type()))
+            .map(|(n, column)| format!("sync_{n} {}", work.staged_type(column)))
             .collect();
         let create = format!(
             "CREATE TEMPORARY TABLE {table} (sync_n int8, sync_op int2, {}) ON COMMIT DROP",
@@ -300,14 +361,20 @@ impl<N: NodeSource + Clone + Send + 'static> Run<'_, N> {
 }
 
 /// The columns of staged rows as arrays.
-fn arrays(layout: &Layout, copy: &Bytes) -> Vec<Array> {
+fn arrays(work: &Work, copy: &Bytes) -> Vec<Array> {
     let mut rest = copy.get(COPY_HEADER.len()..).unwrap_or_default();
     let rows: Vec<_> = std::iter::from_fn(|| take_row(&mut rest)).collect();
     let numbers = [
         (Type::INT8, Type::INT8_ARRAY),
         (Type::INT2, Type::INT2_ARRAY),
     ];
-    let columns = layout.columns.iter().map(|column| types_of(column.kind));
+    let columns = work.relation.columns.iter().map(|column| {
+        types_of(if work.waits_as_bytes(column) {
+            Kind::Bytes
+        } else {
+            column.column.kind
+        })
+    });
     let types = numbers.into_iter().chain(columns);
     let array = |(n, types)| {
         let values = rows.iter().map(|row| row.get(n).copied().flatten());

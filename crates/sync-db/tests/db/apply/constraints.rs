@@ -31,6 +31,17 @@ async fn unique_values_move() {
     assert_eq!(counts(&applied)[0][0], 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn unique_expressions_move() {
+    let table = "CREATE TABLE t (id int PRIMARY KEY, email text NOT NULL CHECK (email LIKE '%@%')); CREATE UNIQUE INDEX ON t (lower(email));
+        INSERT INTO t VALUES (1, 'A@x'), (2, 'B@x'), (3, 'c@x')";
+    let pair = Pair::new(table, &["t"]).await;
+    pair.from
+        .run("DELETE FROM t; INSERT INTO t VALUES (1, 'b@x'), (2, 'a@X'), (4, 'C@x')")
+        .await;
+    assert_eq!(counts(&pair.apply_all().await), [[1, 2, 1, 0]]);
+}
+
 const TREE: &str = "CREATE TABLE parents (id int PRIMARY KEY, boss int REFERENCES parents, favourite int);
     CREATE TABLE children (id int PRIMARY KEY, parent int NOT NULL REFERENCES parents, score int CHECK (score >= 0));
     ALTER TABLE parents ADD CONSTRAINT favours FOREIGN KEY (favourite) REFERENCES children DEFERRABLE;";

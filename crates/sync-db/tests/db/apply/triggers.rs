@@ -129,6 +129,39 @@ async fn our_own_changes_are_in_no_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn text_that_the_encoding_lacks_is_set_aside() {
+    let table = "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE TABLE t (id text PRIMARY KEY, v text, m mood, n int)";
+    for last in [3, 200] {
+        let mut pair = Pair::new(table, &["t"]).await;
+        pair.to = crate::support::Fixture::made_with(
+            "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+        )
+        .await;
+        pair.to.objects = pair.from.objects.clone();
+        pair.to.run(table).await;
+        pair.from
+            .run(&format!(
+                "INSERT INTO t SELECT 'ü' || n, 'é', 'sad', n FROM generate_series(1, {last}) n"
+            ))
+            .await;
+        pair.apply_all().await;
+        pair.from
+            .run(
+                "UPDATE t SET m = 'happy', v = 'ß'; UPDATE t SET v = '€' WHERE n = 2;
+            INSERT INTO t VALUES ('€', 'x'), ('$', 'x'); DELETE FROM t WHERE n = 3",
+            )
+            .await;
+        let applied = pair.apply().await;
+        let expected = [("t:\\303\\2742", "22P05"), ("t:\\342\\202\\254", "22P05")];
+        assert_eq!(
+            aside(&applied),
+            expected.map(|(row, why)| (row.to_owned(), why.to_owned()))
+        );
+        assert_eq!(counts(&applied), [[1, last - 2, 1, 0]]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn values_of_all_types_arrive_as_they_are() {
     let types = "CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('sad', 'happy'); CREATE DOMAIN app.positive AS int CHECK (VALUE > 0);
         CREATE TYPE app.pair AS (a int, b text); CREATE TYPE app.floats AS RANGE (subtype = float8);

@@ -1,0 +1,176 @@
+//! How fast rows get into a database, and in how much memory: `cargo run --release --example apply -- URL ROWS DIRECTORY`.
+//!
+//! `URL` names an empty database, which is left with one table; `DIRECTORY` is on a disk with room for the rows twice.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measurement that cannot go on has failed"
+)]
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use bytes::Bytes;
+use sync_core::Digest;
+use sync_core::map::{Map, NodeSink, NodeSource, StoreError};
+use sync_db::{ApplyPlan, ConnectOptions, Database, Epoch, Objects, Settlement, TableSpec};
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS agents (id text PRIMARY KEY, name text NOT NULL, kind text, config jsonb,
+    body text, created_at timestamptz NOT NULL); CREATE INDEX IF NOT EXISTS agents_name ON agents (name);
+    CREATE INDEX IF NOT EXISTS agents_created ON agents (created_at)";
+
+/// Objects in a file, found through a table in memory.
+#[derive(Clone)]
+struct FileNodes {
+    file: Arc<File>,
+    index: Arc<Mutex<(u64, HashMap<Digest, (u64, u32)>)>>,
+}
+
+impl FileNodes {
+    fn create(directory: &str) -> Self {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(format!("{directory}/objects"));
+        Self {
+            file: Arc::new(file.unwrap()),
+            index: Arc::default(),
+        }
+    }
+}
+
+impl NodeSource for FileNodes {
+    fn node(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
+        let found = self.index.lock().unwrap().1.get(digest).copied();
+        let Some((at, len)) = found else {
+            return Ok(None);
+        };
+        let mut bytes = vec![0; usize::try_from(len)?];
+        self.file.read_exact_at(&mut bytes, at)?;
+        Ok(Some(bytes.into()))
+    }
+}
+
+impl NodeSink for FileNodes {
+    fn put(&mut self, digest: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let mut index = self.index.lock().unwrap();
+        let (at, len) = (index.0, u32::try_from(bytes.len())?);
+        self.file.write_all_at(&bytes, at)?;
+        index.0 += u64::from(len);
+        index.1.insert(digest, (at, len));
+        Ok(())
+    }
+}
+
+/// A database and what was read of it.
+struct Bench {
+    database: Database,
+    client: tokio_postgres::Client,
+    specs: Vec<TableSpec>,
+    nodes: FileNodes,
+    epochs: u64,
+}
+
+impl Bench {
+    async fn capture(&self) -> sync_db::Capture {
+        let objects = Objects {
+            source: self.nodes.clone(),
+            nodes: self.nodes.clone(),
+            contents: self.nodes.clone(),
+        };
+        let captured = self.database.capture(&self.specs, None, objects, |_| ());
+        captured.await.unwrap().0
+    }
+
+    async fn run(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap();
+    }
+
+    /// Does `change`, takes it back by `back`, and measures how long applying it takes.
+    async fn measure(&mut self, what: &str, change: &str, back: &str) {
+        self.run(change).await;
+        let wanted = self.capture().await.root;
+        self.run(back).await;
+        let capture = self.capture().await;
+        self.epochs += 1;
+        let settlement = Settlement {
+            epoch: Epoch(u128::from(self.epochs).to_be_bytes()),
+            agreed: None,
+        };
+        let plan = ApplyPlan {
+            capture,
+            after: wanted,
+            settlement,
+            base_before: Map::empty_root(),
+        };
+        self.run("CHECKPOINT").await;
+        let start = Instant::now();
+        let (source, nodes) = (self.nodes.clone(), self.nodes.clone());
+        let applied = self.database.apply(plan, source, nodes, |_| ()).await;
+        let took = start.elapsed();
+        let applied = applied.unwrap();
+        assert_eq!((applied.root, applied.set_aside.len()), (wanted, 0));
+        println!("{what:28} {took:>10.1?}   peak {}", peak());
+    }
+}
+
+fn peak() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.unwrap_or("unknown").trim().to_owned()
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [url, rows, directory] = arguments.as_slice() else {
+        panic!("usage: apply URL ROWS DIRECTORY");
+    };
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let mut bench = Bench {
+        database: Database::new(url, ConnectOptions::default()).unwrap(),
+        client,
+        specs: vec![TableSpec::new("agents".parse().unwrap())],
+        nodes: FileNodes::create(directory),
+        epochs: 0,
+    };
+    bench.run(TABLE).await;
+    let fill = format!(
+        "INSERT INTO agents SELECT md5(n::text), 'agent ' || n, 'kind ' || n % 10,
+            jsonb_build_object('n', n, 'tools', jsonb_build_array('a', 'b', md5(n::text))),
+            (SELECT string_agg(md5((n * 17 + k)::text), ' ') FROM generate_series(1, 14) k),
+            timestamptz '2024-01-01' + n * interval '1 second' FROM generate_series(1, {rows}) n"
+    );
+    bench
+        .measure("all rows into an empty table", &fill, "TRUNCATE agents")
+        .await;
+    let keep = "CREATE TABLE IF NOT EXISTS kept AS TABLE agents; DROP TABLE IF EXISTS other";
+    bench.run(keep).await;
+    let back = "UPDATE agents a SET name = k.name FROM kept k WHERE a.id = k.id AND a.name <> k.name; VACUUM agents";
+    for (what, which) in [
+        ("1 row changed", "name = 'agent 77'"),
+        ("1 row changed again", "name = 'agent 78'"),
+        (
+            "1,000 rows changed",
+            "id < (SELECT id FROM kept ORDER BY id OFFSET 1000 LIMIT 1)",
+        ),
+        ("all rows changed", "true"),
+    ] {
+        let change = format!("UPDATE agents SET name = name || '!' WHERE {which}");
+        for back in back.split(';') {
+            bench.run(back).await;
+        }
+        bench
+            .measure(what, &change, back.split(';').next().unwrap())
+            .await;
+    }
+    bench.run("DROP TABLE kept").await;
+}
