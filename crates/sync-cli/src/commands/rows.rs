@@ -171,11 +171,6 @@ impl Planned {
             conflicts: plan.conflicts.clone(),
         }
     }
-
-    /// Whether nothing was to be done.
-    pub(super) fn is_empty(&self) -> bool {
-        self.pulled.is_empty() && self.pushed.is_empty() && self.conflicts.is_empty()
-    }
 }
 
 /// Plans, and applies unless it is a dry run; anew where rows or the branch moved in between.

@@ -83,7 +83,7 @@ impl Rows<'_> {
             // Nothing goes; what both sides hold alike is agreed on.
             let equal = look.local == rows_of(look.head);
             let agreed = equal.then(|| agreed_on(look.head, look.agreed.note.clone()));
-            self.keep(&look, agreed).await?;
+            self.keep(&mut look, agreed).await?;
             return Ok(outcome);
         }
         if direction != Direction::Push {
@@ -128,9 +128,7 @@ impl Rows<'_> {
             undoes_agreement,
         } = change;
         if merged == look.local {
-            self.keep(look, Some(agreed.clone())).await?;
-            look.agreed = agreed;
-            return Ok(());
+            return self.keep(look, Some(agreed)).await;
         }
         agreed.note.undo = Some(ReplacedRows {
             operation: operation.to_owned(),
@@ -159,16 +157,22 @@ impl Rows<'_> {
     }
 
     /// Writes down what was captured where that is news, and what is agreed on where that is.
-    pub(super) async fn keep(&self, look: &Look, agreed: Option<Agreed>) -> Result<(), Error> {
+    pub(super) async fn keep(&self, look: &mut Look, agreed: Option<Agreed>) -> Result<(), Error> {
         let agreed = agreed.filter(|agreed| *agreed != look.seen);
         if agreed.is_none() && !look.capture.is_news {
             return Ok(());
         }
         self.copy.set_whole([look.local, look.capture.root]).await?;
-        Ok(self
-            .copy
-            .settle(&look.capture, agreed, self.epoch())
-            .await?)
+        let epoch = self.epoch();
+        self.copy
+            .settle(&look.capture, agreed.clone(), epoch)
+            .await?;
+        look.capture = look.capture.applied(look.capture.root, epoch);
+        if let Some(agreed) = agreed {
+            look.seen = agreed.clone();
+            look.agreed = agreed;
+        }
+        Ok(())
     }
 
     /// Moves the branch to a new snapshot with `rows`, in one request; `held` says that the tenant has them. Where its database

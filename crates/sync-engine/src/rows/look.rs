@@ -201,14 +201,14 @@ impl Rows<'_> {
 
     /// Compares base, database and tenant. Keeps what was captured, so that the next look is quick.
     pub async fn status(&self) -> Result<RowsStatus, Error> {
-        let look = self.look().await?;
+        let mut look = self.look().await?;
         let standing = look.standing();
         let there = self.ensure_rows(look.head, Some(&look.agreed)).await?;
         let local = self.copy.counts(look.agreed.root, look.local).await?;
         let cloud = self.copy.counts(look.agreed.root, there).await?;
         if let Ok(_lock) = self.session.lock()
             // What is known is told even where it cannot be kept: the next look only takes longer.
-            && let Err(error) = self.keep(&look, None).await
+            && let Err(error) = self.keep(&mut look, None).await
         {
             tracing::warn!(%error, "what was captured could not be kept");
         }

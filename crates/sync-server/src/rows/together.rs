@@ -86,6 +86,21 @@ async fn once(
         note: Note {},
     };
     let is_writing = capture.is_writing;
+    // A database whose tables are empty says nothing yet: whoever pushes first fills it.
+    let is_vacant = base == Map::empty_root()
+        && theirs == Map::empty_root()
+        && capture
+            .tables
+            .iter()
+            .all(|table| table.entry.rows.is_empty());
+    if is_vacant {
+        return Ok(Together {
+            head,
+            agreed: whole(head, theirs),
+            capture,
+            is_writing,
+        });
+    }
     if ours == theirs {
         let wanted = whole(head, theirs);
         let news = wanted != agreed;
