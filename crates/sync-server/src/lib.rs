@@ -26,4 +26,6 @@ mod upkeep;
 
 pub use error::Error;
 pub use legacy::Refusal;
+#[cfg(fuzzing)]
+pub use legacy::fuzzing;
 pub use server::{Clock, Server};
