@@ -195,6 +195,11 @@ impl Session {
         }
     }
 
+    /// The private store, where this run has opened it.
+    pub(crate) fn opened(&self) -> Option<&Repository> {
+        self.private.get()
+    }
+
     /// The private store; it is made where there is none.
     pub(crate) async fn private(&self) -> Result<Repository, Error> {
         let open = || async {

@@ -60,6 +60,24 @@ impl Pages<'_> {
 }
 
 impl Repository {
+    /// The sizes in bytes of all packs where this repository's objects are, those of other tenants included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Blobs`] where they cannot be listed.
+    pub async fn packs(&self) -> Result<Vec<u64>, Error> {
+        let mut sizes = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.blobs.list(after.as_ref(), PAGE).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(sizes);
+            };
+            after = Some(*last);
+            sizes.extend(page.iter().map(|(_, bytes)| *bytes));
+        }
+    }
+
     fn pages(&self) -> Pages<'_> {
         Pages {
             repository: self,
