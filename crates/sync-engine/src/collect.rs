@@ -66,14 +66,14 @@ impl Session {
         let Some(private) = self.opened() else {
             return Ok(None);
         };
-        let weight =
+        let weigh =
             || async { Ok::<_, Error>(weight(&private.packs().await.context(StoreSnafu)?)) };
         let directory = self.workspace.private();
-        if !is_due(weight().await?, State::load(&directory)?.collected()) {
+        if !is_due(weigh().await?, State::load(&directory)?.collected()) {
             return Ok(None);
         }
         let report = self.apply_private_gc().await?;
-        let left = weight().await?;
+        let left = weigh().await?;
         let _lock = self.lock()?;
         State::load(&directory)?.set_collected(&directory, left)?;
         Ok(Some(report))

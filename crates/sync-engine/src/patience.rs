@@ -51,9 +51,10 @@ pub(crate) struct Forbearance {
 }
 
 impl Forbearance {
-    /// From now on this run only looks.
-    pub(crate) fn look(&self) {
+    /// As long as what is returned lives, this run only looks.
+    pub(crate) fn look(&self) -> Looking<'_> {
         self.looks.store(true, Ordering::Relaxed);
+        Looking(self)
     }
 
     /// Whether the run goes on as if there were no private store.
@@ -69,6 +70,17 @@ impl Forbearance {
             self.does_without.store(true, Ordering::Relaxed);
         }
         opened.context(StoreSnafu)
+    }
+}
+
+/// A run only looks while this lives: what it then plans and applies needs the store.
+#[derive(Debug)]
+pub(crate) struct Looking<'f>(&'f Forbearance);
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.0.looks.store(false, Ordering::Relaxed);
+        self.0.does_without.store(false, Ordering::Relaxed);
     }
 }
 

@@ -39,7 +39,7 @@ impl Session {
     ///
     /// [`Error::Store`] where that run holds the only copy of what is agreed on, which a pull with a filter has made.
     pub async fn status(&self, filter: Option<&Patterns>) -> Result<FilesStatus, Error> {
-        self.forbearance.look();
+        let _looking = self.forbearance.look();
         let look = self.look().await?;
         let standing = look.standing();
         let head_root = look.head_files();

@@ -70,11 +70,11 @@ impl Repository {
         let mut after = None;
         loop {
             let page = self.blobs.list(after.as_ref(), PAGE).await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(sizes);
-            };
-            after = Some(*last);
             sizes.extend(page.iter().map(|(_, bytes)| *bytes));
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = Some(*last),
+                _ => return Ok(sizes),
+            }
         }
     }
 

@@ -19,8 +19,8 @@ use super::{
 /// So many points are tried of each command.
 const TRIED: usize = 14;
 
-/// So many of them have to be come to.
-const KILLED: usize = 5;
+/// One of so many of them has to be come to: what thread does what differs from run to run.
+const COME_TO: usize = 3;
 
 /// What a client does again and again, each time with a server that is killed somewhere else.
 trait Round {
@@ -56,12 +56,13 @@ fn at_every_point(place: &Place, mut round: impl Round) {
     proxy.retarget(sound.address());
     round.finish(place, &stage, "the end");
 
+    let tried = tracer::spread(&points, TRIED);
     let mut killed = 0;
-    for point in tracer::spread(&points, TRIED) {
+    for point in &tried {
         round.begin(&mut stage);
         done(sound.stop());
         // Threads do not share their work evenly: it may come to the point before it listens.
-        if let Some(mut victim) = start_traced(place, tracer::killed(&serve, &point)) {
+        if let Some(mut victim) = start_traced(place, tracer::killed(&serve, point)) {
             proxy.retarget(victim.address());
             let answer = round.run(&stage);
             assert!(
@@ -82,13 +83,13 @@ fn at_every_point(place: &Place, mut round: impl Round) {
     done(sound.stop());
     println!(
         "     killed {killed} times at {} of {} points: serve, during {call}",
-        TRIED.min(points.len()),
+        tried.len(),
         points.len()
     );
     assert!(
-        killed >= KILLED,
+        killed * COME_TO >= tried.len() && killed > 0,
         "only {killed} points of {} were come to",
-        points.len()
+        tried.len()
     );
 }
 
