@@ -1,10 +1,11 @@
 //! `cargo xtask bench files`: ours beside its peers, in the same run, on the same disk.
 //!
-//! [`corpus`] makes the trees, [`volume`] the disk, [`meter`] measures processes, [`contender`] says how each tool does a job, [`report`] makes the tables.
+//! [`corpus`] makes the trees, [`volume`] the disk, [`meter`] measures processes, [`distance`] puts a round trip between them, [`contender`] says how each tool does a job, [`report`] makes the tables.
 //! Tools take turns operation by operation, so that a noisy minute of the machine hits all of them.
 
 mod contender;
 mod corpus;
+mod distance;
 mod meter;
 mod report;
 mod tarball;
@@ -17,7 +18,7 @@ use std::{
 };
 
 use argh::FromArgs;
-use snafu::{ResultExt as _, ensure};
+use snafu::{OptionExt as _, ResultExt as _, ensure};
 
 use crate::{
     cargo, e2e,
@@ -33,11 +34,11 @@ use volume::Volume;
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bench")]
 pub(crate) struct Arguments {
-    /// files; or upload, download and sink: ends of the tar.gz contender, which start themselves
+    /// files; or upload, download and sink: ends of the tar contenders, which start themselves
     #[argh(positional)]
     what: String,
 
-    /// what an end of the tar.gz contender works on
+    /// what an end of the tar contenders works on
     #[argh(positional)]
     operands: Vec<String>,
 
@@ -66,7 +67,7 @@ pub(crate) struct Arguments {
     disk: Option<PathBuf>,
 }
 
-/// Runs the benchmark, or an end of the tar.gz contender.
+/// Runs the benchmark, or an end of the tar contenders.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match arguments.what.as_str() {
         "files" if in_own_mounts()? => Ok(()),
@@ -161,7 +162,8 @@ fn contenders(arguments: &Arguments, ours: Option<&Path>) -> Vec<Box<dyn Contend
         contenders.push(Box::new(contender::rsync::Rsync::default()));
         contenders.push(Box::new(contender::git::Git::default()));
         contenders.push(Box::new(contender::restic::Restic));
-        contenders.push(Box::new(contender::tar::Tar::default()));
+        contenders.push(Box::new(contender::tar::Tar::gzip()));
+        contenders.push(Box::new(contender::tar::Tar::zstd()));
     }
     contenders
 }
@@ -185,19 +187,24 @@ fn one_run(
     }
     for operation in corpus.operations() {
         for (contender, ground) in contenders.iter_mut().zip(&grounds) {
+            if *operation == Operation::Distant && contender.proxy().is_none() {
+                continue;
+            }
             let source = contender.source(ground);
             corpus.edit(&source, *operation)?;
             let before = contender.stored(ground)?;
             volume.settle()?;
-            let mut sample = if *operation == Operation::Pull {
-                let into = ground.directory.join("pulled");
-                let sample = contender.pull(ground, &into)?;
-                let pulled = contender.pulled(&into);
-                verify(contender.name(), &source, &pulled)?;
-                remove(&into)?;
-                sample
-            } else {
-                contender.push(ground)?
+            let mut sample = match *operation {
+                Operation::Pull => {
+                    let into = ground.directory.join("pulled");
+                    let sample = contender.pull(ground, &into)?;
+                    let pulled = contender.pulled(&into);
+                    verify(contender.name(), &source, &pulled)?;
+                    remove(&into)?;
+                    sample
+                }
+                Operation::Distant => push_from_afar(contender.as_mut(), ground)?,
+                _ => contender.push(ground)?,
             };
             if let (Some(before), Some(after)) = (before, contender.stored(ground)?) {
                 sample.stored = Some(after.saturating_sub(before));
@@ -215,6 +222,18 @@ fn one_run(
         contender.finish();
     }
     Ok(())
+}
+
+/// A push to a far end that is a round trip away.
+fn push_from_afar(contender: &mut dyn Contender, ground: &Ground) -> Result<Sample> {
+    let proxy = contender.proxy().cloned().context(UnexpectedSnafu {
+        what: format!("{} has no connection", contender.name()),
+    })?;
+    let near = proxy.target();
+    proxy.retarget(distance::far_away(near)?);
+    let sample = contender.push(ground);
+    proxy.retarget(near);
+    sample
 }
 
 fn report_line(contender: &str, operation: Operation, sample: &Sample) {

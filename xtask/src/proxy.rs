@@ -123,6 +123,11 @@ impl Proxy {
         self.address
     }
 
+    /// Where connections go.
+    pub(crate) fn target(&self) -> SocketAddr {
+        *locked(&self.shared.target)
+    }
+
     /// Sends later connections elsewhere, and lets them pass again.
     pub(crate) fn retarget(&self, target: SocketAddr) {
         *locked(&self.shared.target) = target;

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check and every test, cheap ones first.
 //!
-//! Stages share artefacts where they can: checks of all kinds (clippy, each crate alone, documentation, packages) use those of `cargo check`, tests and examples those of one `cargo test` build, end-to-end tests one release build.
+//! Stages share artefacts where they can: checks of all kinds (clippy, each crate alone, documentation, packages) use those of `cargo check`, tests and examples those of one `cargo test` build, end-to-end tests one release build, and fuzz targets one with a sanitizer.
 
 use std::{env, time::Duration, time::Instant};
 
@@ -11,7 +11,7 @@ use crate::{
     cargo::{self, cargo},
     deny, e2e,
     error::{self, FoundSnafu, Result, UnexpectedSnafu},
-    layers, package,
+    fuzz, layers, package,
     postgres::Postgres,
     tidy,
 };
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     #[argh(switch)]
     keep_going: bool,
 
-    /// run these stages only: fmt, tidy, layers, clippy, alone, tests, examples, doctests, doc, deny, package, e2e
+    /// run these stages only: fmt, tidy, layers, clippy, alone, tests, examples, doctests, doc, deny, package, e2e, fuzz
     #[argh(positional)]
     stages: Vec<String>,
 }
@@ -36,7 +36,7 @@ type Report = Vec<String>;
 type Stage = fn() -> Result<Report>;
 
 /// Every stage, cheap ones first.
-const STAGES: [(&str, Stage); 12] = [
+const STAGES: [(&str, Stage); 13] = [
     ("fmt", fmt),
     ("tidy", || quiet(tidy::run(&tidy::Arguments {}))),
     ("layers", || quiet(layers::run(&layers::Arguments {}))),
@@ -49,6 +49,7 @@ const STAGES: [(&str, Stage); 12] = [
     ("deny", || quiet(deny::run(&deny::Arguments {}))),
     ("package", || quiet(package::run(&package::Arguments {}))),
     ("e2e", || quiet(e2e::run(&e2e::Arguments::everything()))),
+    ("fuzz", || fuzz::report(&fuzz::Arguments::everything())),
 ];
 
 /// How a stage ended.

@@ -100,7 +100,7 @@ impl Progress {
             }),
             Event::Resuming { attempt } => {
                 let text =
-                    format!("the connection was lost: attempt {attempt}, only the rest is sent");
+                    format!("the connection was lost: attempt {attempt}, only the rest travels");
                 self.bar.suspend(|| Terminal::note(&text));
             }
         }

@@ -4,6 +4,7 @@
 #[path = "cli/schedules.rs"]
 mod schedules;
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -491,6 +492,46 @@ fn secrets_and_emptied_trees_need_a_word() {
     ",
     );
     assert_eq!(desk.json(&work, &["push", "--yes"], 0)["items_synced"], 2);
+}
+
+/// Every pull keeps what it replaces, for `undo`, which only ever needs the last of it.
+#[test]
+fn the_private_store_is_collected_by_itself() {
+    let desk = Desk::new();
+    let (one, two) = (desk.workspace("one"), desk.workspace("two"));
+    let mut random = 1u64;
+    let mut noise = || {
+        let mut text = String::new();
+        for _ in 0..1 << 18 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            write!(text, "{:016x}", random ^ random >> 29).unwrap();
+        }
+        text
+    };
+    let stored = || -> u64 {
+        let dirs = fs::read_dir(two.join(".sync/store/packs")).unwrap();
+        let files = dirs.flat_map(|dir| fs::read_dir(dir.unwrap().path()).unwrap());
+        files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum()
+    };
+    let (mut most, mut last) = (0, String::new());
+    for _ in 0..12 {
+        last = fs::read_to_string(two.join("services/large.txt")).unwrap_or_default();
+        put(&one, "large.txt", &noise());
+        desk.json(&one, &["push"], 0);
+        desk.json(&two, &["pull"], 0);
+        most = most.max(stored());
+    }
+    // Some two MB are kept each time.
+    assert!(most < 20 << 20, "{most} bytes");
+    assert!(stored() < 20 << 20);
+    assert!(read(&two, "large.txt") != last);
+    desk.json(&two, &["undo"], 0);
+    assert!(read(&two, "large.txt") == last, "what was replaced is lost");
+    assert_eq!(desk.json(&two, &["verify"], 0)["result"], "sound");
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub enum Event {
         /// Edits that were found on the way, each with the place where it is now.
         kept: Vec<String>,
     },
-    /// A push was cut and is tried again.
+    /// The connection was lost: what is lacking is sent, or asked for, again.
     Resuming {
         /// Which attempt this is, from 2.
         attempt: u32,

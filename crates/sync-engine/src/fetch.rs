@@ -15,24 +15,26 @@ use crate::error::{AnswerSnafu, HostileSnafu, MapSnafu};
 use crate::maps::Maps;
 use crate::receive::{Arrived, Blocks, patched};
 use crate::session::{Session, blocking};
+use crate::texts::PAGE;
 use crate::tree_map::{decode_entry, decode_path, empty_root};
 
 /// How many bytes of objects may wait for somebody to want them.
 const MAX_EARLY: usize = 64 << 20;
 
-/// The contents that follow the maps in one answer.
-#[derive(Debug)]
+/// The contents that follow the maps in one answer; none where the connection was lost before they came.
+#[derive(Debug, Default)]
 pub(crate) struct Incoming {
-    blocks: Blocks,
+    blocks: Option<Blocks>,
     first: Option<Arrived>,
 }
 
 impl Incoming {
     /// The next block of the contents.
     pub(crate) async fn next(&mut self) -> Result<Option<Arrived>, Error> {
-        match self.first.take() {
-            Some(block) => Ok(Some(block)),
-            None => self.blocks.next().await,
+        match (self.first.take(), &mut self.blocks) {
+            (Some(block), _) => Ok(Some(block)),
+            (None, Some(blocks)) => blocks.next().await,
+            (None, None) => Ok(None),
         }
     }
 }
@@ -60,20 +62,18 @@ impl Session {
     }
 
     /// Likewise, and leaves the contents to come where `fetch` asks for them.
+    ///
+    /// Where the connection is lost, what came stays and the rest is asked for by name.
     pub(crate) async fn fetch(&self, maps: &Maps, fetch: Fetch) -> Result<Incoming, Error> {
-        let mut expected = Expected::new(maps.clone(), fetch.want);
+        let expected = Expected::new(maps.clone(), fetch.want);
         let mut blocks = self.remote.fetch(fetch).await?;
-        let first = loop {
-            match blocks.next().await? {
-                Some(arrived) if arrived.class() == Class::Nodes => {
-                    expected = blocking(move || {
-                        expected.take_in(arrived)?;
-                        Ok(expected)
-                    })
-                    .await?;
-                }
-                first => break first,
+        let (expected, came) = take_nodes(expected, &mut blocks).await?;
+        let (expected, incoming) = match came {
+            Ok(first) => {
+                let blocks = Some(blocks);
+                (expected, Incoming { blocks, first })
             }
+            Err(lost) => (self.resume(expected, lost).await?, Incoming::default()),
         };
         let missing = expected.wanted.len();
         ensure!(
@@ -82,7 +82,61 @@ impl Session {
                 reason: format!("{missing} objects of the snapshot were not sent")
             }
         );
-        Ok(Incoming { blocks, first })
+        Ok(incoming)
+    }
+
+    /// Asks by name for what is still awaited, level by level, until nothing is or the tenant has none of it.
+    async fn resume(&self, mut expected: Expected, lost: Error) -> Result<Expected, Error> {
+        let mut lost = Some(lost);
+        let mut attempt = 1;
+        loop {
+            if let Some(error) = lost.take() {
+                attempt += 1;
+                self.pause(error, attempt).await?;
+            }
+            let wanted: Vec<Digest> = expected.wanted.keys().copied().collect();
+            if wanted.is_empty() {
+                return Ok(expected);
+            }
+            for page in wanted.chunks(PAGE) {
+                let mut blocks = match self.remote.objects(page).await {
+                    Ok(blocks) => blocks,
+                    Err(error) => {
+                        lost = Some(error);
+                        break;
+                    }
+                };
+                let came;
+                (expected, came) = take_nodes(expected, &mut blocks).await?;
+                if let Err(error) = came {
+                    lost = Some(error);
+                    break;
+                }
+            }
+            let is_stuck = wanted.iter().all(|digest| expected.awaits(digest));
+            if lost.is_none() && is_stuck {
+                return Ok(expected);
+            }
+        }
+    }
+}
+
+/// Takes in the nodes that come first. The inner result is the first block of something else, or why nothing more came.
+async fn take_nodes(
+    mut expected: Expected,
+    blocks: &mut Blocks,
+) -> Result<(Expected, Result<Option<Arrived>, Error>), Error> {
+    loop {
+        match blocks.next().await {
+            Ok(Some(arrived)) if arrived.class() == Class::Nodes => {
+                expected = blocking(move || {
+                    expected.take_in(arrived)?;
+                    Ok(expected)
+                })
+                .await?;
+            }
+            came => return Ok((expected, came)),
+        }
     }
 }
 
@@ -118,6 +172,10 @@ impl Expected {
             early: HashMap::new(),
             early_bytes: 0,
         }
+    }
+
+    fn awaits(&self, digest: &Digest) -> bool {
+        self.wanted.contains_key(digest)
     }
 
     /// Accepts objects, or those that patches make; a patch of what is not here makes none, which then is missing.

@@ -6,7 +6,7 @@
 //! - [`config`]: `sync.toml`; [`workspace`]: where it is, and who works in it.
 //! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
 //! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`sync`], [`rollback`], [`status`],
-//!   [`history`], [`verify`]: the operations. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
+//!   [`history`], [`verify`], [`collect`]: the operations. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
 //! - [`report`] and [`event`]: what was done, and what is being done.
 //!
 //! It never prints, never reads the environment or the clock, and never opens a connection:
@@ -15,6 +15,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bases;
+pub mod collect;
 mod collide;
 pub mod config;
 pub mod decide;

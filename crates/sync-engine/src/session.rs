@@ -15,7 +15,7 @@ use crate::decide::Point;
 use crate::error::{MapSnafu, NoRemoteSnafu, OvertakenSnafu, StoreSnafu, TaskSnafu, WriteSnafu};
 use crate::event::{Event, Listener};
 use crate::maps::Maps;
-use crate::patience::open_store;
+use crate::patience::Forbearance;
 use crate::remote::Remote;
 use crate::report::Problem;
 use crate::state::{Agreed, Remembered, State, key};
@@ -62,6 +62,7 @@ pub struct Session {
     pub(crate) remote: Remote,
     pub(crate) context: Context,
     pub(crate) key: String,
+    pub(crate) forbearance: Forbearance,
     private: OnceCell<Repository>,
 }
 
@@ -90,6 +91,7 @@ impl Session {
             remote,
             context,
             key,
+            forbearance: Forbearance::default(),
             private: OnceCell::new(),
         })
     }
@@ -184,16 +186,26 @@ impl Session {
         if self.private.get().is_none() && !self.workspace.private().join(STORE_DIR).exists() {
             return Ok(None);
         }
-        self.private().await.map(Some)
+        if self.forbearance.does_without() {
+            return Ok(None);
+        }
+        match self.private().await {
+            Err(_) if self.forbearance.does_without() => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// The private store, where this run has opened it.
+    pub(crate) fn opened(&self) -> Option<&Repository> {
+        self.private.get()
     }
 
     /// The private store; it is made where there is none.
     pub(crate) async fn private(&self) -> Result<Repository, Error> {
         let open = || async {
             self.workspace.make_private()?;
-            let store = open_store(&self.workspace.private().join(STORE_DIR))
-                .await
-                .context(StoreSnafu)?;
+            let dir = self.workspace.private().join(STORE_DIR);
+            let store = self.forbearance.open(&dir).await?;
             match store.tenant(STORE_TENANT).await.context(StoreSnafu)? {
                 Some(repository) => Ok(repository),
                 None => store.create_tenant(STORE_TENANT).await.context(StoreSnafu),
@@ -245,7 +257,7 @@ impl Session {
             let maps = Maps::new();
             // Where nothing is to be done, the private store is not even opened.
             if self.agreed()?.files() != root && !self.holds(&maps, root).await? {
-                return self.capture_anew(maps).await;
+                return self.capture_without_store(captured, maps).await;
             }
             return Ok(Local::new(captured, root, maps));
         }
@@ -263,7 +275,9 @@ impl Session {
             (captured, Ok(map)) if old_root.is_none() => Ok(Local::anew(captured, map.root, maps)),
             (captured, Ok(map)) => Ok(Local::new(captured, map.root, maps)),
             // The store lost what the stat cache speaks of: then everything is hashed anew.
-            (_, Err(MapError::Missing { .. })) => self.capture_anew(maps).await,
+            (captured, Err(MapError::Missing { .. })) => {
+                self.capture_without_store(captured, maps).await
+            }
             (_, Err(source)) => Err(Error::Map { source }),
         }
     }
@@ -362,7 +376,7 @@ impl Local {
         }
     }
 
-    fn new(captured: sync_files::Capture, root: Digest, maps: Maps) -> Self {
+    pub(crate) fn new(captured: sync_files::Capture, root: Digest, maps: Maps) -> Self {
         for (digest, bytes) in captured.lists {
             maps.insert(digest, bytes.into());
         }

@@ -30,6 +30,9 @@ pub struct State {
     /// What the last operation replaced in the tree.
     #[serde(default)]
     undo: BTreeMap<String, Replaced>,
+    /// What the private store weighed after its last collection.
+    #[serde(default)]
+    collected: u64,
 }
 
 /// What workspace and tenant last agreed on.
@@ -178,6 +181,18 @@ impl State {
             self.partial.remove(key);
         }
         // Lost with the machine, it costs nothing but a merge that would not have been needed.
+        self.save(private, Sync::No)
+    }
+
+    /// What the private store weighed after its last collection; 0 before the first.
+    pub(crate) fn collected(&self) -> u64 {
+        self.collected
+    }
+
+    /// Remembers what a collection has left.
+    pub(crate) fn set_collected(&mut self, private: &Path, weight: u64) -> Result<(), Error> {
+        self.collected = weight;
+        // Lost with the machine, it costs a collection that finds little.
         self.save(private, Sync::No)
     }
 

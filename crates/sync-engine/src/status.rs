@@ -31,7 +31,15 @@ pub struct FilesStatus {
 impl Session {
     /// Compares base, workspace and tenant; the counts are of the paths that `filter` chooses. Keeps what was captured,
     /// so that the next look is quick.
+    ///
+    /// Where another run holds the private store, such as a long push, it does without: the map of the tree is made in
+    /// memory, and that of the base comes from the tenant.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] where that run holds the only copy of what is agreed on, which a pull with a filter has made.
     pub async fn status(&self, filter: Option<&Patterns>) -> Result<FilesStatus, Error> {
+        let _looking = self.forbearance.look();
         let look = self.look().await?;
         let standing = look.standing();
         let head_root = look.head_files();
@@ -45,6 +53,9 @@ impl Session {
         let (mut here, mut there) = (Counts::default(), Counts::default());
         if local.root != base_root || head_root != base_root {
             self.attach(&local.maps).await?;
+            if agreed.partial.is_some() && self.forbearance.does_without() {
+                self.private().await?;
+            }
             let base_root = self.ensure_agreed(&local.maps, agreed).await?;
             if let Some(head) = head.filter(|_| head_root != base_root) {
                 self.fetch_maps(&local.maps, head.id, agreed.base.map(|base| base.id))

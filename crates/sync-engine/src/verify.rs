@@ -7,16 +7,14 @@ use serde::Serialize;
 use snafu::ResultExt;
 use sync_core::map::{self, MapError};
 use sync_core::{Digest, Entry, TreePath};
-use sync_files::{StatCache, Tree};
-use sync_store::Keep;
+use sync_files::Tree;
 use sync_store::pack::{Class, PackError, PackWriter};
-use sync_store::protocol::{Damage, DamageKind, GcReport, MAX_DIGESTS, VerifyReport};
+use sync_store::protocol::{Damage, DamageKind, MAX_DIGESTS, VerifyReport};
 
 use crate::Error;
 use crate::error::{HostileSnafu, MapSnafu, StoreSnafu};
 use crate::maps::Maps;
 use crate::session::{Local, Session, blocking};
-use crate::state::State;
 use crate::tree_map::{changes, decode_entry, decode_path, empty_root, flat_chunks};
 
 /// So many bytes of good copies go at once.
@@ -98,48 +96,6 @@ impl Session {
             tenant,
             found,
             repaired,
-        })
-    }
-
-    /// What this workspace no longer needs in its private store; this only says what that is.
-    pub async fn plan_private_gc(&self) -> Result<sync_store::GcPlan, Error> {
-        let private = self.private().await?;
-        let keep = self.private_keep().await?;
-        let plan = private.plan_gc(keep, self.context.now, 0).await;
-        plan.context(StoreSnafu)
-    }
-
-    /// Does what the plan says. The workspace must not have been synced since it was made.
-    pub async fn apply_private_gc(&self) -> Result<GcReport, Error> {
-        let _lock = self.lock()?;
-        let plan = self.plan_private_gc().await?;
-        let done = self.private().await?.apply_gc(plan).await;
-        done.context(StoreSnafu)
-    }
-
-    /// What the workspace's own store is for: the maps of all bases, of pushes that were begun, and of the last capture,
-    /// and what `undo` brings back.
-    async fn private_keep(&self) -> Result<Keep, Error> {
-        let directory = self.workspace.private();
-        let (mut maps, mut snapshots) = (Vec::new(), Vec::new());
-        for known in State::load(&directory)?.everything() {
-            let agreed = [
-                Some(known.agreed),
-                known.undo.as_ref().and_then(|undo| undo.agreed),
-            ];
-            for agreed in agreed.into_iter().flatten() {
-                maps.push(agreed.files());
-                snapshots.extend(agreed.base.map(|base| base.id));
-            }
-            snapshots.extend(known.pushing.map(|target| target.id));
-            maps.extend(known.pushing.map(|target| target.files));
-            maps.extend(known.undo.iter().flat_map(|undo| [undo.before, undo.after]));
-        }
-        maps.extend(blocking(move || Ok(StatCache::load(&directory).root())).await?);
-        Ok(Keep::Roots {
-            snapshots,
-            maps,
-            tables: crate::rows::kept(&self.workspace),
         })
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use snafu::OptionExt;
-use sync_core::{Digest, Entry, codec};
+use sync_core::{Digest, Entry, TreePath, codec};
 
 use crate::beneath::split;
 use crate::error::{CacheSnafu, Doing, Result};
@@ -290,6 +290,34 @@ impl StatCache {
     /// Records the root of the map that the entries make. Whoever changes the entries must set it again.
     pub fn set_root(&mut self, root: Option<Digest>) {
         self.root = root;
+    }
+
+    /// Every entry, in path order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cache`](crate::Error::Cache) where a listing is damaged although its checksum was right.
+    pub fn entries(&self) -> Result<Vec<(TreePath, Entry)>> {
+        let mut entries = Vec::new();
+        for (dir, listing) in &self.dirs {
+            let damaged = CacheSnafu { path: &**dir };
+            if listing.empty && !dir.is_empty() {
+                entries.push((
+                    TreePath::new(&**dir).ok().context(damaged)?,
+                    Entry::Directory,
+                ));
+            }
+            for record in listing.records(dir)? {
+                let path = match &**dir {
+                    "" => TreePath::new(record.name),
+                    dir => TreePath::new(format!("{dir}/{}", record.name)),
+                };
+                let entry = Entry::decode(record.entry.0).context(damaged)?;
+                entries.push((path.ok().context(damaged)?, entry));
+            }
+        }
+        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(entries)
     }
 
     /// Why the cache is empty although one was asked for.

@@ -13,6 +13,8 @@ mod answer;
 mod contents;
 mod exchange;
 mod form;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod land;
 mod manifest;
 mod outgoing;

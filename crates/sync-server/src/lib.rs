@@ -28,5 +28,7 @@ mod upkeep;
 
 pub use error::Error;
 pub use legacy::Refusal;
+#[cfg(fuzzing)]
+pub use legacy::fuzzing;
 pub use rows::{DatabaseRecord, Variables};
 pub use server::{Clock, Server};

@@ -6,9 +6,12 @@ use std::fmt::Debug;
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sync_core::codec;
+use sync_store::TokenRecord;
 use sync_store::protocol::{
-    Advanced, ErrorBody, Fetch, Head, Log, decode_bits, decode_digests, decode_prefixes,
-    decode_signatures, encode_bits, encode_digests, encode_signatures,
+    Advanced, Answer, AskGc, AskVerify, BranchRetention, ErrorBody, Fetch, GcReport, Head, Log,
+    NewTenant, NewToken, Repaired, TokenInfo, Upkept, VerifyReport, decode_bits, decode_digests,
+    decode_prefixes, decode_signatures, encode_bits, encode_digests, encode_signatures,
 };
 
 fn json<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) {
@@ -25,6 +28,21 @@ fuzz_target!(|bytes: &[u8]| {
     json::<Fetch>(bytes);
     json::<Log>(bytes);
     json::<ErrorBody>(bytes);
+    json::<NewTenant>(bytes);
+    json::<NewToken>(bytes);
+    json::<TokenInfo>(bytes);
+    json::<AskGc>(bytes);
+    json::<AskVerify>(bytes);
+    json::<BranchRetention>(bytes);
+    json::<Repaired>(bytes);
+    json::<Answer<Vec<Upkept<GcReport>>>>(bytes);
+    json::<Answer<Vec<Upkept<VerifyReport>>>>(bytes);
+    // A record of the catalogue.
+    if let Ok(token) = codec::decode::<TokenRecord>(bytes) {
+        let encoded = codec::encode(&token).expect("what was read can be written");
+        let again = codec::decode::<TokenRecord>(&encoded).expect("what was written can be read");
+        assert_eq!(token, again);
+    }
     if let Some(digests) = decode_digests(bytes) {
         assert_eq!(encode_digests(&digests), bytes);
     }

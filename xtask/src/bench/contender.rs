@@ -53,6 +53,11 @@ pub(super) trait Contender {
         Ok(None)
     }
 
+    /// What its connection goes through, where it has one that is worth delaying.
+    fn proxy(&self) -> Option<&Proxy> {
+        None
+    }
+
     /// Ends what `prepare` began.
     fn finish(self: Box<Self>);
 }
@@ -161,6 +166,7 @@ pub(super) fn install_peers() -> Result<()> {
         ("restic", "restic"),
         ("tar", "tar"),
         ("gzip", "gzip"),
+        ("zstd", "zstd"),
         ("mkfs.ext4", "e2fsprogs"),
     ] {
         let is_there = Command::new("sh")

@@ -21,6 +21,7 @@ const SEED: u64 = 20_261_121;
 pub(super) enum Operation {
     First,
     Nothing,
+    Distant,
     OneFile,
     OnePercent,
     Insert,
@@ -33,6 +34,7 @@ impl Operation {
         match self {
             Self::First => "first push",
             Self::Nothing => "no-op",
+            Self::Distant => "no-op, 20 ms",
             Self::OneFile => "one file",
             Self::OnePercent => "1 % changed",
             Self::Insert => "1 KiB inserted",
@@ -103,6 +105,7 @@ impl Corpus {
             Content::Text => &[
                 Operation::First,
                 Operation::Nothing,
+                Operation::Distant,
                 Operation::OneFile,
                 Operation::OnePercent,
                 Operation::Pull,
@@ -151,7 +154,9 @@ impl Corpus {
     /// Makes the edits that an operation is about.
     pub(super) fn edit(&self, root: &Path, operation: Operation) -> Result<()> {
         match (operation, self.content) {
-            (Operation::First | Operation::Nothing | Operation::Pull, _) => Ok(()),
+            (Operation::First | Operation::Nothing | Operation::Distant | Operation::Pull, _) => {
+                Ok(())
+            }
             (Operation::OneFile, Content::Text) => self.reword(root, self.files / 2),
             (Operation::OneFile, Content::Noise) => {
                 let path = root.join(self.path(self.files / 2));

@@ -6,6 +6,7 @@ use snafu::{OptionExt as _, ResultExt as _};
 
 use super::{
     corpus::Operation,
+    distance::ROUND_TRIP,
     meter::{End, Sample},
     volume::Volume,
 };
@@ -131,6 +132,7 @@ pub(super) fn text(all: &[Measured], volume: &Volume, how: &str) -> String {
         line(String::new());
         ratios(all, &mut line);
     }
+    from_afar(all, &mut line);
     text
 }
 
@@ -218,6 +220,34 @@ fn ratios(all: &[Measured], line: &mut impl FnMut(String)) {
                 .map(|(bytes, who)| format!("{} ({who})", grouped(bytes))),
         ));
         line(row);
+    }
+}
+
+/// How many round trips a no-op takes: all of its time, and what the distance adds to that of one next door.
+fn from_afar(all: &[Measured], line: &mut impl FnMut(String)) {
+    for (corpus, operation) in cases(all) {
+        if operation != Operation::Distant {
+            continue;
+        }
+        line(String::new());
+        line(format!(
+            "| corpus | tool | no-op, {} ms: wall s | in round trips | more than next door, in round trips |",
+            ROUND_TRIP.as_millis()
+        ));
+        line("|---|---|---:|---:|---:|".into());
+        for contender in contenders(all) {
+            let median = |operation| Median::of(all, corpus, operation, contender);
+            let Some((far, near)) = median(operation).zip(median(Operation::Nothing)) else {
+                continue;
+            };
+            let trips = |time: Duration| time.as_secs_f64() / ROUND_TRIP.as_secs_f64();
+            line(format!(
+                "| {corpus} | {contender} | {} | {:.1} | {:.1} |",
+                seconds(far.wall),
+                trips(far.wall),
+                trips(far.wall.saturating_sub(near.wall))
+            ));
+        }
     }
 }
 
@@ -367,13 +397,15 @@ fn versions() -> String {
         ("git", &["--version"]),
         ("restic", &["version"]),
         ("tar", &["--version"]),
+        ("zstd", &["--version"]),
     ] {
         let first = said(program, arguments);
         let words: Vec<&str> = first.split_whitespace().collect();
         let version = words
             .iter()
+            .map(|word| word.trim_start_matches('v').trim_end_matches(','))
             .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
-            .unwrap_or(&"?");
+            .unwrap_or("?");
         let separator = if text.is_empty() { "" } else { ", " };
         // Writing to a text cannot fail.
         let _ = write!(text, "{separator}{program} {version}");

@@ -1,4 +1,4 @@
-//! Both ends of a tar.gz over HTTP: `sink` receives, unpacks and gives back; `upload` and `download` are its clients.
+//! Both ends of a compressed tar over HTTP: `sink` receives, unpacks and gives back; `upload` and `download` are its clients.
 //!
 //! Just enough of HTTP/1.1 for each other: one request per connection, chunked bodies.
 
@@ -14,10 +14,10 @@ use snafu::ResultExt as _;
 
 use crate::error::{IoSnafu, Result, UnexpectedSnafu};
 
-/// Runs an end: `sink ADDRESS DIRECTORY`, `upload ADDRESS` or `download ADDRESS`.
+/// Runs an end: `sink ADDRESS DIRECTORY OPTION`, where tar unpacks with `--OPTION`, `upload ADDRESS` or `download ADDRESS`.
 pub(super) fn run(end: &str, operands: &[String]) -> Result<()> {
     let result = match (end, operands) {
-        ("sink", [address, directory]) => sink(address, Path::new(directory)),
+        ("sink", [address, directory, option]) => sink(address, Path::new(directory), option),
         ("upload", [address]) => upload(address),
         ("download", [address]) => download(address),
         _ => {
@@ -28,25 +28,25 @@ pub(super) fn run(end: &str, operands: &[String]) -> Result<()> {
         }
     };
     result.context(IoSnafu {
-        action: format!("{end} a tar.gz"),
+        action: format!("{end} a tar"),
     })
 }
 
-fn sink(address: &str, directory: &Path) -> io::Result<()> {
+fn sink(address: &str, directory: &Path, option: &str) -> io::Result<()> {
     for stream in TcpListener::bind(address)?.incoming() {
         // A connection that only asks whether somebody listens ends at once.
-        if let Err(error) = serve(stream?, directory) {
+        if let Err(error) = serve(stream?, directory, option) {
             eprintln!("note: {error}");
         }
     }
     Ok(())
 }
 
-fn serve(stream: TcpStream, directory: &Path) -> io::Result<()> {
+fn serve(stream: TcpStream, directory: &Path, option: &str) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
     let request = read_head(&mut reader)?;
-    let stored = directory.join("tree.tar.gz");
+    let stored = directory.join("packed");
     if request.starts_with("PUT ") {
         receive(&mut reader, &mut File::create(&stored)?)?;
         let tree = directory.join("tree");
@@ -56,7 +56,7 @@ fn serve(stream: TcpStream, directory: &Path) -> io::Result<()> {
         fs::create_dir(&tree)?;
         let status = Command::new("tar")
             .arg("--extract")
-            .arg("--gzip")
+            .arg(format!("--{option}"))
             .arg("--file")
             .arg(&stored)
             .arg("--directory")

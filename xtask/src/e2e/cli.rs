@@ -22,7 +22,8 @@ pub(crate) struct Cli {
 /// How one call ended, and all it said.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    call: String,
+    /// What was called.
+    pub(crate) call: String,
     /// The exit code; -1 when a signal ended it.
     pub(crate) code: i32,
     /// What it printed as its result.

@@ -9,6 +9,7 @@ mod clock;
 mod disk;
 mod killed;
 mod refusals;
+mod server_killed;
 mod tracer;
 mod wire;
 mod writer;
@@ -34,8 +35,20 @@ pub(super) const SCENARIOS: Suite = &[
         killed::an_undo_killed_anywhere_goes_on,
     ),
     (
-        "a_server_killed_anywhere_goes_on",
-        killed::a_server_killed_anywhere_goes_on,
+        "a_server_killed_in_a_push_goes_on",
+        server_killed::a_server_killed_in_a_push_goes_on,
+    ),
+    (
+        "a_server_killed_in_a_pull_goes_on",
+        server_killed::a_server_killed_in_a_pull_goes_on,
+    ),
+    (
+        "a_server_killed_in_a_sync_goes_on",
+        server_killed::a_server_killed_in_a_sync_goes_on,
+    ),
+    (
+        "a_server_killed_after_an_undo_goes_on",
+        server_killed::a_server_killed_after_an_undo_goes_on,
     ),
     (
         "a_collection_killed_anywhere_goes_on",

@@ -239,4 +239,12 @@ pub(super) const SCENARIOS: Suite = &[
         outage::a_server_finishes_what_it_began,
     ),
     ("health_is_told", outage::health_is_told),
+    (
+        "a_cut_look_fetches_only_the_rest",
+        outage::a_cut_look_fetches_only_the_rest,
+    ),
+    (
+        "status_answers_beside_a_long_push",
+        outage::status_answers_beside_a_long_push,
+    ),
 ];

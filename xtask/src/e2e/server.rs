@@ -106,6 +106,12 @@ impl Server {
         self.child.as_ref().map(Pid::from_child)
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut();
+        child.is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+
     /// Asks it to stop, as a service manager does, and waits for that.
     pub(crate) fn stop(mut self) -> Result<ExitStatus> {
         if let Some(pid) = self.pid() {

@@ -89,9 +89,21 @@ pub(super) async fn conclude(
     applied: Option<Applied>,
 ) -> Outcome {
     let traffic = session.remote().traffic();
+    if applied.is_some() {
+        collect(&session).await;
+    }
     drop(session);
     connection.close().await;
     print(place, verb, planned, dry_run, applied, traffic)
+}
+
+/// Keeps the workspace's own store from growing for ever; what was done is done, whatever comes of this.
+pub(super) async fn collect(session: &Session) {
+    match Box::pin(session.collect_when_due()).await {
+        Ok(None) => {}
+        Ok(Some(report)) => tracing::debug!(?report, "the private store was collected"),
+        Err(error) => tracing::warn!(%error, "the private store could not be collected"),
+    }
 }
 
 /// Prints the report of an operation.

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Place;
 use super::sync::sync;
-use super::transfer::{Verb, begin, is_unavailable, limits, print};
+use super::transfer::{Verb, begin, collect, is_unavailable, limits, print};
 use crate::args::Watch;
 use crate::env::Env;
 use crate::error::SetupSnafu;
@@ -87,6 +87,9 @@ async fn once(place: &Place<'_>, watch: &Watch) -> Result<(), Error> {
     let synced = Box::pin(sync(&session, watch.on_conflict, Some(&limits), None)).await;
     progress.finish();
     let traffic = session.remote().traffic();
+    if synced.is_ok() {
+        collect(&session).await;
+    }
     drop(session);
     connection.close().await;
     let (mut planned, applied) = synced?;

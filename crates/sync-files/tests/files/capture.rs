@@ -34,6 +34,15 @@ fn paths_come_in_the_order_of_their_bytes() {
 }
 
 #[test]
+fn a_cache_lists_what_was_captured() {
+    let workspace = Workspace::new(&model("a/x 1\na.b 2\na-b 3\na/y/z 4\nb* 5\nc -> a/x\nd/"));
+    let capture = capture(&workspace.tree(), &StatCache::new());
+    let entries = capture.cache.entries().unwrap().into_iter();
+    let listed: Vec<_> = entries.map(|(path, entry)| (path, Some(entry))).collect();
+    assert_eq!(listed, capture.changes);
+}
+
+#[test]
 fn an_unchanged_tree_is_not_read() {
     let workspace = Workspace::new(&model("a 1\nd/b 2\nd/e/c 3\nl -> a\nempty/"));
     let tree = workspace.tree();

@@ -58,7 +58,7 @@ impl Exchange {
     }
 
     /// The id of the API token that an access token stands for.
-    fn subject<'t>(&self, token: &'t str, now: u64) -> Result<&'t str, Rejection> {
+    pub(super) fn subject<'t>(&self, token: &'t str, now: u64) -> Result<&'t str, Rejection> {
         let mut parts = token.splitn(3, '_');
         let (Some(id), Some(ends), Some(presented)) = (parts.next(), parts.next(), parts.next())
         else {
@@ -107,7 +107,7 @@ pub(super) async fn caller(
 
 /// Why an exchange is refused, in the words of RFC 6749.
 #[derive(Debug)]
-struct Grievance {
+pub(super) struct Grievance {
     error: &'static str,
     description: &'static str,
 }
@@ -148,7 +148,7 @@ pub(super) async fn serve(server: &Server, body: Body) -> Response<Body> {
     response
 }
 
-fn subject_token(form: &Form) -> Result<&str, Grievance> {
+pub(super) fn subject_token(form: &Form) -> Result<&str, Grievance> {
     for name in ["grant_type", "subject_token", "subject_token_type"] {
         if form.repeats(name) {
             return Err(invalid("a parameter is given twice"));

@@ -78,6 +78,24 @@ impl Pages<'_> {
 }
 
 impl Repository {
+    /// The sizes in bytes of all packs where this repository's objects are, those of other tenants included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Blobs`] where they cannot be listed.
+    pub async fn packs(&self) -> Result<Vec<u64>, Error> {
+        let mut sizes = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.blobs.list(after.as_ref(), PAGE).await?;
+            sizes.extend(page.iter().map(|(_, bytes)| *bytes));
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = Some(*last),
+                _ => return Ok(sizes),
+            }
+        }
+    }
+
     fn pages(&self) -> Pages<'_> {
         Pages {
             repository: self,

@@ -9,6 +9,7 @@ use crate::{
     bench::meter::{Sample, measure},
     cargo,
     error::{Result, UnexpectedSnafu},
+    proxy::Proxy,
 };
 
 /// git.
@@ -98,6 +99,10 @@ impl Contender for Git {
 
     fn pull(&mut self, ground: &Ground, into: &Path) -> Result<Sample> {
         self.measured(ground, "git clone --quiet \"$0\" \"$1\"", &[into])
+    }
+
+    fn proxy(&self) -> Option<&Proxy> {
+        self.far.as_ref().map(|far| &far.proxy)
     }
 
     fn finish(self: Box<Self>) {

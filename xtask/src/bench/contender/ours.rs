@@ -182,6 +182,10 @@ impl Contender for Ours {
         into.join("services")
     }
 
+    fn proxy(&self) -> Option<&Proxy> {
+        self.far.as_ref().map(|far| &far.proxy)
+    }
+
     fn finish(self: Box<Self>) {
         if let Some(mut far) = self.far {
             far.group.kill();

@@ -8,6 +8,7 @@ use super::{Contender, Far, Ground, free_port};
 use crate::{
     bench::meter::{Sample, measure},
     error::{IoSnafu, Result, UnexpectedSnafu},
+    proxy::Proxy,
 };
 
 /// rsync.
@@ -63,6 +64,10 @@ impl Contender for Rsync {
 
     fn pull(&mut self, ground: &Ground, into: &Path) -> Result<Sample> {
         self.run(ground, &self.url(), &format!("{}/", into.display()))
+    }
+
+    fn proxy(&self) -> Option<&Proxy> {
+        self.far.as_ref().map(|far| &far.proxy)
     }
 
     fn finish(self: Box<Self>) {

@@ -1,4 +1,4 @@
-//! A tar.gz over HTTP, which is what people do without a tool: not encrypted, not durable, always everything.
+//! A compressed tar over HTTP, which is what people do without a tool: not encrypted, not durable, always everything.
 //!
 //! Both ends of the HTTP are ours ([`crate::bench::tarball`]); the receiving one unpacks, since a tree is what it is for.
 
@@ -12,13 +12,38 @@ use crate::{
     error::{IoSnafu, Result, UnexpectedSnafu},
 };
 
-/// tar, gzip and HTTP.
-#[derive(Debug, Default)]
+/// tar, a compressor and HTTP.
+#[derive(Debug)]
 pub(in crate::bench) struct Tar {
+    name: &'static str,
+    /// What the sending side pipes the tar through.
+    compressor: &'static str,
+    /// How tar calls what unpacks it.
+    option: &'static str,
     far: Option<Far>,
 }
 
 impl Tar {
+    /// With gzip, at its own default level.
+    pub(in crate::bench) fn gzip() -> Self {
+        Self {
+            name: "tar.gz",
+            compressor: "gzip -6",
+            option: "gzip",
+            far: None,
+        }
+    }
+
+    /// With zstd, at its own default level, on one core as the others.
+    pub(in crate::bench) fn zstd() -> Self {
+        Self {
+            name: "tar.zst",
+            compressor: "zstd -3 --quiet --single-thread",
+            option: "zstd",
+            far: None,
+        }
+    }
+
     fn measured(&self, ground: &Ground, script: &str, operand: &Path) -> Result<Sample> {
         let far = self.far.as_ref().context(UnexpectedSnafu {
             what: "tar was not prepared",
@@ -41,7 +66,7 @@ fn own_program() -> Result<PathBuf> {
 
 impl Contender for Tar {
     fn name(&self) -> &'static str {
-        "tar.gz"
+        self.name
     }
 
     fn prepare(&mut self, ground: &Ground) -> Result<()> {
@@ -50,21 +75,27 @@ impl Contender for Tar {
         command
             .args(["bench", "sink"])
             .arg(format!("127.0.0.1:{port}"))
-            .arg(ground.remote());
+            .arg(ground.remote())
+            .arg(self.option);
         self.far = Some(Far::start(&command, port)?);
         Ok(())
     }
 
     fn push(&mut self, ground: &Ground) -> Result<Sample> {
         let source = self.source(ground);
-        let script =
-            "tar --directory=\"$2\" --create --file=- . | gzip -6 | \"$0\" bench upload \"$1\"";
-        self.measured(ground, script, &source)
+        let compressor = self.compressor;
+        let script = format!(
+            "tar --directory=\"$2\" --create --file=- . | {compressor} | \"$0\" bench upload \"$1\""
+        );
+        self.measured(ground, &script, &source)
     }
 
     fn pull(&mut self, ground: &Ground, into: &Path) -> Result<Sample> {
-        let script = "mkdir \"$2\" && \"$0\" bench download \"$1\" | tar --directory=\"$2\" --extract --gzip --file=-";
-        self.measured(ground, script, into)
+        let option = self.option;
+        let script = format!(
+            "mkdir \"$2\" && \"$0\" bench download \"$1\" | tar --directory=\"$2\" --extract --{option} --file=-"
+        );
+        self.measured(ground, &script, into)
     }
 
     fn finish(self: Box<Self>) {

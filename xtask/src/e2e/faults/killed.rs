@@ -2,16 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal};
-
 use super::{
     super::{
-        scenario::{OwnServer, Workspace, done},
-        server::{Server, signal},
+        scenario::{Workspace, done},
         trees::{self, Node, assert_same, noise},
     },
     Place,
@@ -25,7 +23,7 @@ const TRIED: usize = 24;
 /// So many of them have to be come to.
 const KILLED: usize = 8;
 
-type Tree = BTreeMap<PathBuf, Node>;
+pub(super) type Tree = BTreeMap<PathBuf, Node>;
 
 /// Changes a tree of any earlier generation into that of a generation, by every kind of change there is.
 fn evolve(root: &Path, generation: u64) {
@@ -85,10 +83,11 @@ fn text(first: &str, last: &str) -> String {
     format!("{first}\n\none\n\ntwo\n\nthree\n\n{last}\n")
 }
 
-/// Two workspaces, and how the killed one comes to have something to do.
-struct Stage {
-    here: Workspace,
-    there: Workspace,
+/// Two workspaces of one tenant, and how one of them comes to have something to do.
+pub(super) struct Stage {
+    pub(super) here: Workspace,
+    pub(super) there: Workspace,
+    address: SocketAddr,
     token: String,
     generation: u64,
 }
@@ -96,9 +95,15 @@ struct Stage {
 impl Stage {
     fn new(place: &Place) -> Self {
         let token = place.create_tenant();
+        Self::at(place, place.server(), token)
+    }
+
+    /// Of the scenario's tenant on a server at an address.
+    pub(super) fn at(place: &Place, address: SocketAddr, token: String) -> Self {
         let stage = Self {
-            here: place.workspace("here", &token),
-            there: place.workspace("there", &token),
+            here: place.workspace_at("here", address, &token),
+            there: place.workspace_at("there", address, &token),
+            address,
             token,
             generation: 0,
         };
@@ -109,15 +114,54 @@ impl Stage {
     }
 
     /// The next generation, in one of the workspaces.
-    fn evolve(&mut self, workspace: &Workspace) {
+    pub(super) fn evolve(&mut self, workspace: &Workspace) {
         self.generation += 1;
         evolve(&workspace.services(), self.generation);
     }
 
+    /// The next generation, on the tenant.
+    pub(super) fn advance(&mut self) {
+        let here = self.here.clone();
+        self.evolve(&here);
+        here.push().ok();
+    }
+
+    /// The next generation on the tenant, and edits over there that can be merged with it.
+    pub(super) fn diverge(&mut self) {
+        self.advance();
+        let mine = self.mine();
+        trees::write(&self.there.services(), "mine.md", &mine);
+        let before = format!("generation {}", self.generation - 1);
+        trees::write(&self.there.services(), "text.md", text(&before, &mine));
+    }
+
+    fn mine(&self) -> String {
+        format!("mine {}", self.generation)
+    }
+
+    /// Demands that nothing of what made both sides diverge is lost, and that both agree; then makes them alike again.
+    pub(super) fn assert_merged(&self, place: &Place, at: &str) {
+        let (here, there, mine) = (&self.here, &self.there, self.mine());
+        let first = format!("generation {}", self.generation);
+        assert_eq!(trees::read(&there.services(), "mine.md"), mine);
+        assert_eq!(
+            trees::read(&there.services(), "text.md"),
+            text(&first, &mine),
+            "killed at {at}, an edit was lost"
+        );
+        here.pull().ok();
+        assert_same(&here.services(), &there.services());
+        self.assert_on_tenant(place, there);
+        // Both begin the next round with the same last line.
+        trees::write(&here.services(), "text.md", text(&first, "nothing"));
+        here.push().ok();
+        there.pull().ok();
+    }
+
     /// Demands that a workspace that knows nothing is given the same tree.
-    fn assert_on_tenant(&self, place: &Place, tree: &Workspace) {
+    pub(super) fn assert_on_tenant(&self, place: &Place, tree: &Workspace) {
         let name = format!("fresh-{}", self.generation);
-        let fresh = place.workspace(&name, &self.token);
+        let fresh = place.workspace_at(&name, self.address, &self.token);
         fresh.pull().ok();
         assert_same(&tree.services(), &fresh.services());
         std::fs::remove_dir_all(fresh.root()).expect("remove a workspace");
@@ -179,7 +223,7 @@ fn is_killed(command: &Command, point: &Point) -> bool {
 
 /// Demands that a tree is one of two, to the last byte.
 #[track_caller]
-fn assert_either(root: &Path, old: &Tree, new: &Tree, at: &str) {
+pub(super) fn assert_either(root: &Path, old: &Tree, new: &Tree, at: &str) {
     let tree = trees::nodes(root);
     if &tree != old && &tree != new {
         let differs = |from: &Tree| -> Vec<PathBuf> {
@@ -230,8 +274,7 @@ pub(super) fn a_pull_killed_anywhere_goes_on(place: &Place) {
         place,
         &there.cli().command(&["pull", "files"]),
         |run, at| {
-            stage.evolve(&here);
-            here.push().ok();
+            stage.advance();
             let (old, new) = (
                 trees::nodes(&there.services()),
                 trees::nodes(&here.services()),
@@ -251,24 +294,15 @@ pub(super) fn a_pull_killed_anywhere_goes_on(place: &Place) {
 
 pub(super) fn a_sync_killed_anywhere_goes_on(place: &Place) {
     let mut stage = Stage::new(place);
-    let (here, there) = (stage.here.clone(), stage.there.clone());
+    let there = stage.there.clone();
     at_every_point(
         place,
         &there.cli().command(&["sync", "files"]),
         |run, at| {
-            stage.evolve(&here);
-            here.push().ok();
-            let generation = stage.generation;
-            let mine = format!("mine {generation}");
-            trees::write(&there.services(), "mine.md", &mine);
-            trees::write(
-                &there.services(),
-                "text.md",
-                text(&format!("generation {}", generation - 1), &mine),
-            );
+            stage.diverge();
             let old = trees::nodes(&there.services());
             let killed = run();
-            let looked = killed && generation.is_multiple_of(2);
+            let looked = killed && stage.generation.is_multiple_of(2);
             if looked {
                 // Where it stands apart from the tenant it says so, and has recovered all the same.
                 there.push();
@@ -282,23 +316,7 @@ pub(super) fn a_sync_killed_anywhere_goes_on(place: &Place) {
                     "killed at {at}, the tree is mixed"
                 );
             }
-            assert_eq!(trees::read(&there.services(), "mine.md"), mine);
-            assert_eq!(
-                trees::read(&there.services(), "text.md"),
-                text(&format!("generation {generation}"), &mine),
-                "killed at {at}, an edit was lost"
-            );
-            here.pull().ok();
-            assert_same(&here.services(), &there.services());
-            stage.assert_on_tenant(place, &there);
-            // Both begin the next round with the same last line.
-            trees::write(
-                &here.services(),
-                "text.md",
-                text(&format!("generation {generation}"), "nothing"),
-            );
-            here.push().ok();
-            there.pull().ok();
+            stage.assert_merged(place, at);
         },
     );
 }
@@ -307,8 +325,7 @@ pub(super) fn an_undo_killed_anywhere_goes_on(place: &Place) {
     let mut stage = Stage::new(place);
     let (here, there) = (stage.here.clone(), stage.there.clone());
     at_every_point(place, &there.cli().command(&["undo"]), |run, at| {
-        stage.evolve(&here);
-        here.push().ok();
+        stage.advance();
         let before = trees::nodes(&there.services());
         there.pull().ok();
         let after = trees::nodes(&there.services());
@@ -369,87 +386,6 @@ pub(super) fn a_collection_killed_anywhere_goes_on(place: &Place) {
             );
         }
     });
-}
-
-/// A server that is traced from its start.
-fn start_traced(place: &Place, command: Command) -> Option<Server> {
-    let log = place.directory().join("traced.log");
-    Server::start_as(command, &log).ok()
-}
-
-/// Ends the server that a tracer has started, and waits for both.
-fn end(mut server: Server) {
-    let parent = server.pid().expect("it runs").as_raw_nonzero();
-    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
-    for child in children.expect("read /proc").split_whitespace() {
-        let pid = child.parse().ok().and_then(Pid::from_raw);
-        signal(pid.expect("a process"), Signal::KILL);
-    }
-    done(server.wait());
-}
-
-pub(super) fn a_server_killed_anywhere_goes_on(place: &Place) {
-    let own = place.own_server();
-    let OwnServer {
-        server,
-        data,
-        proxy,
-        token,
-        workspace: here,
-    } = own;
-    evolve(&here.services(), 0);
-    here.push().ok();
-    done(server.stop());
-    let log = place.directory().join("calls");
-    let serve = place.serve(&data);
-    let mut generation = 0;
-    let mut next = |here: &Workspace| {
-        generation += 1;
-        evolve(&here.services(), generation);
-    };
-
-    let counted =
-        start_traced(place, tracer::counted(&serve, &log)).expect("start a traced server");
-    proxy.retarget(counted.address());
-    let from = tracer::length(&log);
-    next(&here);
-    here.push().ok();
-    let points = tracer::points(&log, from);
-    end(counted);
-
-    let mut killed = 0;
-    for point in tracer::spread(&points, TRIED) {
-        next(&here);
-        // Threads do not share their work evenly: it may come to the point before it listens.
-        if let Some(mut victim) = start_traced(place, tracer::killed(&serve, &point)) {
-            proxy.retarget(victim.address());
-            let pushed = here.push();
-            assert!(
-                [0, 4].contains(&pushed.code),
-                "killed at {point}: {pushed:?}"
-            );
-            if pushed.code == 4 {
-                killed += 1;
-                done(victim.wait());
-            } else {
-                end(victim);
-            }
-        }
-        let server = place.start(&data);
-        proxy.retarget(server.address());
-        recovered(place, &proxy, &token, &here);
-        done(server.stop());
-    }
-    println!(
-        "     killed {killed} times at {} of {} points: serve",
-        TRIED.min(points.len()),
-        points.len()
-    );
-    assert!(
-        killed >= KILLED,
-        "only {killed} points of {} were come to",
-        points.len()
-    );
 }
 
 /// Demands that one more push is all it takes.

@@ -18,6 +18,7 @@ use super::{
     },
     Place,
 };
+use crate::proxy::{Direction, How};
 
 /// What a big push consists of; it is sent as it is, since nothing makes noise smaller.
 const BIG: u64 = 96 << 20;
@@ -164,6 +165,82 @@ pub(super) fn a_cut_pull_fetches_only_the_rest(place: &Place) {
     let received = own.proxy.passed().since(began).received;
     assert!(received < BIG + KEPT, "{received} bytes came for {BIG}");
     assert_same(&own.workspace.services(), &there.services());
+}
+
+/// A tree whose map alone is large: long names that nothing makes smaller.
+fn write_large_map(own: &OwnServer) {
+    let names = noise(7, 6000 * 100);
+    for (number, name) in names.as_chunks::<100>().0.iter().enumerate() {
+        let digits = name.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let name: String = digits
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect();
+        let path = format!("{:02}/{name}", number % 20);
+        trees::write(&own.workspace.services(), path, number.to_string());
+    }
+}
+
+pub(super) fn a_cut_look_fetches_only_the_rest(place: &Place) {
+    let own = place.own_server();
+    write_large_map(&own);
+    own.workspace.push().ok();
+    // What a workspace that knows nothing is told, and what it takes.
+    let look = |name: &str| {
+        let fresh = place.workspace_at(name, own.proxy.address(), &own.token);
+        let began = own.proxy.passed();
+        let told = fresh.call(&["status"]).ok().json()["files"].clone();
+        (told, own.proxy.passed().since(began).received)
+    };
+    let (told, all) = look("whole");
+    assert_eq!(told["cloud"]["added"], 6000);
+    own.proxy
+        .break_at(Direction::Down, all * 7 / 10, How::Reset);
+    let (again, received) = look("cut");
+    assert!(!own.proxy.mend(), "the connection was not cut");
+    assert_eq!(again, told);
+    assert!(
+        received < all * 14 / 10,
+        "{received} bytes came for {all}: it began anew"
+    );
+}
+
+pub(super) fn status_answers_beside_a_long_push(place: &Place) {
+    let own = place.own_server();
+    let here = &own.workspace;
+    trees::sample(&here.services());
+    here.push().ok();
+    trees::write(&here.services(), "web/large.bin", noise(3, 8 << 20));
+    trees::remove(&here.services(), "agents/triage.yaml");
+    let before = own.proxy.passed();
+    // It stays in the middle, with everything open that a push has open.
+    own.proxy.break_at(Direction::Up, 1 << 20, How::Stall);
+    let mut push = here
+        .cli()
+        .command(&["push", "files"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("run sync-cli");
+    while own.proxy.passed().since(before).sent < 1 << 20 {
+        let over = push.try_wait().expect("wait for sync-cli");
+        assert!(over.is_none(), "the push was over before it was looked at");
+        std::thread::yield_now();
+    }
+    let began = Instant::now();
+    let told = here.call(&["status"]).ok().json()["files"].clone();
+    let took = began.elapsed();
+    let over = push.try_wait().expect("wait for sync-cli");
+    assert!(over.is_none(), "the push did not wait");
+    push.kill().expect("end sync-cli");
+    push.wait().expect("wait for sync-cli");
+    assert_eq!(told["standing"], "local_ahead", "{told}");
+    let local = ["added", "changed", "removed"].map(|kind| told["local"][kind].as_u64());
+    assert_eq!(local, [Some(1), Some(0), Some(1)], "{told}");
+    assert!(took < Duration::from_secs(4), "it waited for {took:?}");
+    here.push().ok();
+    let there = place.workspace_at("there", own.proxy.address(), &own.token);
+    there.pull().ok();
+    assert_same(&here.services(), &there.services());
 }
 
 pub(super) fn a_second_server_is_refused(place: &Place) {
