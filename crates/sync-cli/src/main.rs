@@ -22,7 +22,7 @@ use crate::env::Env;
 use crate::error::{Error, SetupSnafu};
 use crate::terminal::Terminal;
 
-/// Gives freed pages back at once, which `.cargo/config.toml` asks of it: a server that has taken in a large push is small
+/// Gives freed pages back soon, which `.cargo/config.toml` asks of it: a server that has taken in a large push is small
 /// again when the next request comes (ADR 0011).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

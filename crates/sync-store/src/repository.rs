@@ -45,9 +45,9 @@ pub struct Repository {
 /// deleted: of one store, by all its tenants.
 pub(crate) type Storing = Arc<tokio::sync::RwLock<()>>;
 
-/// 16 MiB: large enough for an object store to like it, small enough for two to be held in memory, one that fills and one
+/// 12 MiB: large enough for an object store to like it, small enough for two to be held in memory, one that fills and one
 /// that is written.
-const ROLL_BYTES: u64 = 16 << 20;
+const ROLL_BYTES: u64 = 12 << 20;
 
 impl Repository {
     pub(crate) fn new(
