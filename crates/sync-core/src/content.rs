@@ -107,7 +107,12 @@ fn decode_chunks(reader: &mut Reader<'_>, max: usize) -> Option<Vec<Chunk>> {
         // A chunk of nothing could be repeated for ever.
         (len > 0).then_some(Chunk { digest, len })
     };
-    (0..count).map(|_| chunk(reader)).collect()
+    // Most lists have one item, and there may be a list for each file of a tree: none has room for more than it holds.
+    let mut chunks = Vec::with_capacity(count);
+    for _ in 0..count {
+        chunks.push(chunk(reader)?);
+    }
+    Some(chunks)
 }
 
 /// The bytes of a list object.

@@ -50,7 +50,7 @@ impl Applied {
     /// Afterwards the caller sets the root that the entries now make.
     pub fn refresh(&self, cache: &mut StatCache) -> Result<()> {
         cache.set_root(None);
-        let stats = self.stats.iter().copied();
+        let stats = self.stats.iter().map(Option::as_ref);
         let left = self.steps.iter().zip(stats).map(|(step, stat)| Left {
             path: &step.path,
             entry: step.wanted.as_ref(),

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 
 /// Whether a file of this name holds a secret by custom: private keys, key stores, `.env` files and `*.secrets.*`.
 ///
@@ -50,8 +50,14 @@ const FORMS: [Form; 11] = [
 ];
 
 /// Finds where one of the forms may begin.
-static BEGINNINGS: LazyLock<Option<AhoCorasick>> =
-    LazyLock::new(|| AhoCorasick::new(FORMS.map(|(beginning, _)| beginning)).ok());
+///
+/// Only a leftmost search skips ahead by vector instructions: any other walks byte by byte, at a tenth of the speed of the
+/// hash that is made of the same bytes.
+static BEGINNINGS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let mut builder = AhoCorasick::builder();
+    builder.match_kind(MatchKind::LeftmostFirst);
+    builder.build(FORMS.map(|(beginning, _)| beginning)).ok()
+});
 
 /// Whether part of a file shows a private key or a token of a known form.
 pub(crate) fn shows_secret(bytes: &[u8]) -> bool {

@@ -52,8 +52,9 @@ pub struct Repository {
 /// deleted: of one store, by all its tenants.
 pub(crate) type Storing = Arc<tokio::sync::RwLock<()>>;
 
-/// 32 MiB: large enough for an object store to like it, small enough to be held in memory.
-const ROLL_BYTES: u64 = 32 << 20;
+/// 12 MiB: large enough for an object store to like it, small enough for two to be held in memory, one that fills and one
+/// that is written.
+const ROLL_BYTES: u64 = 12 << 20;
 
 impl Repository {
     pub(crate) fn new(

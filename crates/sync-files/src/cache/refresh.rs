@@ -1,7 +1,5 @@
 //! Brings a cache up to date with what an apply wrote, so that the next capture reads none of it.
 
-use std::collections::BTreeMap;
-
 use sync_core::{Entry, TreePath};
 
 use super::{Listing, Raw, Record, StatCache};
@@ -16,11 +14,17 @@ pub(crate) struct Left<'e> {
     /// `None` for nothing.
     pub(crate) entry: Option<&'e Entry>,
     /// The stat that vouches for it.
-    pub(crate) stat: Option<FileStat>,
+    pub(crate) stat: Option<&'e FileStat>,
 }
 
-/// A record to be, in the order of names; `None` takes one out.
-type Edits<'e> = BTreeMap<&'e str, Option<(&'e Entry, Option<FileStat>)>>;
+/// A name in a directory, and what was left there.
+struct Edit<'e> {
+    dir: &'e str,
+    name: &'e str,
+    /// `None` takes the record out: nothing is there, or a directory.
+    entry: Option<&'e Entry>,
+    stat: Option<&'e FileStat>,
+}
 
 impl StatCache {
     /// Takes over what was left at each path, and which directories are gone.
@@ -33,33 +37,38 @@ impl StatCache {
         for dir in gone {
             self.dirs.remove(dir.as_str());
         }
-        let mut edits: BTreeMap<&str, Edits<'e>> = BTreeMap::new();
+        let mut edits = Vec::new();
         for Left { path, entry, stat } in left {
             let (dir, name) = split(path.as_str());
-            let names = edits.entry(dir).or_default();
             match entry {
                 None => {
-                    names.insert(name, None);
                     if let Some(listing) = self.dirs.get_mut(path.as_str()) {
                         listing.empty = false;
                     }
                 }
                 Some(Entry::Directory) => {
-                    names.insert(name, None);
                     self.dirs
                         .insert(path.as_str().into(), Listing::new(true, &[])?);
                     self.occupy(path.as_str())?;
                 }
-                Some(entry) => {
-                    names.insert(name, Some((entry, stat)));
+                Some(_) => {
                     self.dirs.remove(path.as_str());
                     self.occupy(path.as_str())?;
                 }
             }
+            let entry = entry.filter(|entry| **entry != Entry::Directory);
+            edits.push(Edit {
+                dir,
+                name,
+                entry,
+                stat,
+            });
         }
-        for (dir, names) in edits {
+        edits.sort_unstable_by_key(|edit| (edit.dir, edit.name));
+        for edits in edits.chunk_by(|a, b| a.dir == b.dir) {
+            let dir = edits[0].dir;
             if let Some(listing) = self.dirs.get(dir) {
-                let edited = merge(dir, listing, &names)?;
+                let edited = merge(dir, listing, edits)?;
                 self.dirs.insert(dir.into(), edited);
             }
         }
@@ -78,21 +87,21 @@ impl StatCache {
     }
 }
 
-fn merge(dir: &str, listing: &Listing, edits: &Edits<'_>) -> Result<Listing> {
-    let kept = listing
-        .records(dir)?
-        .into_iter()
-        .filter(|record| !edits.contains_key(record.name));
+/// A listing after edits of its directory, which are in the order of their names.
+fn merge(dir: &str, listing: &Listing, edits: &[Edit<'_>]) -> Result<Listing> {
+    let edited = |record: &Record<'_>| {
+        let found = edits.binary_search_by_key(&record.name, |edit| edit.name);
+        found.is_ok()
+    };
+    let kept = listing.records(dir)?.into_iter();
+    let kept = kept.filter(|record| !edited(record));
     let new: Vec<_> = edits
         .iter()
-        .filter_map(|(name, left)| {
-            let (entry, stat) = left.as_ref()?;
-            Some((*name, *stat, entry.encode()))
-        })
+        .filter_map(|edit| Some((edit, edit.entry?.encode())))
         .collect();
-    let new = new.iter().map(|(name, stat, entry)| Record {
-        name,
-        stat: *stat,
+    let new = new.iter().map(|(edit, entry)| Record {
+        name: edit.name,
+        stat: edit.stat.copied(),
         entry: Raw(entry),
     });
     let mut records: Vec<_> = kept.chain(new).collect();

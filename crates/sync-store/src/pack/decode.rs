@@ -1,6 +1,6 @@
 //! A stream of bytes into blocks, nothing believed.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use snafu::{OptionExt, ensure};
 use sync_core::Digest;
 use sync_core::wire::Reader;
@@ -268,7 +268,9 @@ impl PackDecoder {
             self.buffer.reserve(header.total_len() - self.buffer.len());
             return Ok(None);
         }
-        let stored = self.buffer.split_to(header.total_len()).freeze();
+        // A copy of its own size: whoever keeps the block keeps nothing of what came after it, and the buffer stays one.
+        let stored = Bytes::copy_from_slice(&self.buffer[..header.total_len()]);
+        self.buffer.advance(header.total_len());
         self.hasher.update(&stored);
         let block = self.blocks.items(stored)?;
         self.objects = self.objects.saturating_add(header.count);

@@ -99,14 +99,16 @@ impl BlockBuilder {
         if self.spans.is_empty() {
             return Ok(None);
         }
-        let compressed = self
-            .compressor
-            .compress(&self.raw)
-            .map_err(|error| compress_error(&error))?;
-        let (codec, payload) = if compressed.len() < self.raw.len() {
-            (Codec::Zstd, &compressed)
+        let compressed = if self.looks_random()? {
+            None
         } else {
-            (Codec::Raw, &self.raw)
+            let compressed = self.compressor.compress(&self.raw);
+            let compressed = compressed.map_err(|error| compress_error(&error))?;
+            Some(compressed).filter(|compressed| compressed.len() < self.raw.len())
+        };
+        let (codec, payload) = match &compressed {
+            Some(compressed) => (Codec::Zstd, compressed),
+            None => (Codec::Raw, &self.raw),
         };
         let mut stored = Vec::with_capacity(HEADER_LEN + payload.len());
         put_header(
@@ -126,7 +128,30 @@ impl BlockBuilder {
             spans: std::mem::take(&mut self.spans),
         }))
     }
+
+    /// Whether none of a few samples of a large block becomes smaller: what is compressed or encrypted already is left as
+    /// it is without an attempt at all of it.
+    fn looks_random(&mut self) -> Result<bool, PackError> {
+        if self.raw.len() < SAMPLES * SAMPLE * 2 {
+            return Ok(false);
+        }
+        // The first one at the start, the last one at the end.
+        let step = (self.raw.len() - SAMPLE) / (SAMPLES - 1);
+        for start in (0..SAMPLES).map(|sample| sample * step) {
+            let sample = &self.raw[start..start + SAMPLE];
+            let compressed = self.compressor.compress(sample);
+            if compressed.map_err(|error| compress_error(&error))?.len() < SAMPLE {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
+
+/// How many samples of a block are tried.
+const SAMPLES: usize = 4;
+/// How many bytes each of them has.
+const SAMPLE: usize = 4 << 10;
 
 fn compress_error(error: &std::io::Error) -> PackError {
     CompressSnafu {

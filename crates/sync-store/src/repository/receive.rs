@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use sync_core::Digest;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 use tokio::task::JoinHandle;
 
 use super::Repository;
@@ -60,7 +60,8 @@ impl Repository {
     /// Takes in a pack as it arrives: checks it, digests every object, and stores what is new.
     ///
     /// The work is done on a blocking thread that the stream is fed to; a bounded number of pieces is in between,
-    /// so a fast sender is held back. Memory is bounded by one stored pack, 32 MiB, and its index.
+    /// so a fast sender is held back. Memory is bounded by two stored packs of 12 MiB, one that fills and one that is
+    /// written, and their index.
     ///
     /// # Errors
     ///
@@ -84,7 +85,7 @@ impl Repository {
     }
 
     /// Makes a pack of objects of this process: those that are not stored yet, each once.
-    /// Nothing is stored until the outcome is recorded; a pack that grows beyond 32 MiB is stored and recorded on the way.
+    /// Nothing is stored until the outcome is recorded; a pack that grows beyond 12 MiB is stored and recorded on the way.
     pub async fn prepare<I>(&self, objects: I) -> Result<Received, Error>
     where
         I: IntoIterator<Item = (Class, Vec<u8>)> + Send + 'static,
@@ -170,7 +171,9 @@ struct Receiving {
     /// Objects that do not stand in a block yet: those of this process, and those that patches made.
     open: [Own; 2],
     /// The pack that was closed last, on its way to the disk while the next one fills.
-    storing: Option<JoinHandle<Result<(), Error>>>,
+    storing: Option<JoinHandle<Result<Stored, Error>>>,
+    /// The pack before it, on its way into the catalogue meanwhile.
+    recording: Option<JoinHandle<Result<(), Error>>>,
     /// Whether nothing is stored yet, so that nothing need be looked up.
     vacant: bool,
     received: Received,
@@ -187,6 +190,7 @@ impl Receiving {
             assembly: Assembly::new(),
             open: [Own::new(Class::Nodes)?, Own::new(Class::Contents)?],
             storing: None,
+            recording: None,
             vacant,
             received: Received {
                 generation: Some(generation),
@@ -283,31 +287,46 @@ impl Receiving {
 
     /// Closes the stored pack and starts the next one, while this one goes to the disk.
     fn roll(&mut self) -> Result<(), Error> {
-        self.settle()?;
+        self.stored()?;
         let full = std::mem::replace(&mut self.assembly, Assembly::new());
-        let received = Received {
-            pending: full.finish().map(Arc::new),
-            ..Received::default()
+        let Some(pending) = full.finish() else {
+            return Ok(());
         };
-        let records = received.pending.iter().map(|pending| &pending.record);
         let rolled = &mut self.received.rolled;
         let held: usize = rolled.iter().map(|record| record.objects.len()).sum();
         if held < MAX_REMEMBERED {
-            rolled.extend(records.cloned());
+            rolled.push(Arc::clone(&pending.record));
         }
-        let repository = self.repository.clone();
-        let store = async move { repository.record(&received).await };
-        self.storing = Some(self.runtime.spawn(store));
+        let put = Stored::put(self.repository.clone(), pending);
+        self.storing = Some(self.runtime.spawn(put));
         self.vacant = false;
         Ok(())
     }
 
-    /// Waits until the pack that was closed last is stored.
-    fn settle(&mut self) -> Result<(), Error> {
-        match self.storing.take() {
-            Some(storing) => self.runtime.block_on(storing)?,
+    /// Waits until the pack that was closed last is on disk, and has it recorded while the next one goes there.
+    fn stored(&mut self) -> Result<(), Error> {
+        let Some(storing) = self.storing.take() else {
+            return Ok(());
+        };
+        let stored = self.runtime.block_on(storing);
+        self.recorded()?;
+        let record = stored??.record(self.repository.clone());
+        self.recording = Some(self.runtime.spawn(record));
+        Ok(())
+    }
+
+    /// Waits until the pack before that is in the catalogue.
+    fn recorded(&mut self) -> Result<(), Error> {
+        match self.recording.take() {
+            Some(recording) => self.runtime.block_on(recording)?,
             None => Ok(()),
         }
+    }
+
+    /// Waits until every pack that was closed is stored and recorded.
+    fn settle(&mut self) -> Result<(), Error> {
+        self.stored()?;
+        self.recorded()
     }
 
     fn finish(mut self) -> Result<Received, Error> {
@@ -371,6 +390,31 @@ impl Receiving {
             self.open[class].waiting.insert(digest);
         }
         Ok((count, bytes))
+    }
+}
+
+/// A pack that is on disk and that the catalogue does not know yet. Nobody deletes it for that: the lock is held.
+struct Stored {
+    pack: Arc<PackRecord>,
+    storing: OwnedRwLockReadGuard<()>,
+}
+
+impl Stored {
+    async fn put(repository: Repository, pending: Pending) -> Result<Self, Error> {
+        let storing = Arc::clone(&repository.storing).read_owned().await;
+        let pack = pending.record;
+        repository.blobs.put(&pack.name, &pending.parts).await?;
+        Ok(Self { pack, storing })
+    }
+
+    async fn record(self, repository: Repository) -> Result<(), Error> {
+        let records = [PackRecord::clone(&self.pack)];
+        let recorded = repository
+            .catalogue
+            .commit(repository.tenant.id, &records, None);
+        recorded.await?;
+        drop(self.storing);
+        Ok(())
     }
 }
 
