@@ -157,6 +157,10 @@ pub(super) struct Planned {
     rows: Vec<RowChange>,
     omitted: u64,
     conflicts: Vec<OpenConflict>,
+    /// Where the branch was.
+    pub(super) head: Option<SnapshotId>,
+    /// Whether transactions were writing while the database was read.
+    pub(super) is_writing: bool,
 }
 
 impl Planned {
@@ -169,7 +173,14 @@ impl Planned {
             rows: rows.cloned().collect(),
             omitted: plan.omitted,
             conflicts: plan.conflicts.clone(),
+            head: plan.head(),
+            is_writing: plan.is_writing(),
         }
+    }
+
+    /// Whether nothing was to be done.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pulled.is_empty() && self.pushed.is_empty() && self.conflicts.is_empty()
     }
 }
 
@@ -627,6 +638,7 @@ async fn back(
         rows: plan.rows.clone(),
         omitted: plan.omitted,
         conflicts: plan.conflicts.clone(),
+        ..Planned::default()
     };
     if dry_run || !planned.conflicts.is_empty() {
         return Ok((planned, None));

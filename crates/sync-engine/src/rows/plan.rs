@@ -1,8 +1,8 @@
 //! What a push, pull or sync of rows would do.
 
 use serde::Serialize;
-use sync_core::Digest;
 use sync_core::rows::{Choice, TableCounts};
+use sync_core::{Digest, SnapshotId};
 use sync_rows::{Merged, OpenConflict, RowChange};
 
 use super::look::Look;
@@ -49,6 +49,18 @@ pub struct RowsPlan {
     /// The map of tables that the workspace stands for afterwards.
     pub(super) merged: Digest,
     pub(super) removals: [Removal; 2],
+}
+
+impl RowsPlan {
+    /// Where the tenant's branch was when the plan was made.
+    pub fn head(&self) -> Option<SnapshotId> {
+        self.look.head.map(|head| head.id)
+    }
+
+    /// Whether transactions were running that may have changed rows, whose changes the next plan finds.
+    pub fn is_writing(&self) -> bool {
+        self.look.capture.is_writing
+    }
 }
 
 impl Rows<'_> {
