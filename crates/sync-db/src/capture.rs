@@ -114,10 +114,9 @@ async fn hold_definitions(
     transaction: &Transaction<'_>,
     specs: &[&TableSpec],
 ) -> Result<(), Error> {
-    // A page read out of order costs little more than one in order, where there are no turning disks.
-    let mut script = "SET LOCAL search_path = pg_catalog; SET LOCAL random_page_cost = 1.1; \
-        SET LOCAL plan_cache_mode = force_generic_plan"
-        .to_owned();
+    let mut script =
+        "SET LOCAL search_path = pg_catalog; SET LOCAL plan_cache_mode = force_generic_plan"
+            .to_owned();
     let names = specs.iter().map(|spec| {
         let name = &spec.name;
         format!("{}.{}", quote(name.schema()), quote(name.table()))
@@ -237,6 +236,11 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
         Ok((capture, objects))
     }
 
+    async fn set(&self, script: &str) -> Result<(), Error> {
+        let said = self.database.while_("capturing rows");
+        self.transaction.batch_execute(script).await.map_err(said)
+    }
+
     /// One table, by its log where that can be trusted and `old` is what it was.
     async fn table<S, N, C>(
         &self,
@@ -259,9 +263,12 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
             }
             (self.tell)(CaptureEvent::Table { name, whole: false });
             let query = logs.query(log, relation);
+            // Few rows are fetched one by one, from memory most often; a whole table is better sorted than that.
+            self.set("SET LOCAL random_page_cost = 1.1").await?;
             let way = Way::Edit(old.rows.root);
             let edited;
             (objects, edited) = self.read(relation, &query, way, objects).await?;
+            self.set("SET LOCAL random_page_cost TO DEFAULT").await?;
             match edited {
                 // A node of the old map is lost: the rows themselves are not.
                 Err(Error::Map {
