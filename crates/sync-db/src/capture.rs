@@ -26,6 +26,11 @@ use crate::{Database, Error};
 use log::Logs;
 use stream::Way;
 
+/// Few rows are fetched one by one, from memory most often.
+const SCATTERED: &str = "SET LOCAL random_page_cost = 1.1";
+/// A whole table is better sorted than fetched so; what its pages cost is for the server to say.
+const WHOLE: &str = "SET LOCAL random_page_cost TO DEFAULT";
+
 /// Where a capture reads the maps of before, and puts what is new. A capture takes it along to the threads that make maps,
 /// and gives it back.
 #[derive(Debug)]
@@ -114,9 +119,9 @@ async fn hold_definitions(
     transaction: &Transaction<'_>,
     specs: &[&TableSpec],
 ) -> Result<(), Error> {
-    let mut script =
-        "SET LOCAL search_path = pg_catalog; SET LOCAL plan_cache_mode = force_generic_plan"
-            .to_owned();
+    let mut script = format!(
+        "SET LOCAL search_path = pg_catalog; SET LOCAL plan_cache_mode = force_generic_plan; {SCATTERED}"
+    );
     let names = specs.iter().map(|spec| {
         let name = &spec.name;
         format!("{}.{}", quote(name.schema()), quote(name.table()))
@@ -263,12 +268,10 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
             }
             (self.tell)(CaptureEvent::Table { name, whole: false });
             let query = logs.query(log, relation);
-            // Few rows are fetched one by one, from memory most often; a whole table is better sorted than that.
-            self.set("SET LOCAL random_page_cost = 1.1").await?;
+            self.set(SCATTERED).await?;
             let way = Way::Edit(old.rows.root);
             let edited;
             (objects, edited) = self.read(relation, &query, way, objects).await?;
-            self.set("SET LOCAL random_page_cost TO DEFAULT").await?;
             match edited {
                 // A node of the old map is lost: the rows themselves are not.
                 Err(Error::Map {
@@ -278,6 +281,7 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
             }
         }
         (self.tell)(CaptureEvent::Table { name, whole: true });
+        self.set(WHOLE).await?;
         let query = stream::whole(relation);
         let (objects, built) = self.read(relation, &query, Way::Build, objects).await?;
         Ok((objects, Reading::Whole, built?))
