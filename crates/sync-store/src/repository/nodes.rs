@@ -21,7 +21,7 @@ use crate::pack::BlockDecoder;
 /// A [`NodeSource`] over a repository, for blocking threads; see [`Repository::nodes`].
 ///
 /// A map's nodes lie together in blocks, so it takes apart a block when one of its nodes is asked for and has the
-/// neighbours at hand. Some eight MiB of them are kept.
+/// neighbours at hand. Some two MiB of them are kept.
 #[derive(Debug)]
 pub struct RepositoryNodes {
     repository: Repository,
