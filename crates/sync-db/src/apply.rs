@@ -120,6 +120,13 @@ pub struct Rewritten {
     pub columns: Vec<String>,
 }
 
+/// What a transaction that applies starts with: it reads as a capture does, our own triggers stay silent, and joins of
+/// many rows have some memory.
+const SETTLE: &str = "SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('server_encoding') = 'UTF8',
+    pg_catalog.set_config('search_path', 'pg_catalog', true), pg_catalog.set_config('sync.applying', 'on', true),
+    CASE WHEN pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) < pg_catalog.pg_size_bytes('32MB')
+        THEN pg_catalog.set_config('work_mem', '32MB', true) END";
+
 /// A row that is set aside, while the transaction runs.
 #[derive(Debug, Clone)]
 struct Verdict {
@@ -140,6 +147,8 @@ struct Run<'r, N> {
     default_path: String,
     /// Whether the database can hold any text.
     is_utf8: bool,
+    /// Whether triggers of the application may write along with us.
+    has_triggers: bool,
     /// The tables that are synced, by their numbers.
     tables: BTreeSet<u32>,
 }
@@ -206,7 +215,8 @@ impl Database {
         let doing = "applying rows";
         let mut client = self.connection(doing).await?;
         let transaction = client.transaction().await.map_err(self.while_(doing))?;
-        let run = Run::begin(self, &transaction, source, &plan.capture).await?;
+        let has_triggers = works.iter().any(|work| work.relation.has_triggers);
+        let run = Run::begin(self, &transaction, source, &plan.capture, has_triggers).await?;
         let applied = Box::pin(run.apply(plan, works, sink, tell)).await?;
         tell(ApplyEvent::Written);
         transaction.commit().await.map_err(|error| {
@@ -226,22 +236,22 @@ impl<'r, N: NodeSource + Clone + Send + Sync + 'static> Run<'r, N> {
         transaction: &'r Transaction<'r>,
         source: N,
         capture: &Capture,
+        has_triggers: bool,
     ) -> Result<Self, Error> {
         let said = database.while_("starting to apply rows");
         let locked = try_lock(transaction, LockOf::Settlement).await;
         if let Err(pid) = locked.map_err(said)? {
             return HeldSnafu { pid }.fail();
         }
-        let path = "SELECT pg_catalog.current_setting('search_path'), \
-            pg_catalog.set_config('search_path', 'pg_catalog', true), \
-            pg_catalog.current_setting('server_encoding') = 'UTF8'";
-        let path = transaction.query_typed_one(path, &[]).await.map_err(said)?;
+        let settle = transaction.query_typed_one(SETTLE, &[]).await;
+        let settled = settle.map_err(said)?;
         Ok(Self {
             database,
             transaction,
             source,
-            default_path: path.get(0),
-            is_utf8: path.get(2),
+            default_path: settled.get(0),
+            is_utf8: settled.get(1),
+            has_triggers,
             tables: capture.relations.iter().map(|r| r.oid).collect(),
         })
     }
@@ -405,6 +415,9 @@ impl<N> Run<'_, N> {
     /// Whether our triggers stay silent about what is changed next. Where triggers of the application write as well, they
     /// must not: what those change is nothing that the plan knows of.
     async fn applying(&self, silent: bool) -> Result<(), Error> {
+        if !self.has_triggers {
+            return Ok(());
+        }
         self.set("sync.applying", if silent { "on" } else { "off" })
             .await
     }
