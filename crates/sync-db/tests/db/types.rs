@@ -201,9 +201,8 @@ fn insert() -> String {
             } else {
                 value.replace('\'', "''")
             };
-            script.push_str(&format!(
-                "INSERT INTO t (id, c{n}) VALUES ({id}, '{value}'::{name});"
-            ));
+            let row = format!("INSERT INTO t (id, c{n}) VALUES ({id}, '{value}'::{name});");
+            script.push_str(&row);
         }
     }
     script
