@@ -326,3 +326,42 @@ async fn keys_of_many_forms_take_two_runs() {
     assert_eq!(aside(&pair.apply().await), [expected]);
     pair.apply_all().await;
 }
+
+/// Lesson 20: many bad rows among many good ones, each named.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_refused_rows_are_all_found() {
+    let table = "CREATE TABLE t (id int PRIMARY KEY, v int)";
+    let pair = Pair::new(table, &["t"]).await;
+    pair.to.run("ALTER TABLE t ADD CHECK (v % 100 <> 7)").await;
+    pair.from
+        .run("INSERT INTO t SELECT n, n FROM generate_series(1, 20000) n")
+        .await;
+    let applied = pair.apply().await;
+    assert_eq!(applied.set_aside.len(), 200);
+    assert_eq!(counts(&applied), [[19_800, 0, 0, 0]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_move_between_partitions() {
+    let tables =
+        "CREATE TABLE t (id int, region text, v int, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+        CREATE TABLE t_low PARTITION OF t FOR VALUES FROM (0) TO (100);
+        CREATE TABLE t_high PARTITION OF t FOR VALUES FROM (100) TO (1000)";
+    let pair = Pair::new(tables, &["t"]).await;
+    for rows in [40, 900] {
+        pair.from
+            .run(&format!(
+                "INSERT INTO t SELECT n, 'eu', n FROM generate_series(1, {rows}) n"
+            ))
+            .await;
+        pair.apply_all().await;
+        pair.from.run("UPDATE t SET v = 0").await;
+        pair.apply_all().await;
+        pair.from.run("DELETE FROM t").await;
+        pair.apply_all().await;
+    }
+    pair.from.run("INSERT INTO t VALUES (500, 'eu', 1)").await;
+    pair.to.run("DROP TABLE t_high").await;
+    let applied = pair.apply().await;
+    assert_eq!(aside(&applied), [("t:500".to_owned(), "23514".to_owned())]);
+}

@@ -210,3 +210,34 @@ async fn a_deadlock_is_tried_again() {
     });
     assert_eq!(counts(&applied.unwrap()), [[0, 100, 0, 0]]);
 }
+
+/// Lessons 15 and 21: an apply that is ended in its middle leaves nothing, and can simply be done again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_is_killed_leaves_nothing() {
+    let pair = Pair::new(AGENTS, &["agents"]).await;
+    pair.from
+        .run("UPDATE agents SET rank = 0; INSERT INTO agents VALUES ('z', 'new')")
+        .await;
+    let (plan, before) = (pair.plan().await, pair.root().await);
+    let other = pair.to.client().await;
+    // The new row is written after the others, and waits for this one.
+    let lock = "BEGIN; INSERT INTO agents VALUES ('z', 'mine')";
+    other.batch_execute(lock).await.unwrap();
+    let watcher = pair.to.client().await;
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let (applied, ()) = tokio::join!(pair.run_plan(plan.clone()), async {
+        while watcher.query_one(kill, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let error = applied.unwrap_err();
+    assert_eq!(error.code(), "db/unreachable", "{error}");
+    other.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(pair.root().await, before);
+    assert!(pair.to.db.base("tenant").await.unwrap().is_none());
+    assert_eq!(
+        counts(&pair.run_plan(plan).await.unwrap()),
+        [[1, 100, 0, 0]]
+    );
+}
