@@ -19,6 +19,7 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use deadpool_postgres::Object;
 use serde::Serialize;
 use sync_core::Digest;
 use sync_core::map::{NodeSink, NodeSource};
@@ -212,9 +213,31 @@ impl Database {
         let (capture, after) = (plan.capture.clone(), plan.after);
         let maps = source.clone();
         let works = blocking(move || plan::works(&capture, &maps, after)).await?;
-        let doing = "applying rows";
-        let mut client = self.connection(doing).await?;
-        let transaction = client.transaction().await.map_err(self.while_(doing))?;
+        let mut client = self.connection("applying rows").await?;
+        let applying = self.apply_on(&mut client, plan, works, source, sink, tell);
+        let applied = Box::pin(applying).await;
+        if let Err(Error::Unreachable { .. } | Error::Uncertain { .. }) = &applied {
+            // The pool may not know yet that this connection has ended: it must not come back.
+            drop(Object::take(client));
+        }
+        applied
+    }
+
+    async fn apply_on<N, S>(
+        &self,
+        client: &mut Object,
+        plan: &ApplyPlan,
+        works: Vec<Work>,
+        source: N,
+        sink: Shared<S>,
+        tell: &(impl Fn(ApplyEvent) + Send + Sync),
+    ) -> Result<Applied, Error>
+    where
+        N: NodeSource + Clone + Send + Sync + 'static,
+        S: NodeSink + Send + 'static,
+    {
+        let transaction = client.transaction().await;
+        let transaction = transaction.map_err(self.while_("applying rows"))?;
         let has_triggers = works.iter().any(|work| work.relation.has_triggers);
         let run = Run::begin(self, &transaction, source, &plan.capture, has_triggers).await?;
         let applied = Box::pin(run.apply(plan, works, sink, tell)).await?;
