@@ -47,13 +47,11 @@ pub(super) async fn run(place: &Place<'_>, asked: &Watch) -> Result<Outcome, Err
     drop(remote);
     // An embedded tenant has written everything then; nobody waits for a request that hangs.
     let _ = tokio::time::timeout(GRACE, connection.close()).await;
-    match ended {
-        Some(ended) => ended,
-        None => {
-            place.terminal.line("stopped");
-            Ok(Outcome::Done)
-        }
+    if let Some(ended) = ended {
+        return ended;
     }
+    place.terminal.line("stopped");
+    Ok(Outcome::Done)
 }
 
 async fn watching(

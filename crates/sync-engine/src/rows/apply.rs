@@ -175,13 +175,13 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Moves the branch to a new snapshot with `rows`, in one request; `held` says that the tenant has them. Where its database
+    /// Moves the branch to a new snapshot with `rows`, in one request; `is_there` says that the tenant has them. Where its database
     /// could not store all of them, the branch is at a snapshot with those that it could.
     pub(super) async fn send(
         &self,
         look: &Look,
         rows: Digest,
-        held: bool,
+        is_there: bool,
         message: &str,
     ) -> Result<(Point, Vec<SetAsideRow>), Error> {
         let onto = look.head;
@@ -200,7 +200,7 @@ impl Rows<'_> {
         let target = point(id, &snapshot);
         // Noted before it is sent: should this run end in between, the next one knows its own push again.
         self.set_pushing(target)?;
-        let before = if held {
+        let before = if is_there {
             Some(rows)
         } else {
             onto.and_then(|onto| onto.rows)

@@ -56,8 +56,9 @@ impl Rows<'_> {
         let roots = [look.agreed.root, look.local, wanted];
         let mut plan = self.plan_back(look, roots, on_conflict).await?;
         plan.push = self.copy.counts(before, wanted).await?;
-        let held = self.copy.row_count(before).await?;
-        plan.removals.push(removal(Place::Tenant, &plan.push, held));
+        let count = self.copy.row_count(before).await?;
+        plan.removals
+            .push(removal(Place::Tenant, &plan.push, count));
         plan.target = Some(target.id);
         plan.wanted = Some(target);
         Ok(plan)

@@ -43,12 +43,12 @@ pub(crate) async fn land(
         .context(StoreSnafu)?;
     let wanted = rows_of(kept.roots().rows);
     let head = repository.head(&push.branch).await.context(StoreSnafu)?;
-    let held = match head {
+    let before = match head {
         Some(id) => repository.snapshot(id).await.context(StoreSnafu)?.roots,
         None => Roots::default(),
     };
     // A push of files has nothing to do with the database.
-    if head != push.expected || wanted == rows_of(held.rows) {
+    if head != push.expected || wanted == rows_of(before.rows) {
         return move_head(server, repository, kept, &push).await;
     }
     for round in 1.. {
@@ -81,14 +81,14 @@ pub(crate) async fn land(
             return move_head(server, repository, kept, &push).await;
         }
         let capture = together.capture.applied(applied.root, epoch);
-        let held = copy.overlay(applied.root, wanted).await?;
+        let stored = copy.overlay(applied.root, wanted).await?;
         let snapshot = repository.object(&target.0).await.context(StoreSnafu)?;
         let pushed = snapshot.and_then(|bytes| sync_core::Snapshot::decode(&bytes).ok());
         let (author, message) = pushed
             .map(|pushed| (pushed.author, pushed.message))
             .unwrap_or_default();
         let roots = Roots {
-            rows: Some(held),
+            rows: Some(stored),
             ..kept.roots()
         };
         let made = Made {
@@ -99,7 +99,7 @@ pub(crate) async fn land(
         let head = advance(server, repository, &push.branch, push.expected, made).await?;
         let agreed = Agreed {
             snapshot: Some(head),
-            root: held,
+            root: stored,
             note: Note {},
         };
         copy.settle(&capture, Some(agreed), self::epoch()?).await?;
