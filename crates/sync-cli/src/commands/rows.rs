@@ -4,8 +4,7 @@ mod show;
 
 use serde_json::json;
 use sync_core::SnapshotId;
-use sync_core::rows::TableCounts;
-use sync_engine::rows::{Database, OpenConflict, RowChange, Rows, RowsOutcome, RowsPlan};
+use sync_engine::rows::{Database, OpenConflict, RowChange, Rows, RowsOutcome, RowsPlan, TableSum};
 use sync_engine::{
     Direction, Limits, OnConflict, Problem, Session, Side, Standing, State, Traffic,
 };
@@ -125,8 +124,8 @@ pub(super) type Done = (Planned, Option<RowsOutcome>);
 #[derive(Debug, Default)]
 pub(super) struct Planned {
     standing: Option<Standing>,
-    pulled: Vec<TableCounts>,
-    pushed: Vec<TableCounts>,
+    pulled: Vec<TableSum>,
+    pushed: Vec<TableSum>,
     rows: Vec<RowChange>,
     omitted: u64,
     conflicts: Vec<OpenConflict>,
@@ -227,7 +226,7 @@ pub(super) fn print(
             path: None,
         });
     }
-    let total = |tables: &[TableCounts]| tables.iter().map(TableCounts::total).sum::<u64>();
+    let total = |tables: &[TableSum]| tables.iter().map(TableSum::total).sum::<u64>();
     let all = total(&planned.pulled) + total(&planned.pushed);
     let state = match (undecided, done, skipped) {
         (true, ..) => State::Failed,
@@ -249,8 +248,8 @@ pub(super) fn print(
         errors,
         snapshot: outcome.snapshot,
         message: outcome.message,
-        pulled: planned.pulled.into_iter().map(Into::into).collect(),
-        pushed: planned.pushed.into_iter().map(Into::into).collect(),
+        pulled: planned.pulled,
+        pushed: planned.pushed,
         rows: planned.rows,
         omitted: planned.omitted,
         conflicts: planned.conflicts,

@@ -1,10 +1,9 @@
 //! Does what a plan of rows says: first the database, then the tenant. Each is all or nothing.
 
 use snafu::ResultExt;
-use sync_core::rows::TableCounts;
 use sync_core::{Digest, Roots, Snapshot, SnapshotId};
 use sync_db::{Rewritten, SetAside};
-use sync_rows::OpenConflict;
+use sync_rows::{OpenConflict, TableSum};
 use sync_store::protocol::SetAsideRow;
 use sync_transport::Body;
 
@@ -246,8 +245,8 @@ pub(super) fn ensure_chosen(conflicts: &[OpenConflict]) -> Result<(), Error> {
 }
 
 /// Says what changed where nobody said why.
-fn default_message(push: &[TableCounts]) -> String {
-    let rows: u64 = push.iter().map(TableCounts::total).sum();
+fn default_message(push: &[TableSum]) -> String {
+    let rows: u64 = push.iter().map(TableSum::total).sum();
     let rows = if rows == 1 {
         "1 row".to_owned()
     } else {

@@ -204,8 +204,8 @@ impl Rows<'_> {
         let mut look = self.look().await?;
         let standing = look.standing();
         let there = self.ensure_rows(look.head, Some(&look.agreed)).await?;
-        let local = self.copy.counts(look.agreed.root, look.local).await?;
-        let cloud = self.copy.counts(look.agreed.root, there).await?;
+        let local = self.copy.sums(look.agreed.root, look.local).await?;
+        let cloud = self.copy.sums(look.agreed.root, there).await?;
         if let Ok(_lock) = self.session.lock()
             // What is known is told even where it cannot be kept: the next look only takes longer.
             && let Err(error) = self.keep(&mut look, None).await
@@ -214,8 +214,8 @@ impl Rows<'_> {
         }
         Ok(RowsStatus {
             standing,
-            local: local.into_iter().map(Into::into).collect(),
-            cloud: cloud.into_iter().map(Into::into).collect(),
+            local,
+            cloud,
             base: look.agreed.snapshot,
             head: look.head.map(|head| head.id),
         })

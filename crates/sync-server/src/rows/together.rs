@@ -5,10 +5,10 @@
 
 use snafu::ResultExt;
 use sync_core::map::Map;
-use sync_core::rows::{Choice, TableCounts};
+use sync_core::rows::Choice;
 use sync_core::{Digest, Roots, Snapshot, SnapshotId};
 use sync_db::Capture;
-use sync_rows::Resolutions;
+use sync_rows::{Resolutions, TableSum};
 use sync_store::{Advance, Advanced, Class, Repository};
 
 use super::{Agreed, Note, TenantDatabase, epoch, rows_of};
@@ -112,7 +112,7 @@ async fn once(
     if here == theirs {
         return Ok(together(head, theirs, capture));
     }
-    let counts = copy.counts(theirs, here).await?;
+    let counts = copy.sums(theirs, here).await?;
     let made = Made {
         author: format!("tenant {}", repository.name()),
         message: message(&counts),
@@ -291,8 +291,8 @@ async fn is_held(repository: &Repository, root: Digest) -> Result<bool, Error> {
         .is_some())
 }
 
-fn message(counts: &[TableCounts]) -> String {
-    match counts.iter().map(TableCounts::total).sum::<u64>() {
+fn message(counts: &[TableSum]) -> String {
+    match counts.iter().map(TableSum::total).sum::<u64>() {
         0 => "the definition of a table changed on the tenant".to_owned(),
         1 => "1 row changed on the tenant".to_owned(),
         rows => format!("{rows} rows changed on the tenant"),

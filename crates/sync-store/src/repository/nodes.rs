@@ -16,7 +16,7 @@ use super::{Received, Repository};
 use crate::Error;
 use crate::catalogue::{Location, PackRecord};
 use crate::error::CorruptSnafu;
-use crate::pack::BlockDecoder;
+use crate::pack::{BlockDecoder, Class};
 
 /// A [`NodeSource`] over a repository, for blocking threads; see [`Repository::nodes`].
 ///
@@ -31,6 +31,8 @@ pub struct RepositoryNodes {
     rolled: Vec<Arc<PackRecord>>,
     runtime: Handle,
     near: Mutex<Near>,
+    /// Whether nodes that were read before may be taken from memory. What vouches that an object is there looks itself.
+    from_memory: bool,
 }
 
 /// The blocks that were taken apart last, with all their objects by digest.
@@ -55,6 +57,15 @@ impl RepositoryNodes {
             rolled: received.rolled.clone(),
             runtime: Handle::current(),
             near: Mutex::default(),
+            from_memory: false,
+        }
+    }
+
+    /// Takes nodes that were read before from memory, too.
+    pub(crate) fn from_memory(self) -> Self {
+        Self {
+            from_memory: true,
+            ..self
         }
     }
 
@@ -69,6 +80,12 @@ impl RepositoryNodes {
         if let Some(object) = near.objects.get(digest) {
             return Ok(Some(object.clone()));
         }
+        let (cached, tenant) = (&self.repository.cached, self.repository.tenant.id);
+        if self.from_memory
+            && let Some(object) = cached.get(tenant, digest)
+        {
+            return Ok(Some(object));
+        }
         let Some(location) = self.locations(&[*digest])?.into_iter().flatten().next() else {
             return Ok(None);
         };
@@ -80,6 +97,8 @@ impl RepositoryNodes {
             .any(|pending| pending.record.name == location.pack);
         if waits || near.is_touched((location.pack, location.place.block)) {
             near.keep(self.recorded(&block)?);
+        } else if block.class == Class::Nodes {
+            cached.insert(tenant, *digest, &object);
         }
         Ok(Some(object))
     }
