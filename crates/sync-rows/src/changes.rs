@@ -178,8 +178,8 @@ pub(crate) fn row_count(source: &RepositoryNodes, root: Digest) -> Result<u64, E
     Ok(all.iter().map(|(_, entry)| entry.rows.len).sum())
 }
 
-/// The rows that differ, at most `limit` of them with their columns; how many differ is counted in any case.
-pub(crate) fn list(
+/// The rows that differ, at most `limit` of them with their columns; how many differ is counted in any case. Blocking.
+pub fn list(
     source: &Arc<RepositoryNodes>,
     before: Digest,
     after: Digest,

@@ -3,12 +3,15 @@
 use serde_json::json;
 use sync_store::protocol::Logged;
 
-use super::{Place, diff};
+use super::{Place, diff, rows};
 use crate::args::{Log, Show};
 use crate::connect::Purpose;
 use crate::progress::Progress;
 use crate::terminal::{Paint, Terminal, moment, one_line};
 use crate::{Error, Outcome};
+
+/// How many rows `show` lists.
+const LISTED: usize = 1000;
 
 pub(super) async fn log(place: &Place<'_>, log: &Log) -> Result<Outcome, Error> {
     let progress = Progress::new(place.terminal);
@@ -31,11 +34,16 @@ pub(super) async fn log(place: &Place<'_>, log: &Log) -> Result<Outcome, Error> 
 pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Error> {
     let progress = Progress::new(place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
-    let found = session.show(show.snapshot.as_deref(), !show.stat).await;
+    let found = async {
+        let (logged, difference) = session.show(show.snapshot.as_deref(), !show.stat).await?;
+        let rows = session.show_rows(&logged, LISTED).await?;
+        Ok::<_, sync_engine::Error>((logged, difference, rows))
+    };
+    let found = Box::pin(found).await;
     progress.finish();
     drop(session);
     connection.close().await;
-    let (logged, difference) = found?;
+    let (logged, difference, changed) = found?;
     let terminal = place.terminal;
     terminal.value(&json!({
         "operation": "show",
@@ -43,6 +51,7 @@ pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Erro
         "id": logged.id,
         "snapshot": logged.snapshot,
         "difference": difference,
+        "rows": changed,
     }));
     terminal.line(&format!(
         "snapshot  {}",
@@ -55,6 +64,9 @@ pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Erro
     terminal.line(&format!("time      {}", moment(logged.snapshot.time)));
     terminal.line(&format!("message   {}", one_line(&logged.snapshot.message)));
     diff::print(terminal, &difference, show.stat);
+    if let Some(changed) = &changed {
+        rows::difference(terminal, changed, show.stat);
+    }
     Ok(Outcome::Done)
 }
 
