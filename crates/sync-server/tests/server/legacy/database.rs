@@ -255,10 +255,10 @@ async fn imports_and_pushes_at_once_all_land() {
     let bodies: Vec<Value> = bodies.collect();
     let imports =
         futures_util::future::join_all(bodies.iter().map(|body| import(&client, IMPORT, body)));
-    let pushed = tarball(&files(&[("agents/a.yaml", "a", 0o644)]));
-    let pushes = send(&client, Call::post(FILES).body(pushed));
-    let (counts, pushed) = tokio::join!(imports, pushes);
-    assert_eq!(pushed.0, 200);
+    let file = tarball(&files(&[("agents/a.yaml", "a", 0o644)]));
+    let push = send(&client, Call::post(FILES).body(file));
+    let (counts, (status, _)) = tokio::join!(imports, push);
+    assert_eq!(status, 200);
     // One of them brought the skill and the context, too.
     let created: u64 = counts.iter().map(|counts| counts[0]).sum();
     assert_eq!(created, 14);

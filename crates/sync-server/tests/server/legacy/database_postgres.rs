@@ -1,4 +1,5 @@
 //! Rows of legacy clients, in a tenant that has a PostgreSQL database.
+#![allow(clippy::expect_used, reason = "what is missing says how to get it")]
 
 use super::database::*;
 use super::*;
