@@ -23,13 +23,44 @@ pub(crate) struct Landed {
 /// How often rows may change while they are being put into the database.
 const ROUNDS: u32 = 5;
 
+/// Moves the branch to what was received, which is put into the tenant's database first where the branch has one.
+///
+/// # Errors
+///
+/// [`Error::Stale`] where the branch is not, or no longer, where the push expected it. Neither branch nor database has changed
+/// then.
+pub(crate) async fn accept(
+    server: &Server,
+    repository: &Repository,
+    received: Received,
+    push: Advance,
+) -> Result<Landed, Error> {
+    let database = server.database(repository).await?;
+    if let Some(database) = database.filter(|database| database.branch() == push.branch) {
+        let _turn = database.turn().await;
+        return Box::pin(land(server, repository, &database, received, push)).await;
+    }
+    let target = push.target;
+    let advanced = repository.advance(received, push).await;
+    match advanced.context(StoreSnafu)? {
+        Advanced::Moved | Advanced::Already => {
+            server.waiters().moved(repository.name());
+            Ok(Landed {
+                head: target,
+                set_aside: Vec::new(),
+            })
+        }
+        Advanced::Stale { head } => StaleSnafu { head }.fail(),
+    }
+}
+
 /// Puts what was received into the database, and moves the branch. The caller has the tenant's turn.
 ///
 /// # Errors
 ///
 /// [`Error::Stale`] where the branch is not, or no longer, where the push expected it, because the tenant's program changed
 /// rows, say. Neither branch nor database has changed then; what was received is kept.
-pub(crate) async fn land(
+async fn land(
     server: &Server,
     repository: &Repository,
     database: &TenantDatabase,
