@@ -3,7 +3,7 @@
 use serde_json::json;
 use sync_store::protocol::Logged;
 
-use super::{Place, diff};
+use super::{Place, diff, rows};
 use crate::args::{Log, Show};
 use crate::connect::Purpose;
 use crate::progress::Progress;
@@ -32,10 +32,14 @@ pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Erro
     let progress = Progress::new(place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let found = session.show(show.snapshot.as_deref(), !show.stat).await;
+    let rows = match &found {
+        Ok((logged, _)) => Box::pin(rows::shown(place, &session, logged)).await,
+        Err(_) => Ok(None),
+    };
     progress.finish();
     drop(session);
     connection.close().await;
-    let (logged, difference) = found?;
+    let ((logged, difference), rows) = (found?, rows?);
     let terminal = place.terminal;
     terminal.value(&json!({
         "operation": "show",
@@ -43,6 +47,7 @@ pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Erro
         "id": logged.id,
         "snapshot": logged.snapshot,
         "difference": difference,
+        "rows": rows,
     }));
     terminal.line(&format!(
         "snapshot  {}",
@@ -55,6 +60,9 @@ pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Erro
     terminal.line(&format!("time      {}", moment(logged.snapshot.time)));
     terminal.line(&format!("message   {}", one_line(&logged.snapshot.message)));
     diff::print(terminal, &difference, show.stat);
+    if let Some(rows) = &rows {
+        rows::difference(terminal, rows, show.stat);
+    }
     Ok(Outcome::Done)
 }
 

@@ -1,5 +1,7 @@
 //! `push`, `pull`, `sync`, `status`, `diff`, `rollback` and `undo` of a database.
 
+mod back;
+
 use serde::Serialize;
 use serde_json::json;
 use sync_core::rows::TableCounts;
@@ -11,14 +13,18 @@ use sync_engine::{
     Direction, Limits, OnConflict, Problem, RowsDifference, Session, Side, Standing, State, Traffic,
 };
 
+use sync_store::protocol::Logged;
+
 use super::Place;
 use super::transfer::{begin, limits};
-use crate::args::{Diff, Format, Pull, Push, Rollback, Status, SyncBoth, Undo};
+use crate::args::{Diff, Format, Pull, Push, Status, SyncBoth};
 use crate::connect::{Connection, Purpose};
 use crate::error::{NoDatabaseSnafu, NoFilterSnafu};
 use crate::progress::Progress;
-use crate::terminal::{Paint, Terminal, moment, one_line, seconds};
+use crate::terminal::{Paint, Terminal, one_line, seconds};
 use crate::{Error, Outcome};
+
+pub(super) use back::{rollback, undo};
 
 /// How often an operation begins anew because rows or the branch moved meanwhile.
 const ROUNDS: u32 = 8;
@@ -549,6 +555,22 @@ pub(super) async fn diff(
     })
 }
 
+/// What a snapshot changed in rows; `None` where it has none, or the workspace has no database to show them with.
+pub(super) async fn shown(
+    place: &Place<'_>,
+    session: &Session,
+    logged: &Logged,
+) -> Result<Option<RowsDifference>, Error> {
+    if logged.snapshot.roots.rows.is_none() {
+        return Ok(None);
+    }
+    let Ok(database) = database(place) else {
+        return Ok(None);
+    };
+    let rows = session.rows(database).await?;
+    Ok(Some(rows.show(logged, LISTED).await?))
+}
+
 /// Prints the rows that differ, unless only sums are wanted.
 pub(super) fn difference(terminal: Terminal, found: &RowsDifference, stat: bool) {
     if !stat {
@@ -561,76 +583,4 @@ pub(super) fn difference(terminal: Terminal, found: &RowsDifference, stat: bool)
     if found.tables.is_empty() {
         terminal.line("database  nothing changed");
     }
-}
-
-pub(super) async fn rollback(place: &Place<'_>, rollback: Rollback) -> Result<Outcome, Error> {
-    let database = database(place)?;
-    let progress = Progress::new(place.terminal);
-    let (session, connection) = begin(place, &progress, rollback.dry_run).await?;
-    let done = async {
-        let rows = session.rows(database).await?;
-        let plan = rows
-            .plan_rollback(&rollback.snapshot, rollback.on_conflict)
-            .await?;
-        let limits = limits(rollback.max_delete, rollback.yes);
-        back(&rows, plan, rollback.dry_run, rollback.message, &limits).await
-    };
-    let done = Box::pin(done).await;
-    progress.finish();
-    conclude(
-        place,
-        "rollback database",
-        (session, connection),
-        rollback.dry_run,
-        done,
-    )
-    .await
-}
-
-pub(super) async fn undo(place: &Place<'_>, undo: &Undo) -> Result<Outcome, Error> {
-    let database = database(place)?;
-    let progress = Progress::new(place.terminal);
-    let (session, connection) = begin(place, &progress, undo.dry_run).await?;
-    let done = async {
-        let rows = session.rows(database).await?;
-        let plan = rows.plan_undo(undo.on_conflict).await?;
-        if let Some(undone) = &plan.undone {
-            let what = format!("the {} of {}", undone.operation, moment(undone.time));
-            place.terminal.line(&format!("undo      {what}"));
-        }
-        let limits = limits(undo.max_delete, undo.yes);
-        back(&rows, plan, undo.dry_run, None, &limits).await
-    };
-    let done = Box::pin(done).await;
-    progress.finish();
-    conclude(
-        place,
-        "undo database",
-        (session, connection),
-        undo.dry_run,
-        done,
-    )
-    .await
-}
-
-async fn back(
-    rows: &Rows<'_>,
-    plan: sync_engine::rows::BackPlan,
-    dry_run: bool,
-    message: Option<String>,
-    limits: &Limits,
-) -> Result<Done, Error> {
-    let planned = Planned {
-        standing: None,
-        pulled: plan.pull.clone(),
-        pushed: plan.push.clone(),
-        rows: plan.rows.clone(),
-        omitted: plan.omitted,
-        conflicts: plan.conflicts.clone(),
-    };
-    if dry_run || !planned.conflicts.is_empty() {
-        return Ok((planned, None));
-    }
-    let outcome = rows.apply_back(plan, message, limits).await?;
-    Ok((planned, Some(outcome)))
 }
