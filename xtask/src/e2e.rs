@@ -8,6 +8,7 @@ mod faults;
 mod files;
 mod legacy;
 mod postgres;
+mod rows;
 mod scenario;
 pub(crate) mod server;
 mod trees;
@@ -48,6 +49,10 @@ pub(crate) struct Arguments {
     #[argh(option)]
     kind: Option<Kind>,
 
+    /// run sync-cli as it is built for development: quicker to build, slower to run
+    #[argh(switch)]
+    debug: bool,
+
     /// down: remove the PostgreSQL image that was made here, too
     #[argh(switch)]
     image: bool,
@@ -60,14 +65,16 @@ impl Arguments {
             words: Vec::new(),
             only: None,
             kind: None,
+            debug: false,
             image: false,
         }
     }
 }
 
 /// Every suite by its name.
-const SUITES: [(&str, Suite); 5] = [
+const SUITES: [(&str, Suite); 6] = [
     ("postgres", postgres::SCENARIOS),
+    ("rows", rows::SCENARIOS),
     ("files", files::SCENARIOS),
     ("legacy", legacy::SCENARIOS),
     ("upkeep", upkeep::SCENARIOS),
@@ -93,34 +100,47 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         words.next().is_none()
             && suite.is_none_or(|suite| SUITES.iter().any(|(name, _)| *name == suite)),
         UnexpectedSnafu {
-            what: "usage: cargo xtask e2e [up|test|down|run] [postgres|files|legacy|upkeep|faults]"
+            what: "usage: cargo xtask e2e [up|test|down|run] [postgres|rows|files|legacy|upkeep|faults]"
         }
     );
     let only = arguments.only.as_deref().unwrap_or_default();
     match step {
-        "up" => up(suite, arguments.kind),
-        "test" => test(suite, only, arguments.kind),
+        "up" => up(suite, arguments),
+        "test" => test(suite, only, arguments),
         "down" => down(arguments.image),
-        _ => all(suite, only, arguments.kind),
+        _ => all(suite, only, arguments),
     }
 }
 
 /// Builds `sync-cli` for release, once; cargo finds out whether anything changed.
 pub(crate) fn build() -> Result<PathBuf> {
+    build_as("release")
+}
+
+/// Builds `sync-cli` in a profile, `release` or `dev`.
+fn build_as(profile: &str) -> Result<PathBuf> {
     cargo::run(&mut cargo([
         "build",
-        "--release",
+        "--profile",
+        profile,
         "--locked",
         "--quiet",
         "--package",
         "sync-cli",
     ]))?;
     let target = cargo::metadata()?.target_directory;
-    Ok(target.join("release").join("sync-cli").into())
+    let directory = if profile == "dev" { "debug" } else { profile };
+    Ok(target.join(directory).join("sync-cli").into())
 }
 
-fn all(suite: Option<&str>, only: &str, kind: Option<Kind>) -> Result<()> {
-    let program = build()?;
+impl Arguments {
+    fn build(&self) -> Result<PathBuf> {
+        build_as(if self.debug { "dev" } else { "release" })
+    }
+}
+
+fn all(suite: Option<&str>, only: &str, arguments: &Arguments) -> Result<()> {
+    let program = arguments.build()?;
     let directory = tempfile::tempdir().context(IoSnafu {
         action: "create a temporary directory",
     })?;
@@ -135,7 +155,7 @@ fn all(suite: Option<&str>, only: &str, kind: Option<Kind>) -> Result<()> {
         certificates,
         server.address(),
     )
-    .with_postgres(kind);
+    .with_postgres(arguments.kind);
     let result = scenarios(&bench, suite, only);
     let ended = server.stop();
     if result.is_err() {
@@ -160,8 +180,8 @@ fn scenarios(bench: &Bench, suite: Option<&str>, only: &str) -> Result<()> {
     Ok(())
 }
 
-fn up(suite: Option<&str>, kind: Option<Kind>) -> Result<()> {
-    crate::postgres::up(kind)?;
+fn up(suite: Option<&str>, arguments: &Arguments) -> Result<()> {
+    crate::postgres::up(arguments.kind)?;
     if suite == Some("postgres") {
         return Ok(());
     }
@@ -177,7 +197,7 @@ fn up(suite: Option<&str>, kind: Option<Kind>) -> Result<()> {
         println!("found a server at https://localhost:{}", address.port());
         return Ok(());
     }
-    let program = build()?;
+    let program = arguments.build()?;
     let directory = tempfile::tempdir()
         .context(IoSnafu {
             action: "create a temporary directory",
@@ -200,10 +220,10 @@ fn up(suite: Option<&str>, kind: Option<Kind>) -> Result<()> {
     write_state(&path, &state)
 }
 
-fn test(suite: Option<&str>, only: &str, kind: Option<Kind>) -> Result<()> {
+fn test(suite: Option<&str>, only: &str, arguments: &Arguments) -> Result<()> {
     let state = read_state()?;
     let bench = Bench::new(
-        build()?,
+        arguments.build()?,
         &state.directory,
         state.directory.join("data"),
         Certificates {
@@ -213,7 +233,7 @@ fn test(suite: Option<&str>, only: &str, kind: Option<Kind>) -> Result<()> {
         },
         state.address,
     )
-    .with_postgres(kind);
+    .with_postgres(arguments.kind);
     scenarios(&bench, suite, only)
 }
 

@@ -9,6 +9,7 @@ mod container;
 mod image;
 mod preparation;
 mod removal;
+mod session;
 
 use std::{
     env, fmt, fs, io,
@@ -28,6 +29,8 @@ use cluster::Cluster;
 use container::Container;
 use preparation::Preparation;
 use removal::Removal;
+
+pub(crate) use session::Session;
 
 /// Names the URL of a superuser, for tests.
 const URL_VARIABLE: &str = "SYNC_TEST_POSTGRES";
@@ -246,15 +249,38 @@ impl Postgres {
 
     /// Runs SQL as the superuser, over TLS with the server's certificate verified; returns the rows as text.
     pub(crate) fn query(&self, sql: &str) -> Result<String> {
-        let instance = self.instance()?;
-        let password = instance.password();
-        let mut command = match &instance.host {
-            Host::Container(container) => container.psql(password),
-            Host::Cluster(cluster) => cluster.psql(password, instance.port()),
-        };
+        let mut command = self.instance()?.psql();
         command.args(["--no-psqlrc", "--tuples-only", "--no-align", "--quiet"]);
         command.args(["--set", "ON_ERROR_STOP=1", "--command", sql]);
         Ok(cargo::output(&mut command)?.trim_end().to_owned())
+    }
+
+    /// A session with one of its databases, as the superuser.
+    pub(crate) fn session(&self, database: &str) -> Result<Session> {
+        let command = match &self.instance {
+            None => {
+                let mut command = Command::new("psql");
+                command.arg(named_url(database));
+                command
+            }
+            Some(instance) => {
+                let mut command = instance.psql();
+                command.args(["--dbname", database]);
+                command
+            }
+        };
+        Session::open(command)
+    }
+
+    /// The URL of one of its databases, as programs on this machine reach it; with TLS and a verified certificate where
+    /// the server has one.
+    pub(crate) fn url(&self, database: &str) -> String {
+        let Some(instance) = &self.instance else {
+            return named_url(database);
+        };
+        let (server, _) = instance.url.rsplit_once('/').unwrap_or_default();
+        let authority = instance.authority();
+        format!("{server}/{database}?sslmode=verify-full&sslrootcert={authority}")
     }
 
     /// Removes it if this process started it, and says whether that worked.
@@ -286,6 +312,14 @@ impl Instance {
         rest.split_once('/').unwrap_or_default().0
     }
 
+    fn psql(&self) -> Command {
+        let password = self.password();
+        match &self.host {
+            Host::Container(container) => container.psql(password),
+            Host::Cluster(cluster) => cluster.psql(password, self.port()),
+        }
+    }
+
     fn answers(&self) -> bool {
         match &self.host {
             Host::Container(container) => container.answers(),
@@ -315,6 +349,19 @@ impl Instance {
         println!("log: {log}");
         println!("export {URL_VARIABLE}={}", self.url);
         println!("export {AUTHORITY_VARIABLE}={}", self.authority());
+    }
+}
+
+/// The URL of another database of the server that the environment names.
+fn named_url(database: &str) -> String {
+    let url = env::var(URL_VARIABLE).unwrap_or_default();
+    let plain = url.split('?').next().unwrap_or_default();
+    let (server, _) = plain.rsplit_once('/').unwrap_or((plain, ""));
+    match env::var(AUTHORITY_VARIABLE) {
+        Ok(authority) if !authority.is_empty() => {
+            format!("{server}/{database}?sslmode=verify-full&sslrootcert={authority}")
+        }
+        _ => format!("{server}/{database}"),
     }
 }
 

@@ -20,6 +20,8 @@ mod text;
 
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod schedules;
 
 pub use key::KeyWriter;
 pub use merge::{Collision, ColumnRule, MergedRow, Rules, TableRule, merge_row};

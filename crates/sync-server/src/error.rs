@@ -160,7 +160,8 @@ impl Error {
             },
             Self::Rows { source } => match source.class() {
                 Class::Conflict => StatusCode::CONFLICT,
-                Class::Integrity | Class::Usage => StatusCode::UNPROCESSABLE_ENTITY,
+                Class::Usage => StatusCode::BAD_REQUEST,
+                Class::Integrity => StatusCode::UNPROCESSABLE_ENTITY,
                 Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
                 // The role of the server, not the caller, lacks the right.
                 Class::Denied | Class::Failed | Class::Bug => StatusCode::INTERNAL_SERVER_ERROR,

@@ -8,9 +8,9 @@
 mod clock;
 mod disk;
 mod killed;
-mod refusals;
+pub(super) mod refusals;
 mod server_killed;
-mod tracer;
+pub(super) mod tracer;
 mod wire;
 mod writer;
 

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -35,6 +35,8 @@ pub(super) struct Bench {
     certificates: Certificates,
     server: SocketAddr,
     postgres: Option<Kind>,
+    /// The PostgreSQL that scenarios share, once one has asked for it.
+    shared: OnceLock<Postgres>,
 }
 
 impl Bench {
@@ -52,6 +54,7 @@ impl Bench {
             certificates,
             server,
             postgres: None,
+            shared: OnceLock::new(),
         }
     }
 
@@ -162,6 +165,16 @@ impl Place<'_> {
     /// Where the shared server listens.
     pub(super) fn server(&self) -> SocketAddr {
         self.bench.server
+    }
+
+    /// The PostgreSQL server that scenarios share; each makes databases of its own there.
+    #[track_caller]
+    pub(super) fn postgres(&self) -> &Postgres {
+        let found = || match self.bench.postgres {
+            None => Postgres::up_or_found(),
+            kind => Postgres::start(kind),
+        };
+        self.bench.shared.get_or_init(|| done(found()))
     }
 
     /// A PostgreSQL server of the scenario's own, which it may kill.

@@ -152,7 +152,7 @@ impl Container {
     pub(super) fn psql(&self, password: &str) -> Command {
         let mut command = Command::new("docker");
         command
-            .args(["exec", "--env", "PGPASSWORD"])
+            .args(["exec", "--interactive", "--env", "PGPASSWORD"])
             .env("PGPASSWORD", password)
             .args(["--env", "PGSSLMODE=verify-full"])
             .arg(format!("--env=PGSSLROOTCERT={DATA}/ca.pem"))

@@ -1,5 +1,6 @@
 //! `push`, `pull`, `sync`, `status`, `diff`, `rollback` and `undo` of a database.
 
+mod back;
 mod show;
 
 use serde_json::json;
@@ -12,13 +13,13 @@ use sync_engine::{
 use self::show::{RowsReport, problems, show, sum_line};
 use super::Place;
 use super::transfer::{begin, limits};
-use crate::args::{Diff, Pull, Push, Rollback, Status, SyncBoth, Undo};
+use crate::args::{Diff, Pull, Push, Status, SyncBoth};
 use crate::connect::{Connection, Purpose};
 use crate::error::{NoDatabaseSnafu, NoFilterSnafu};
 use crate::progress::Progress;
-use crate::terminal::moment;
 use crate::{Error, Outcome};
 
+pub(super) use self::back::{rollback, undo};
 pub(super) use self::show::{conflict_line, conflict_lines, difference};
 
 /// How often an operation begins anew because rows or the branch moved meanwhile.
@@ -340,77 +341,4 @@ pub(super) async fn diff(
     } else {
         Outcome::Done
     })
-}
-
-pub(super) async fn rollback(place: &Place<'_>, rollback: Rollback) -> Result<Outcome, Error> {
-    let database = database(place)?;
-    let progress = Progress::new(place.terminal);
-    let (session, connection) = begin(place, &progress, rollback.dry_run).await?;
-    let done = async {
-        let rows = session.rows(database).await?;
-        let plan = rows
-            .plan_rollback(&rollback.snapshot, rollback.on_conflict)
-            .await?;
-        let limits = limits(rollback.max_delete, rollback.yes);
-        back(&rows, plan, rollback.dry_run, rollback.message, &limits).await
-    };
-    let done = Box::pin(done).await;
-    progress.finish();
-    conclude(
-        place,
-        "rollback database",
-        (session, connection),
-        rollback.dry_run,
-        done,
-    )
-    .await
-}
-
-pub(super) async fn undo(place: &Place<'_>, undo: &Undo) -> Result<Outcome, Error> {
-    let database = database(place)?;
-    let progress = Progress::new(place.terminal);
-    let (session, connection) = begin(place, &progress, undo.dry_run).await?;
-    let done = async {
-        let rows = session.rows(database).await?;
-        let plan = rows.plan_undo(undo.on_conflict).await?;
-        if let Some(undone) = &plan.undone {
-            let what = format!("the {} of {}", undone.operation, moment(undone.time));
-            place.terminal.line(&format!("undo      {what}"));
-        }
-        let limits = limits(undo.max_delete, undo.yes);
-        back(&rows, plan, undo.dry_run, None, &limits).await
-    };
-    let done = Box::pin(done).await;
-    progress.finish();
-    conclude(
-        place,
-        "undo database",
-        (session, connection),
-        undo.dry_run,
-        done,
-    )
-    .await
-}
-
-async fn back(
-    rows: &Rows<'_>,
-    plan: sync_engine::rows::BackPlan,
-    dry_run: bool,
-    message: Option<String>,
-    limits: &Limits,
-) -> Result<Done, Error> {
-    let planned = Planned {
-        standing: None,
-        pulled: plan.pull.clone(),
-        pushed: plan.push.clone(),
-        rows: plan.rows.clone(),
-        omitted: plan.omitted,
-        conflicts: plan.conflicts.clone(),
-        ..Planned::default()
-    };
-    if dry_run || !planned.conflicts.is_empty() {
-        return Ok((planned, None));
-    }
-    let outcome = rows.apply_back(plan, message, limits).await?;
-    Ok((planned, Some(outcome)))
 }

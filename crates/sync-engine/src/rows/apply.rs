@@ -205,13 +205,21 @@ impl Rows<'_> {
             onto.and_then(|onto| onto.rows)
         };
         let repository = self.copy.repository();
-        let pack = repository.export_rows(encoded.into(), before, rows, before.is_some());
         let expected = onto.map(|onto| onto.id);
-        let pushed = self
-            .session
-            .remote
-            .push(expected, id, Body::stream(pack))
-            .await?;
+        let mut attempt = 1;
+        // The branch moves by compare-and-swap: sending it again does nothing twice.
+        let pushed = loop {
+            let encoded = encoded.clone().into();
+            let pack = repository.export_rows(encoded, before, rows, before.is_some());
+            let body = Body::stream(pack);
+            match self.session.remote.push(expected, id, body).await {
+                Err(error) => {
+                    attempt += 1;
+                    self.session.pause(error, attempt).await?;
+                }
+                Ok(pushed) => break pushed,
+            }
+        };
         let (head, set_aside) = match pushed {
             Pushed::Done { head, set_aside } => (head, set_aside),
             Pushed::Stale { head } => return StaleSnafu { head }.fail(),

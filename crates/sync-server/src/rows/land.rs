@@ -1,12 +1,17 @@
 //! A push of rows: received and kept, then put into the database, then the branch moves.
+//!
+//! What the tenant's program writes while a push comes is merged with it in the database, and becomes a snapshot after that of
+//! the push: a program that never stops writing would otherwise keep every push out. What both changed stops the push.
 
 use snafu::ResultExt;
-use sync_core::{Roots, SnapshotId};
-use sync_db::Applied;
+use sync_core::rows::Choice;
+use sync_core::{Digest, Roots, SnapshotId};
+use sync_db::{Applied, Capture};
+use sync_rows::Resolutions;
 use sync_store::protocol::SetAsideRow;
 use sync_store::{Advance, Advanced, Received, Repository};
 
-use super::together::{Made, advance, bring_together};
+use super::together::{Beside, Made, advance, bring_together, look_beside};
 use super::{Agreed, Note, TenantDatabase, epoch, rows_of};
 use crate::error::{StaleSnafu, StoreSnafu};
 use crate::{Error, Server};
@@ -83,26 +88,37 @@ async fn land(
         return move_head(server, repository, kept, &push).await;
     }
     for round in 1.. {
-        let together = bring_together(server, repository, database).await?;
-        if together.head == Some(target) {
-            return Ok(Landed {
-                head: target,
-                set_aside: Vec::new(),
-            });
-        }
-        if together.head != push.expected {
-            let head = together.head;
-            return StaleSnafu { head }.fail();
-        }
+        let held = rows_of(before.rows);
+        let onto = match merged_beside(repository, database, head, [held, wanted]).await? {
+            Some(onto) => onto,
+            None => {
+                let together = bring_together(server, repository, database).await?;
+                if together.head == Some(target) {
+                    return Ok(Landed {
+                        head: target,
+                        set_aside: Vec::new(),
+                    });
+                }
+                if together.head != push.expected {
+                    let head = together.head;
+                    return StaleSnafu { head }.fail();
+                }
+                Onto {
+                    before: together.agreed.root,
+                    capture: together.capture,
+                    after: wanted,
+                }
+            }
+        };
         let agreed = Agreed {
             snapshot: Some(target),
             root: wanted,
             note: Note {},
         };
         let epoch = epoch()?;
-        let (copy, before) = (&database.copy, together.agreed.root);
+        let copy = &database.copy;
         let applied = match copy
-            .apply(&together.capture, wanted, before, agreed, epoch)
+            .apply(&onto.capture, onto.after, onto.before, agreed, epoch)
             .await
         {
             Err(error) if error.is_moved() && round < ROUNDS => continue,
@@ -111,7 +127,12 @@ async fn land(
         if applied.set_aside.is_empty() {
             return move_head(server, repository, kept, &push).await;
         }
-        let capture = together.capture.applied(applied.root, epoch);
+        if onto.after != wanted {
+            // Which rows of whom are missing is for a merge to tell: the pusher makes it, with a snapshot of all that is here.
+            let head = bring_together(server, repository, database).await?.head;
+            return StaleSnafu { head }.fail();
+        }
+        let capture = onto.capture.applied(applied.root, epoch);
         let stored = copy.overlay(applied.root, wanted).await?;
         let snapshot = repository.object(&target.0).await.context(StoreSnafu)?;
         let pushed = snapshot.and_then(|bytes| sync_core::Snapshot::decode(&bytes).ok());
@@ -143,6 +164,51 @@ async fn land(
         head: push.expected,
     }
     .fail()
+}
+
+/// What a push is put onto.
+struct Onto {
+    capture: Capture,
+    /// What was agreed on before.
+    before: Digest,
+    /// What the database holds afterwards.
+    after: Digest,
+}
+
+/// What was pushed onto `held`, merged with what the tenant's program has written since the branch came there; `None` where
+/// something else happened meanwhile, or both changed the same.
+async fn merged_beside(
+    repository: &Repository,
+    database: &TenantDatabase,
+    head: Option<SnapshotId>,
+    [held, wanted]: [Digest; 2],
+) -> Result<Option<Onto>, Error> {
+    let Some(beside) = look_beside(repository, database, head, held).await? else {
+        return Ok(None);
+    };
+    let Beside {
+        agreed,
+        capture,
+        base,
+        ours,
+    } = beside;
+    let after = if ours == base {
+        wanted
+    } else {
+        let copy = &database.copy;
+        let nothing = Resolutions::default();
+        let merged = copy.merge([base, ours, wanted], nothing, Choice::Open);
+        let merged = merged.await?;
+        if !merged.conflicts.is_empty() {
+            return Ok(None);
+        }
+        merged.root
+    };
+    Ok(Some(Onto {
+        capture,
+        before: agreed.root,
+        after,
+    }))
 }
 
 async fn move_head(

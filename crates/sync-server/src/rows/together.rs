@@ -29,6 +29,40 @@ pub(crate) struct Together {
     pub(crate) is_writing: bool,
 }
 
+/// The database beside the branch, where all that parts them is what the tenant's program has written since.
+#[derive(Debug)]
+pub(super) struct Beside {
+    pub(super) agreed: Agreed,
+    pub(super) capture: Capture,
+    /// What both agreed on, the program's changes, both as maps of all tables.
+    pub(super) base: Digest,
+    pub(super) ours: Digest,
+}
+
+/// Looks at the database without making a snapshot of what the program wrote; `None` where more than that parts it from
+/// the branch at `head`, whose rows are `theirs`.
+pub(super) async fn look_beside(
+    repository: &Repository,
+    database: &TenantDatabase,
+    head: Option<SnapshotId>,
+    theirs: Digest,
+) -> Result<Option<Beside>, Error> {
+    let copy = &database.copy;
+    let agreed: Agreed = copy.agreed().await?;
+    let is_known = head.is_some() && agreed.snapshot == head;
+    if !is_known || !is_held(repository, agreed.root).await? {
+        return Ok(None);
+    }
+    let capture = copy.capture(|_| {}).await?;
+    let base = copy.only_synced(agreed.root).await?;
+    Ok(Some(Beside {
+        base: copy.overlay(base, theirs).await?,
+        ours: copy.overlay(capture.root, theirs).await?,
+        agreed,
+        capture,
+    }))
+}
+
 /// Brings branch and database together. The caller has the tenant's turn.
 ///
 /// # Errors

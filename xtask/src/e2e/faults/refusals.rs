@@ -17,24 +17,25 @@ use super::{
 
 /// What a front says instead of passing a request on.
 #[derive(Debug, Clone, Default)]
-struct Script {
+pub(in crate::e2e) struct Script {
     /// How the requests that it refuses begin.
-    method: &'static str,
-    status: &'static str,
-    retry_after: Option<&'static str>,
-    left: usize,
+    pub(in crate::e2e) method: &'static str,
+    pub(in crate::e2e) status: &'static str,
+    pub(in crate::e2e) retry_after: Option<&'static str>,
+    pub(in crate::e2e) left: usize,
 }
 
 /// An HTTP front before a server: it passes on what its script lets through.
 #[derive(Debug, Clone)]
-struct Front {
-    address: SocketAddr,
+pub(in crate::e2e) struct Front {
+    pub(in crate::e2e) address: SocketAddr,
     script: Arc<Mutex<Script>>,
     refused: Arc<AtomicUsize>,
 }
 
 impl Front {
-    fn start(target: SocketAddr) -> Self {
+    /// Listens on a free port of loopback.
+    pub(in crate::e2e) fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen");
         let front = Self {
             address: listener.local_addr().expect("an address"),
@@ -53,9 +54,14 @@ impl Front {
     }
 
     /// Follows another script from now on.
-    fn play(&self, script: Script) {
+    pub(in crate::e2e) fn play(&self, script: Script) {
         self.refused.store(0, Ordering::SeqCst);
         *self.script.lock().unwrap_or_else(PoisonError::into_inner) = script;
+    }
+
+    /// How many requests it has refused by its script so far.
+    pub(in crate::e2e) fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
     }
 
     /// What it says to a request, where it does not pass it on.
@@ -145,10 +151,7 @@ pub(super) fn a_busy_server_is_asked_again(place: &Place) {
 /// Done after some waiting, or put off for later where the server asks for hours.
 #[track_caller]
 fn check(front: &Front, answer: &super::super::cli::Answer, retry_after: Option<&str>, case: &str) {
-    assert!(
-        front.refused.load(Ordering::SeqCst) > 0,
-        "{case}: nothing was refused"
-    );
+    assert!(front.refused() > 0, "{case}: nothing was refused");
     let expected = if retry_after == Some("7200") { 4 } else { 0 };
     assert_eq!(
         answer.code, expected,

@@ -19,7 +19,7 @@ const CALLS: &str = "?rename,?renameat,renameat2,?link,linkat,?unlink,unlinkat,?
 
 /// The n-th call of a kind in any one thread.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Point {
+pub(in crate::e2e) struct Point {
     call: String,
     number: usize,
 }
@@ -31,12 +31,12 @@ impl std::fmt::Display for Point {
 }
 
 /// The command, with its calls written to a file.
-pub(super) fn counted(command: &Command, log: &Path) -> Command {
+pub(in crate::e2e) fn counted(command: &Command, log: &Path) -> Command {
     traced(command, &["-o".as_ref(), log.as_os_str()])
 }
 
 /// The command, killed at a point.
-pub(super) fn killed(command: &Command, point: &Point) -> Command {
+pub(in crate::e2e) fn killed(command: &Command, point: &Point) -> Command {
     let inject = format!("inject={}:signal=SIGKILL:when={}", point.call, point.number);
     traced(
         command,
@@ -84,12 +84,12 @@ fn demand_tracing() {
 }
 
 /// The lines of a log so far, to tell what comes later apart.
-pub(super) fn length(log: &Path) -> usize {
+pub(in crate::e2e) fn length(log: &Path) -> usize {
     fs::read_to_string(log).map_or(0, |text| text.lines().count())
 }
 
 /// The points of a run from a line of its log on, in the order in which it came to them.
-pub(super) fn points(log: &Path, from: usize) -> Vec<Point> {
+pub(in crate::e2e) fn points(log: &Path, from: usize) -> Vec<Point> {
     let text = fs::read_to_string(log).expect("read the log of strace");
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -121,7 +121,7 @@ pub(super) fn points(log: &Path, from: usize) -> Vec<Point> {
 }
 
 /// At most `count` of them, evenly over the whole run, the first and the last included.
-pub(super) fn spread(points: &[Point], count: usize) -> Vec<Point> {
+pub(in crate::e2e) fn spread(points: &[Point], count: usize) -> Vec<Point> {
     if points.len() <= count {
         return points.to_vec();
     }
