@@ -184,7 +184,7 @@ impl Repository {
     ///
     /// Outside a Tokio runtime; its methods panic on the runtime's own async threads.
     pub fn nodes(&self) -> RepositoryNodes {
-        RepositoryNodes::new(self.clone(), &Received::nothing()).from_memory()
+        RepositoryNodes::new(self.clone(), &Received::nothing()).reading_memory()
     }
 
     async fn locate(&self, digests: &[Digest]) -> Result<Vec<Option<Location>>, Error> {

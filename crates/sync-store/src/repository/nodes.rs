@@ -62,7 +62,7 @@ impl RepositoryNodes {
     }
 
     /// Takes nodes that were read before from memory, too.
-    pub(crate) fn from_memory(self) -> Self {
+    pub(crate) fn reading_memory(self) -> Self {
         Self {
             from_memory: true,
             ..self
