@@ -14,11 +14,11 @@ mod record;
 mod together;
 mod wait;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use sync_core::Digest;
 use sync_core::map::Map;
-use sync_db::Epoch;
+use sync_core::{Digest, SnapshotId};
+use sync_db::{Capture, Epoch};
 use sync_rows::Copy;
 
 pub(crate) use current::{Current, current};
@@ -41,6 +41,17 @@ pub(crate) struct TenantDatabase {
     branch: String,
     /// Held while branch and database are brought together, and while either moves.
     turn: tokio::sync::Mutex<()>,
+    /// What the last look found, for the push that follows it.
+    seen: std::sync::Mutex<Option<Seen>>,
+}
+
+/// A database that held what the branch had, a moment ago.
+#[derive(Debug)]
+struct Seen {
+    head: Option<SnapshotId>,
+    /// The map of tables that was agreed on.
+    root: Digest,
+    capture: Capture,
 }
 
 /// What branch and database last agreed on.
@@ -54,6 +65,19 @@ impl TenantDatabase {
     /// Waits until nobody else moves branch or database.
     pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
+    }
+
+    fn see(&self, seen: Seen) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+    }
+
+    /// What the last look found, once. Rows that changed since are not overwritten by whoever goes on from it: an apply
+    /// compares those that it changes, and the cursor of the logs stays where it was.
+    fn take_seen(&self) -> Option<Seen> {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// The branch that it is the working copy of.

@@ -89,7 +89,14 @@ async fn land(
     }
     for round in 1.. {
         let rows = [rows_of(before.rows), wanted];
-        let onto = if let Some(onto) = merged_beside(repository, database, head, rows).await? {
+        let seen = database.take_seen().filter(|seen| seen.head == head);
+        let onto = if let Some(seen) = seen {
+            Onto {
+                before: seen.root,
+                capture: seen.capture,
+                after: wanted,
+            }
+        } else if let Some(onto) = merged_beside(repository, database, head, rows).await? {
             onto
         } else {
             let together = bring_together(server, repository, database).await?;

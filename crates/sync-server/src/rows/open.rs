@@ -62,6 +62,7 @@ impl Databases {
             copy,
             branch: record.branch.to_string(),
             turn: tokio::sync::Mutex::default(),
+            seen: std::sync::Mutex::default(),
         });
         open.insert(name.to_owned(), (record, Arc::clone(&opened)));
         Ok(Some(opened))

@@ -11,7 +11,7 @@ use sync_db::Capture;
 use sync_rows::{Resolutions, TableSum};
 use sync_store::{Advance, Advanced, Class, Repository};
 
-use super::{Agreed, Note, TenantDatabase, epoch, rows_of};
+use super::{Agreed, Note, Seen, TenantDatabase, epoch, rows_of};
 use crate::error::{StaleSnafu, StoreSnafu};
 use crate::{Error, Server};
 
@@ -78,7 +78,15 @@ pub(crate) async fn bring_together(
         match once(server, repository, database).await {
             Err(Error::Rows { source }) if source.is_moved() && round < ROUNDS => round += 1,
             Err(Error::Stale { .. }) if round < ROUNDS => round += 1,
-            outcome => return outcome,
+            Ok(together) => {
+                database.see(Seen {
+                    head: together.head,
+                    root: together.agreed.root,
+                    capture: together.capture.clone(),
+                });
+                return Ok(together);
+            }
+            Err(error) => return Err(error),
         }
     }
 }
