@@ -71,7 +71,18 @@ impl RowsRoots {
 
 impl Look {
     pub(super) fn standing(&self) -> Standing {
-        standing(self.agreed.root, self.local, rows_of(self.head))
+        // Tables that are empty before anything was agreed on are no change: whoever comes with rows fills them.
+        let local = if self.is_vacant() {
+            self.agreed.root
+        } else {
+            self.local
+        };
+        standing(self.agreed.root, local, rows_of(self.head))
+    }
+
+    fn is_vacant(&self) -> bool {
+        let mut tables = self.capture.tables.iter();
+        self.agreed.snapshot.is_none() && tables.all(|table| table.entry.rows.is_empty())
     }
 
     pub(super) fn ensure_branch(&self) -> Result<(), Error> {
