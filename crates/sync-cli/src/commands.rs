@@ -20,6 +20,7 @@ mod transfer;
 mod undo;
 mod upkeep;
 mod watch;
+mod watch_rows;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -16,7 +16,8 @@
 //! Everything reads through [`NodeSource`] and writes through [`NodeSink`], which block; [`MemoryNodes`] is both.
 //! Memory is bounded by a few nodes per level (a node is under [`MAX_NODE`]), however large the maps are.
 //!
-//! **Invariant:** a source is not believed. Whatever is read was checked against its digest, its own shape and what its
+//! **Invariant:** a source is not believed. Whatever is read was checked against its digest (by the source itself where
+//! [`NodeSource::is_checked`] says so), its own shape and what its
 //! parent says about it, so that keys always come out in strictly rising order and counts are true.
 //! Only [`verify`] also checks that nodes are cut where the rule says.
 //!
@@ -99,17 +100,31 @@ pub trait NodeSource {
     /// The bytes of the node that `digest` names; `None` where there is no such node.
     /// The map checks what it gets: a source may be wrong, it is not believed.
     fn node(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError>;
+
+    /// Whether it has compared what it gives with the digest that was asked for: then nobody does so again, which is most
+    /// of what reading a node costs.
+    fn is_checked(&self) -> bool {
+        false
+    }
 }
 
 impl<T: NodeSource + ?Sized> NodeSource for &T {
     fn node(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
         (**self).node(digest)
     }
+
+    fn is_checked(&self) -> bool {
+        (**self).is_checked()
+    }
 }
 
 impl<T: NodeSource + ?Sized> NodeSource for Arc<T> {
     fn node(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
         (**self).node(digest)
+    }
+
+    fn is_checked(&self) -> bool {
+        (**self).is_checked()
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use sync_core::map::{self, Builder, Map, MemoryNodes, NodeSource};
 use sync_core::patch::{self, Signature};
+use sync_core::rows::{Cell, Column, KeyWriter, Kind, RowWriter, Schema, TableEntry};
 use sync_core::{Chunk, Content, Digest, Entry, Roots, Snapshot, content, wire};
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {
@@ -44,6 +45,32 @@ fn built(entries: &[(String, String)]) -> (String, String) {
     assert_eq!(map::verify(&nodes, map.root).unwrap(), map);
     let node = nodes.node(&map.root).unwrap().unwrap();
     (hex(node), map.root.to_string())
+}
+
+/// A row, a key, and a schema.
+fn table() -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+    let mut row = RowWriter::new();
+    row.push("id", &Cell::Inline(b"a1"));
+    row.push("n", &Cell::Inline(&7i32.to_be_bytes()));
+    let mut key = KeyWriter::new();
+    key.text(b"a", false);
+    key.signed(&(-1i32).to_be_bytes());
+    let column = |kind, name: &str, type_name: &str| Column {
+        kind,
+        name: name.into(),
+        type_name: type_name.into(),
+    };
+    let schema = Schema {
+        columns: vec![
+            column(Kind::Text, "id", "text"),
+            column(Kind::Int4, "n", "integer"),
+        ],
+        filter: Some("n > 0".into()),
+        key: vec!["id".into()],
+    };
+    let (_, schema) = schema.encode();
+    assert!(Schema::decode(&schema).is_some());
+    (row.as_bytes().to_vec(), key.as_bytes().to_vec(), schema)
 }
 
 fn vectors() -> BTreeMap<&'static str, String> {
@@ -85,7 +112,17 @@ fn vectors() -> BTreeMap<&'static str, String> {
     let base = b"0123456789".repeat(10);
     let target = [&base[..], b"!"].concat();
 
+    let (row, key, schema) = table();
+    let entry = TableEntry {
+        schema: Digest::of(&schema),
+        rows: Map::EMPTY,
+    };
+
     BTreeMap::from([
+        ("core/row", hex(row)),
+        ("core/row-key", hex(key)),
+        ("core/schema-digest", Digest::of(&schema).to_string()),
+        ("core/table-entry", hex(entry.encode())),
         ("core/signature", hex(Signature::of(&base).encode())),
         ("core/patch", hex(patch::between(&base, &target))),
         ("core/digest-of-abc", Digest::of(b"abc").to_string()),

@@ -22,11 +22,14 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS agents (id text PRIMARY KEY, nam
     body text, created_at timestamptz NOT NULL); CREATE INDEX IF NOT EXISTS agents_name ON agents (name);
     CREATE INDEX IF NOT EXISTS agents_created ON agents (created_at)";
 
+/// How long the file is, and where in it each object starts and how long that is.
+type Index = (u64, HashMap<Digest, (u64, u32)>);
+
 /// Objects in a file, found through a table in memory.
 #[derive(Clone)]
 struct FileNodes {
     file: Arc<File>,
-    index: Arc<Mutex<(u64, HashMap<Digest, (u64, u32)>)>>,
+    index: Arc<Mutex<Index>>,
 }
 
 impl FileNodes {

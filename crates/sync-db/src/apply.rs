@@ -19,6 +19,7 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use deadpool_postgres::Object;
 use serde::Serialize;
 use sync_core::Digest;
 use sync_core::map::{NodeSink, NodeSource};
@@ -120,6 +121,13 @@ pub struct Rewritten {
     pub columns: Vec<String>,
 }
 
+/// What a transaction that applies starts with: it reads as a capture does, our own triggers stay silent, and joins of
+/// many rows have some memory.
+const SETTLE: &str = "SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('server_encoding') = 'UTF8',
+    pg_catalog.set_config('search_path', 'pg_catalog', true), pg_catalog.set_config('sync.applying', 'on', true),
+    CASE WHEN pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) < pg_catalog.pg_size_bytes('32MB')
+        THEN pg_catalog.set_config('work_mem', '32MB', true) END";
+
 /// A row that is set aside, while the transaction runs.
 #[derive(Debug, Clone)]
 struct Verdict {
@@ -140,6 +148,8 @@ struct Run<'r, N> {
     default_path: String,
     /// Whether the database can hold any text.
     is_utf8: bool,
+    /// Whether triggers of the application may write along with us.
+    has_triggers: bool,
     /// The tables that are synced, by their numbers.
     tables: BTreeSet<u32>,
 }
@@ -203,10 +213,33 @@ impl Database {
         let (capture, after) = (plan.capture.clone(), plan.after);
         let maps = source.clone();
         let works = blocking(move || plan::works(&capture, &maps, after)).await?;
-        let doing = "applying rows";
-        let mut client = self.connection(doing).await?;
-        let transaction = client.transaction().await.map_err(self.while_(doing))?;
-        let run = Run::begin(self, &transaction, source, &plan.capture).await?;
+        let mut client = self.connection("applying rows").await?;
+        let applying = self.apply_on(&mut client, plan, works, source, sink, tell);
+        let applied = Box::pin(applying).await;
+        if let Err(Error::Unreachable { .. } | Error::Uncertain { .. }) = &applied {
+            // The pool may not know yet that this connection has ended: it must not come back.
+            drop(Object::take(client));
+        }
+        applied
+    }
+
+    async fn apply_on<N, S>(
+        &self,
+        client: &mut Object,
+        plan: &ApplyPlan,
+        works: Vec<Work>,
+        source: N,
+        sink: Shared<S>,
+        tell: &(impl Fn(ApplyEvent) + Send + Sync),
+    ) -> Result<Applied, Error>
+    where
+        N: NodeSource + Clone + Send + Sync + 'static,
+        S: NodeSink + Send + 'static,
+    {
+        let transaction = client.transaction().await;
+        let transaction = transaction.map_err(self.while_("applying rows"))?;
+        let has_triggers = works.iter().any(|work| work.relation.has_triggers);
+        let run = Run::begin(self, &transaction, source, &plan.capture, has_triggers).await?;
         let applied = Box::pin(run.apply(plan, works, sink, tell)).await?;
         tell(ApplyEvent::Written);
         transaction.commit().await.map_err(|error| {
@@ -226,22 +259,22 @@ impl<'r, N: NodeSource + Clone + Send + Sync + 'static> Run<'r, N> {
         transaction: &'r Transaction<'r>,
         source: N,
         capture: &Capture,
+        has_triggers: bool,
     ) -> Result<Self, Error> {
         let said = database.while_("starting to apply rows");
         let locked = try_lock(transaction, LockOf::Settlement).await;
         if let Err(pid) = locked.map_err(said)? {
             return HeldSnafu { pid }.fail();
         }
-        let path = "SELECT pg_catalog.current_setting('search_path'), \
-            pg_catalog.set_config('search_path', 'pg_catalog', true), \
-            pg_catalog.current_setting('server_encoding') = 'UTF8'";
-        let path = transaction.query_typed_one(path, &[]).await.map_err(said)?;
+        let settle = transaction.query_typed_one(SETTLE, &[]).await;
+        let settled = settle.map_err(said)?;
         Ok(Self {
             database,
             transaction,
             source,
-            default_path: path.get(0),
-            is_utf8: path.get(2),
+            default_path: settled.get(0),
+            is_utf8: settled.get(1),
+            has_triggers,
             tables: capture.relations.iter().map(|r| r.oid).collect(),
         })
     }
@@ -405,6 +438,9 @@ impl<N> Run<'_, N> {
     /// Whether our triggers stay silent about what is changed next. Where triggers of the application write as well, they
     /// must not: what those change is nothing that the plan knows of.
     async fn applying(&self, silent: bool) -> Result<(), Error> {
+        if !self.has_triggers {
+            return Ok(());
+        }
         self.set("sync.applying", if silent { "on" } else { "off" })
             .await
     }

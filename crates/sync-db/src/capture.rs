@@ -26,6 +26,11 @@ use crate::{Database, Error};
 use log::Logs;
 use stream::Way;
 
+/// Few rows are fetched one by one, from memory most often.
+const SCATTERED: &str = "SET LOCAL random_page_cost = 1.1";
+/// A whole table is better sorted than fetched so; what its pages cost is for the server to say.
+const WHOLE: &str = "SET LOCAL random_page_cost TO DEFAULT";
+
 /// Where a capture reads the maps of before, and puts what is new. A capture takes it along to the threads that make maps,
 /// and gives it back.
 #[derive(Debug)]
@@ -114,10 +119,9 @@ async fn hold_definitions(
     transaction: &Transaction<'_>,
     specs: &[&TableSpec],
 ) -> Result<(), Error> {
-    // A page read out of order costs little more than one in order, where there are no turning disks.
-    let mut script = "SET LOCAL search_path = pg_catalog; SET LOCAL random_page_cost = 1.1; \
-        SET LOCAL plan_cache_mode = force_generic_plan"
-        .to_owned();
+    let mut script = format!(
+        "SET LOCAL search_path = pg_catalog; SET LOCAL plan_cache_mode = force_generic_plan; {SCATTERED}"
+    );
     let names = specs.iter().map(|spec| {
         let name = &spec.name;
         format!("{}.{}", quote(name.schema()), quote(name.table()))
@@ -237,6 +241,11 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
         Ok((capture, objects))
     }
 
+    async fn set(&self, script: &str) -> Result<(), Error> {
+        let said = self.database.while_("capturing rows");
+        self.transaction.batch_execute(script).await.map_err(said)
+    }
+
     /// One table, by its log where that can be trusted and `old` is what it was.
     async fn table<S, N, C>(
         &self,
@@ -259,6 +268,7 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
             }
             (self.tell)(CaptureEvent::Table { name, whole: false });
             let query = logs.query(log, relation);
+            self.set(SCATTERED).await?;
             let way = Way::Edit(old.rows.root);
             let edited;
             (objects, edited) = self.read(relation, &query, way, objects).await?;
@@ -271,6 +281,7 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
             }
         }
         (self.tell)(CaptureEvent::Table { name, whole: true });
+        self.set(WHOLE).await?;
         let query = stream::whole(relation);
         let (objects, built) = self.read(relation, &query, Way::Build, objects).await?;
         Ok((objects, Reading::Whole, built?))

@@ -4,6 +4,8 @@
 //! - [`Relation`] is what the database says of such a table: columns, key, foreign keys, what applies to its rows.
 //! - [`Database::capture`] makes maps of its tables, [`Database::settle`] writes down that it did, [`Database::track`] has
 //!   the next one read only what changed, and a [`Listener`] says when that is.
+//! - [`Database::apply`] brings the database to an [`ApplyPlan`]'s map in one transaction; [`table_differences`] tells
+//!   beforehand whether rows can go from one side to the other.
 //!
 //! Row values never appear in errors or logs.
 #![doc = ""]

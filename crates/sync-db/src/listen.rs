@@ -49,7 +49,8 @@ impl Database {
         };
         // Rows of listeners that ended without saying so go first: a transaction should not notify nobody.
         let script = format!(
-            "SET idle_session_timeout = 0; LISTEN {CHANNEL}; \
+            "SET default_transaction_read_only = off; SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings \
+            WHERE name = 'idle_session_timeout'; LISTEN {CHANNEL}; \
             DELETE FROM sync.watch WHERE pid NOT IN (SELECT pid FROM pg_catalog.pg_stat_activity); \
             INSERT INTO sync.watch VALUES (pg_backend_pid()) ON CONFLICT DO NOTHING"
         );

@@ -23,14 +23,25 @@ pub struct RelationColumn {
     pub base_type: String,
     /// Whether its values are text in the database already, so that they need no cast.
     pub is_text: bool,
-    /// Whether it is text that sorts bytewise anyway, so that an index on it has our order.
-    pub(crate) sorts_bytewise: bool,
+    /// How its values are made to sort as UTF-8, if they are text.
+    pub(crate) text_order: TextOrder,
     /// Whether it may be null.
     pub nullable: bool,
     /// `GENERATED ALWAYS AS IDENTITY`: it can be inserted with an override, and never updated.
     pub always_identity: bool,
     /// The sequence behind it, qualified and quoted.
     pub sequence: Option<String>,
+}
+
+/// How text is made to sort bytewise as UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TextOrder {
+    /// It does so anyway, so that an index on the column has our order.
+    Index,
+    /// By `COLLATE "C"`, which sorts by the bytes of the database's encoding.
+    Collate,
+    /// That encoding sorts in another way.
+    Convert,
 }
 
 /// A foreign key to another table, or to the same one.
@@ -88,13 +99,16 @@ SELECT DISTINCT ON (a.attnum) a.attname::text, format_type(a.atttypid, a.atttypm
     format_type(b.typ, NULL) AS base_type, NOT a.attnotnull AS nullable, a.attidentity = 'a' AS always_identity,
     a.attgenerated <> '' AS generated,
     pg_get_serial_sequence(format('%I.%I', n.nspname, c.relname), a.attname) AS sequence,
-    CASE a.attcollation WHEN 'pg_catalog."C"'::regcollation THEN true WHEN 'pg_catalog."POSIX"'::regcollation THEN true
-        WHEN 'pg_catalog."default"'::regcollation THEN (SELECT d.datcollate IN ('C', 'POSIX')
-            AND COALESCE(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c'
-            FROM pg_database d WHERE d.datname = current_database())
-        ELSE false END AS sorts_bytewise
+    CASE
+        WHEN d.encoding NOT IN (pg_char_to_encoding('UTF8'), pg_char_to_encoding('LATIN1'), pg_char_to_encoding('SQL_ASCII'))
+            THEN 'convert'
+        WHEN a.attcollation IN ('pg_catalog."C"'::regcollation, 'pg_catalog."POSIX"'::regcollation) THEN 'index'
+        WHEN a.attcollation = 'pg_catalog."default"'::regcollation AND d.datcollate IN ('C', 'POSIX')
+            AND COALESCE(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c' THEN 'index'
+        ELSE 'collate' END AS text_order
 FROM base b JOIN pg_attribute a ON a.attrelid = $1::oid AND a.attnum = b.attnum
 JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_database d ON d.datname = current_database()
 ORDER BY a.attnum, b.step DESC"#;
 
 const TABLE: &str = "
@@ -180,7 +194,11 @@ impl Relation {
                 },
                 base_type: row.get(3),
                 is_text: matches!(base_oid, 25 | 1043),
-                sorts_bytewise: row.get(8),
+                text_order: match row.get(8) {
+                    "index" => TextOrder::Index,
+                    "convert" => TextOrder::Convert,
+                    _ => TextOrder::Collate,
+                },
                 nullable: row.get(4),
                 always_identity: row.get(5),
                 sequence: row.get(7),
@@ -264,10 +282,11 @@ impl Relation {
     pub(crate) fn order(&self, alias: &str) -> String {
         let columns = self.key_columns().map(|column| {
             let expression = column.key_expression(alias);
-            if column.sorts_as_text() && !(column.is_text && column.sorts_bytewise) {
-                format!("({expression}) COLLATE \"C\"")
-            } else {
-                expression
+            match column.text_order {
+                _ if !column.sorts_as_text() => expression,
+                TextOrder::Index if column.is_text => expression,
+                TextOrder::Convert => format!("convert_to({expression}, 'UTF8')"),
+                _ => format!("({expression}) COLLATE \"C\""),
             }
         });
         columns.collect::<Vec<_>>().join(", ")

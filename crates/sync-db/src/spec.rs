@@ -17,7 +17,8 @@ pub struct TableSpec {
     /// Columns that do not travel.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// A condition in SQL that chooses the rows.
+    /// A condition in SQL that chooses the rows. It may look at the row alone, not at other tables nor at the time: what
+    /// changes its outcome without writing to the row is not in the change log. Functions of others have to be qualified.
     #[serde(default, rename = "where")]
     pub filter: Option<String>,
     /// Columns that each database keeps for itself, such as what a trigger writes: neither sent nor compared.

@@ -4,6 +4,8 @@
 //! **Invariant:** a transaction that changed a row of a tracked table, other than by an apply of ours, has its keys, before
 //! and after, in the log, or the table's mark ([`Track::mark`]) is another one than before it.
 
+use std::sync::LazyLock;
+
 use deadpool_postgres::Transaction;
 use serde::Serialize;
 use sync_core::rows::{Kind, TableName};
@@ -17,7 +19,14 @@ use crate::{Database, Error};
 /// The channel on which triggers wake listeners.
 pub(crate) const CHANNEL: &str = "sync";
 
-const INTACT: &str = include_str!("track/intact.sql");
+/// What the key of a table is. The search path has to be `pg_catalog` alone, so that the types of others come qualified.
+fn key_of(relation: &str) -> String {
+    include_str!("track/key.sql").replace("{relation}", relation)
+}
+
+/// Which tables are tracked as they were made to be.
+static INTACT: LazyLock<String> =
+    LazyLock::new(|| include_str!("track/intact.sql").replace("{key}", &key_of("t.relation")));
 
 /// A table that is tracked, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -76,7 +85,7 @@ impl Tracks {
         oids: &[u32],
     ) -> Result<Self, Error> {
         let said = database.while_("reading what is tracked");
-        let rows = ask(transaction, INTACT, &[&oids]).await.map_err(said)?;
+        let rows = ask(transaction, &INTACT, &[&oids]).await.map_err(said)?;
         let track = |row: &tokio_postgres::Row| Track {
             number: row.get(0),
             relation: row.get(1),
@@ -121,9 +130,14 @@ impl Database {
         self.forget(&transaction, &spec.name, Some(relation.oid))
             .await?;
         let family = self.family(&transaction, &relation).await?;
-        let insert = "INSERT INTO sync.tracked (relation, name, key, definition) VALUES ($1, $2, sync.key_of($1), '') RETURNING number";
+        let insert = format!(
+            "INSERT INTO sync.tracked (relation, name, key, definition) VALUES ($1, $2, {}, '') RETURNING number",
+            key_of("$1")
+        );
         let name = spec.name.as_str();
-        let made = transaction.query_one(insert, &[&relation.oid, &name]).await;
+        let made = transaction
+            .query_one(&insert, &[&relation.oid, &name])
+            .await;
         let number: i32 = made.map_err(said)?.get(0);
         let body = body(number, &relation);
         let script = script(number, &relation, &body, &family);
@@ -165,6 +179,8 @@ impl Database {
         if self.version(&*transaction).await? == 0 {
             return Ok(Vec::new());
         }
+        let search = "SET LOCAL search_path = pg_catalog";
+        transaction.batch_execute(search).await.map_err(said)?;
         let all = "SELECT relation, name FROM sync.tracked ORDER BY name";
         let all = transaction.query(all, &[]).await.map_err(said)?;
         let oids: Vec<u32> = all.iter().map(|row| row.get(0)).collect();

@@ -125,6 +125,25 @@ impl Remote {
         Ok(Some(head))
     }
 
+    /// Waits until the branch is no longer at `known`, at most about `wait`; says whether it moved. The tenant looks at the rows
+    /// of its database whenever it says that something changed.
+    pub async fn moved(&self, known: Option<SnapshotId>, wait: Duration) -> Result<bool, Error> {
+        let mut headers = HeaderMap::new();
+        if let Some(id) = known {
+            headers.insert(IF_NONE_MATCH, quoted(id));
+        }
+        let path = protocol::routes::head(self.tenant.as_str(), self.branch.as_str());
+        let path = format!("{path}?part=rows&wait={}", wait.as_secs());
+        let response = self
+            .call(Method::GET, path, headers, CallBody::Empty)
+            .await?;
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(false);
+        }
+        let head: Head = json(expect_ok(response).await?).await?;
+        Ok(head.head != known)
+    }
+
     /// Which of `digests` the tenant (probably) lacks.
     pub(crate) async fn missing(&self, digests: &[Digest]) -> Result<Vec<bool>, Error> {
         let mut missing = Vec::with_capacity(digests.len());

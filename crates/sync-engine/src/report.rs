@@ -178,6 +178,18 @@ pub struct Traffic {
     pub requests: u64,
 }
 
+impl Traffic {
+    /// What went over the wire since `before`.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            bytes_sent: self.bytes_sent - before.bytes_sent,
+            bytes_received: self.bytes_received - before.bytes_received,
+            requests: self.requests - before.requests,
+        }
+    }
+}
+
 /// What an operation did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {

@@ -70,6 +70,31 @@ pub struct TableSum {
 /// How many rows differ, by table; the first of them in order; and how many more there are.
 pub type Listed = (Vec<TableSum>, Vec<RowChange>, u64);
 
+impl TableSum {
+    const fn new(table: TableName) -> Self {
+        Self {
+            table,
+            created: 0,
+            updated: 0,
+            deleted: 0,
+        }
+    }
+
+    const fn count(&mut self, is_before: bool, is_after: bool) {
+        match (is_before, is_after) {
+            (false, true) => self.created += 1,
+            (true, true) => self.updated += 1,
+            (true, false) => self.deleted += 1,
+            (false, false) => {}
+        }
+    }
+
+    /// All rows that differ; none where only the definition of the table does.
+    pub const fn total(&self) -> u64 {
+        self.created + self.updated + self.deleted
+    }
+}
+
 impl From<TableCounts> for TableSum {
     fn from(counts: TableCounts) -> Self {
         let TableCounts {
@@ -117,6 +142,17 @@ fn pairs(source: &RepositoryNodes, before: Digest, after: Digest) -> Result<Vec<
 }
 
 impl Pair {
+    /// The sum of a table in which one side has no rows: those of the other need not be read.
+    fn known_sum(&self) -> Option<TableSum> {
+        let rows = |entry: Option<TableEntry>| entry.map_or(0, |entry| entry.rows.len);
+        let (before, after) = (rows(self.before), rows(self.after));
+        (before == 0 || after == 0).then(|| TableSum {
+            created: after,
+            deleted: before,
+            ..TableSum::new(self.name.clone())
+        })
+    }
+
     fn changes(
         &self,
         source: &Arc<RepositoryNodes>,
@@ -127,24 +163,13 @@ impl Pair {
     }
 }
 
-/// How many rows differ between two maps of tables, by table; those in which nothing differs are left out.
-pub(crate) fn counts(
+/// How much differs between two maps of tables, by table. Only rows of tables that both have are read.
+pub(crate) fn sums(
     source: &Arc<RepositoryNodes>,
     before: Digest,
     after: Digest,
-) -> Result<Vec<TableCounts>, Error> {
-    let mut found = Vec::new();
-    for pair in pairs(source, before, after)? {
-        let mut counts = TableCounts::new(pair.name.clone());
-        for change in pair.changes(source) {
-            let change = change.context(MapSnafu)?;
-            counts.count(change.before.is_some(), change.after.is_some());
-        }
-        if counts.total() > 0 {
-            found.push(counts);
-        }
-    }
-    Ok(found)
+) -> Result<Vec<TableSum>, Error> {
+    list(source, before, after, 0).map(|(sums, ..)| sums)
 }
 
 /// All rows of all tables of a map.
@@ -153,8 +178,8 @@ pub(crate) fn row_count(source: &RepositoryNodes, root: Digest) -> Result<u64, E
     Ok(all.iter().map(|(_, entry)| entry.rows.len).sum())
 }
 
-/// The rows that differ, at most `limit` of them with their columns; how many differ is counted in any case.
-pub(crate) fn list(
+/// The rows that differ, at most `limit` of them with their columns; how many differ is counted in any case. Blocking.
+pub fn list(
     source: &Arc<RepositoryNodes>,
     before: Digest,
     after: Digest,
@@ -162,20 +187,29 @@ pub(crate) fn list(
 ) -> Result<Listed, Error> {
     let (mut sums, mut rows, mut omitted) = (Vec::new(), Vec::new(), 0);
     for pair in pairs(source, before, after)? {
-        let mut counts = TableCounts::new(pair.name.clone());
-        let schemas = [schema(source, pair.before)?, schema(source, pair.after)?];
+        let known = pair.known_sum();
+        let mut sum = TableSum::new(pair.name.clone());
+        let schemas = if rows.len() < limit {
+            [schema(source, pair.before)?, schema(source, pair.after)?]
+        } else {
+            [None, None]
+        };
         for change in pair.changes(source) {
+            if known.is_some() && rows.len() == limit {
+                break;
+            }
             let change = change.context(MapSnafu)?;
-            counts.count(change.before.is_some(), change.after.is_some());
+            sum.count(change.before.is_some(), change.after.is_some());
             if rows.len() < limit {
                 let values = [change.before.as_ref(), change.after.as_ref()];
                 rows.push(describe(source, &pair.name, &schemas, values)?);
-            } else {
-                omitted += 1;
             }
         }
-        sums.push(counts.into());
+        let sum = known.unwrap_or(sum);
+        omitted += sum.total();
+        sums.push(sum);
     }
+    omitted -= rows.len() as u64;
     Ok((sums, rows, omitted))
 }
 

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use snafu::ResultExt;
 use sync_core::map::{self, Map};
-use sync_core::rows::{
-    Choice, RowConflict, Rules, TableCounts, TableEntry, TableName, merge_tables, tables,
-};
+use sync_core::rows::{Choice, RowConflict, Rules, TableEntry, TableName, merge_tables, tables};
 use sync_core::{Digest, SnapshotId};
 use sync_db::{
     Applied, ApplyPlan, Base, Capture, CaptureEvent, Database, Epoch, Objects, Settlement,
@@ -16,6 +14,7 @@ use sync_db::{
 };
 use sync_store::{Repository, RepositoryNodes};
 
+use crate::changes::TableSum;
 use crate::conflicts::{OpenConflict, Resolutions, choice, describe_all};
 use crate::error::{MapSnafu, MergeSnafu, StoreSnafu, TaskSnafu};
 use crate::memory::{Memory, Remembered};
@@ -49,7 +48,7 @@ pub struct Merged {
     /// The map of tables, of which everything is in the repository.
     pub root: Digest,
     /// What it changes on our side, by table.
-    pub counts: Vec<TableCounts>,
+    pub counts: Vec<TableSum>,
     /// What is left for a person to choose.
     pub conflicts: Vec<OpenConflict>,
 }
@@ -181,7 +180,7 @@ impl Copy {
         let conflicts = blocking(move || describe_all(&nodes, roots, &conflicts)).await?;
         Ok(Merged {
             root: merged.root,
-            counts: merged.counts,
+            counts: merged.counts.into_iter().map(Into::into).collect(),
             conflicts,
         })
     }
@@ -333,10 +332,10 @@ impl Copy {
         edited
     }
 
-    /// How many rows differ between two maps of tables, by table.
-    pub async fn counts(&self, before: Digest, after: Digest) -> Result<Vec<TableCounts>, Error> {
+    /// How much differs between two maps of tables, by table.
+    pub async fn sums(&self, before: Digest, after: Digest) -> Result<Vec<TableSum>, Error> {
         let nodes = self.nodes();
-        blocking(move || changes::counts(&nodes, before, after)).await
+        blocking(move || changes::sums(&nodes, before, after)).await
     }
 
     /// How many rows differ, by table; the first `limit` of them; and how many more there are.

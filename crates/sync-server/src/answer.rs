@@ -71,7 +71,11 @@ pub(crate) fn detail(error: &Error, request_id: &str) -> ErrorDetail {
 /// because the causes below it name files and addresses of the server.
 pub(crate) fn message(error: &Error) -> String {
     if error.status().is_server_error() {
-        return error.to_string();
+        return match error {
+            // It has no line of ours, and its own names the database.
+            Error::Rows { .. } => "the tenant's rows could not be served".to_owned(),
+            _ => error.to_string(),
+        };
     }
     let mut text = match error {
         // The wrapper adds nothing for the caller.

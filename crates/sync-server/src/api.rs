@@ -153,26 +153,7 @@ async fn push(
         target,
         when: server.now(),
     };
-    let landed = match server.database(repository).await? {
-        Some(database) if database.branch() == branch.as_str() => {
-            let _turn = database.turn().await;
-            Box::pin(rows::land(server, repository, &database, received, advance)).await?
-        }
-        _ => match repository
-            .advance(received, advance)
-            .await
-            .context(StoreSnafu)?
-        {
-            sync_store::Advanced::Moved | sync_store::Advanced::Already => {
-                server.waiters().moved(repository.name());
-                rows::Landed {
-                    head: target,
-                    set_aside: Vec::new(),
-                }
-            }
-            sync_store::Advanced::Stale { head } => return StaleSnafu { head }.fail(),
-        },
-    };
+    let landed = rows::accept(server, repository, received, advance).await?;
     let body = Advanced {
         head: landed.head,
         objects,

@@ -6,7 +6,7 @@ use sync_core::{Class, Fault, SnapshotId};
 use sync_store::protocol::{Details, Incomplete, Scope, Stale};
 
 use crate::auth::Rejection;
-use crate::legacy::Refusal;
+use crate::legacy::{ImportRefusal, Refusal};
 use crate::route::NoRoute;
 
 /// Why a request is refused. The store is left as it was, but for objects that had already arrived.
@@ -80,6 +80,14 @@ pub enum Error {
         /// Which path, where one is at fault.
         place: String,
     },
+    /// The rows of a legacy client are refused: nothing of them is seen.
+    #[snafu(display("the rows are refused{}: {refusal}", at(place)))]
+    Import {
+        /// Why.
+        refusal: ImportRefusal,
+        /// Which list, item or table, where one is at fault.
+        place: String,
+    },
     /// The store refused or failed.
     #[snafu(display("the store could not serve the request"))]
     Store {
@@ -134,7 +142,7 @@ impl Error {
             } => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed { .. } | Self::Body { .. } => StatusCode::BAD_REQUEST,
             Self::Stale { .. } => StatusCode::PRECONDITION_FAILED,
-            Self::Tarball { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Tarball { .. } | Self::Import { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Store { source } => match source {
                 // The push names what did not come: sending the same again would not help.
                 sync_store::Error::Incomplete { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -191,6 +199,7 @@ impl Fault for Error {
             Self::Stale { .. } => "server/stale",
             Self::Body { .. } => "server/body",
             Self::Tarball { .. } => "server/tarball",
+            Self::Import { .. } => "server/import",
             Self::Store { source } => source.code(),
             Self::NoDatabaseUrl { .. } => "server/no-database-url",
             Self::Rows { source } => source.code(),
@@ -208,7 +217,8 @@ impl Fault for Error {
             | Self::NoSnapshot { .. }
             | Self::NoToken { .. }
             | Self::Malformed { .. }
-            | Self::Tarball { .. } => Class::Usage,
+            | Self::Tarball { .. }
+            | Self::Import { .. } => Class::Usage,
             Self::Stale { .. } => Class::Conflict,
             Self::Body { .. } => Class::Unavailable,
             Self::Store { source } => source.class(),

@@ -5,12 +5,14 @@
 //! - [`push`]: a tarball becomes a snapshot. Below it [`tarball`] takes the bytes apart and refuses ([`refusal`]) what is wrong
 //!   with them, [`unpack`] cuts files into objects, [`land`] edits the tree and moves the head.
 //! - [`pull`]: the tree as a tarball or as a manifest, from [`contents`], which reads ahead, into [`outgoing`].
+//! - [`database`]: rows as JSON, both ways.
 //! - [`answer`]: the JSON that these clients read.
 //!
 //! Everything below these requests is the same as for a workspace of today: same tokens, same objects, same branch.
 
 mod answer;
 mod contents;
+mod database;
 mod exchange;
 mod form;
 #[cfg(fuzzing)]
@@ -42,6 +44,7 @@ use crate::error::{MalformedSnafu, NoRouteSnafu, StoreSnafu};
 use crate::route::NoRoute;
 use crate::{Error, Server};
 
+pub use database::ImportRefusal;
 pub use refusal::Refusal;
 
 /// The branch that these clients push to and pull from: they know of no other.
@@ -55,7 +58,9 @@ const DIRECTORIES: [&str; 8] = [
 /// How many pushes run at a time. Each holds memory and two blocking threads that wait for each other: were there more than
 /// the runtime has, all would wait for ever.
 const MAX_PUSHES: usize = 32;
-/// How many pulls and manifests run at a time, each on a blocking thread that waits for its reader.
+/// How many imports of rows run at a time: each has its body in memory, with its items beside it.
+const MAX_IMPORTS: usize = 4;
+/// How many pulls, manifests and exports run at a time, each on a blocking thread that waits for its reader.
 const MAX_PULLS: usize = 64;
 
 /// The most bytes of a refused request that are read so that its sender gets to read the refusal.
@@ -67,6 +72,7 @@ pub(crate) struct State {
     exchange: exchange::Exchange,
     checksums: manifest::Checksums,
     pushes: Arc<Semaphore>,
+    imports: Arc<Semaphore>,
     pulls: Arc<Semaphore>,
 }
 
@@ -76,6 +82,7 @@ impl Default for State {
             exchange: exchange::Exchange::default(),
             checksums: manifest::Checksums::default(),
             pushes: Arc::new(Semaphore::new(MAX_PUSHES)),
+            imports: Arc::new(Semaphore::new(MAX_IMPORTS)),
             pulls: Arc::new(Semaphore::new(MAX_PULLS)),
         }
     }
@@ -129,7 +136,7 @@ async fn serve(
         Err(reason) => return NoRouteSnafu { reason }.fail(),
     };
     let scope = match request {
-        TenantRequest::Push => Scope::Write,
+        TenantRequest::Push | TenantRequest::Import(_) => Scope::Write,
         _ => Scope::Read,
     };
     let repository = server.repository(&caller, &tenant, scope).await?;
@@ -141,6 +148,13 @@ async fn serve(
         TenantRequest::Push => push::serve(server, &repository, &query, body).await,
         TenantRequest::Pull => pull::serve(server, &repository, &query).await,
         TenantRequest::Manifest => pull::manifest(server, &repository, &query).await,
+        TenantRequest::Import(layout) => {
+            let headers = &parts.headers;
+            database::import::serve(server, &repository, layout, &query, headers, body).await
+        }
+        TenantRequest::Export(layout) => {
+            database::export::serve(server, &repository, layout, &query).await
+        }
         TenantRequest::Describe => Ok(answer::tenant()),
         TenantRequest::Database => Ok(answer::database()),
         TenantRequest::Status => Ok(answer::status()),

@@ -27,8 +27,8 @@ mod server;
 mod upkeep;
 
 pub use error::Error;
-pub use legacy::Refusal;
 #[cfg(fuzzing)]
 pub use legacy::fuzzing;
+pub use legacy::{ImportRefusal, Refusal};
 pub use rows::{DatabaseRecord, Variables};
 pub use server::{Clock, Server};

@@ -2,11 +2,12 @@
 //!
 //! - [`DatabaseRecord`]: what the operator says of a tenant's database; its address is only named there.
 //! - `open`: from the record to a connection. `together`: branch and database are brought together before anything is said
-//!   about rows. `land`: a push of rows. `wait`: answers that come when the head moves.
+//!   about rows. `current`: the rows as they are then. `land`: a push of rows. `wait`: answers that come when the head moves.
 //!
 //! **Invariant:** the commit in the database is the commit of a push. A head that is behind it moves when the tenant is next
 //! asked.
 
+mod current;
 mod land;
 mod open;
 mod record;
@@ -20,7 +21,8 @@ use sync_core::map::Map;
 use sync_db::Epoch;
 use sync_rows::Copy;
 
-pub(crate) use land::{Landed, land};
+pub(crate) use current::{Current, current};
+pub(crate) use land::accept;
 pub(crate) use open::Databases;
 pub(crate) use record::{read_record, set_record, show_record};
 pub(crate) use together::bring_together;

@@ -1,6 +1,6 @@
 //! How long a table of many rows takes through a workspace's own store into a tenant's: `rows [DIR] [ROWS] [STEP]`.
 //!
-//! Each step is a process of its own where it is named (`put`, `export`, `receive`, `keep`), so that its peak memory is its
+//! Each step is a process of its own where it is named (`put`, `export`, `receive`, `change`), so that its peak memory is its
 //! own: `export` writes the pack to a file, `receive` reads it. Without a name they follow one another in one process.
 //!
 //! `cargo run --release -p sync-store --example rows -- /var/tmp/somewhere 1000000`
@@ -14,10 +14,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use sync_core::map::{Builder, NodeSink};
-use sync_core::rows::{Cell, Column, KeyWriter, Kind, RowWriter, Schema, TableEntry};
+use sync_core::map::{self, Builder, NodeSink};
+use sync_core::rows::{self, Cell, Column, KeyWriter, Kind, RowWriter, Schema, TableEntry};
 use sync_core::{Digest, Roots, Snapshot, SnapshotId};
-use sync_store::{Advance, ObjectSink, Repository, Store};
+use sync_store::{Advance, ObjectSink, Repository, RepositoryNodes, Store};
 
 /// What a connection hands over at a time.
 const PIECE: usize = 64 << 10;
@@ -112,7 +112,81 @@ async fn run(dir: PathBuf, count: u64, step: Option<String>) -> Result<(), BoxEr
         say("advance", count, again, bytes);
         say("all of a push", count, started, bytes);
     }
+    if wanted("change") {
+        change(&dir, count).await?;
+    }
     Ok(())
+}
+
+/// A push of a thousand rows that changed.
+async fn change(dir: &Path, count: u64) -> Result<(), BoxError> {
+    let (private, tenant) = (
+        open(&dir.join("private")).await?,
+        open(&dir.join("tenant")).await?,
+    );
+    let (base, mut snapshot) = pushed(&private).await?;
+    let before = snapshot.roots.rows.ok_or("no rows were put")?;
+    let started = Instant::now();
+    let nodes = private.nodes();
+    let edit = move |sink: &mut ObjectSink| edited(&nodes, before, count, sink);
+    let (after, stored) = private.put_made(edit).await?;
+    say("put 1,000 changes", CHANGES, started, stored.bytes);
+    snapshot.roots.rows = Some(after);
+    snapshot.parents = vec![base];
+    let (id, bytes) = snapshot.encode()?;
+    let again = Instant::now();
+    let (mut pack, mut sent) = (Vec::new(), 0);
+    let mut stream = private.export_rows(bytes.into(), Some(before), after, true);
+    while let Some(piece) = stream.next().await {
+        pack.extend([Ok::<_, BoxError>(piece?)]);
+    }
+    for piece in pack.iter().flatten() {
+        sent += piece.len() as u64;
+    }
+    say("export_rows", CHANGES, again, sent);
+    let again = Instant::now();
+    let received = tenant.receive(stream::iter(pack)).await?;
+    say("receive", CHANGES, again, sent);
+    let kept = tenant.keep(received, id).await?;
+    say("receive and keep", CHANGES, again, sent);
+    let advance = Advance {
+        branch: "main".into(),
+        expected: Some(base),
+        target: id,
+        when: 0,
+    };
+    let nothing = sync_store::Received::nothing();
+    tenant.advance_kept(nothing, advance, kept).await?;
+    say("all of a push", CHANGES, started, sent);
+    Ok(())
+}
+
+/// How many rows change.
+const CHANGES: u64 = 1000;
+
+fn edited(
+    nodes: &RepositoryNodes,
+    before: Digest,
+    count: u64,
+    sink: &mut ObjectSink,
+) -> Result<Digest, BoxError> {
+    let name = "agents".parse()?;
+    let table = rows::table(nodes, before, &name)?.ok_or("no table")?;
+    let mut ids: Vec<_> = (0..CHANGES).map(|n| n * (count / CHANGES)).collect();
+    ids.sort_unstable_by_key(|n| (scatter(*n), *n));
+    let mut row = RowWriter::new();
+    let edits = ids.into_iter().map(|n| {
+        let id = format!("{:016x}{n:08x}", scatter(n));
+        row.clear();
+        row.push("body", &Cell::Inline(&body(n + 1)));
+        row.push("id", &Cell::Inline(id.as_bytes()));
+        row.push("name", &Cell::Inline(b"another"));
+        (id, Some(row.as_bytes().to_vec()))
+    });
+    let rows = map::edit(nodes, table.rows.root, edits, sink)?;
+    let entry = TableEntry { rows, ..table };
+    let edits = [(name.as_str(), Some(entry.encode()))];
+    Ok(map::edit(nodes, before, edits, sink)?.root)
 }
 
 fn say(what: &str, count: u64, started: Instant, bytes: u64) {

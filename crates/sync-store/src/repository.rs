@@ -7,6 +7,7 @@ mod closure;
 mod export;
 mod history;
 mod keep;
+mod node_cache;
 mod nodes;
 mod receive;
 mod signatures;
@@ -27,6 +28,7 @@ use crate::error::{CorruptSnafu, Error};
 pub use advance::Advance;
 pub(crate) use blocks::BlockCache;
 pub use keep::Kept;
+pub(crate) use node_cache::NodeCache;
 pub use nodes::RepositoryNodes;
 pub(crate) use nodes::store_error;
 pub use receive::Received;
@@ -42,6 +44,7 @@ pub struct Repository {
     blobs: Arc<dyn Blobs>,
     catalogue: Arc<dyn Catalogue>,
     blocks: Arc<BlockCache>,
+    cached: Arc<NodeCache>,
     storing: Storing,
     tenant: Arc<TenantRecord>,
     /// A stored pack is closed when it has this many bytes.
@@ -61,6 +64,7 @@ impl Repository {
         blobs: Arc<dyn Blobs>,
         catalogue: Arc<dyn Catalogue>,
         blocks: Arc<BlockCache>,
+        cached: Arc<NodeCache>,
         storing: Storing,
         tenant: TenantRecord,
     ) -> Self {
@@ -68,6 +72,7 @@ impl Repository {
             blobs,
             catalogue,
             blocks,
+            cached,
             storing,
             tenant: Arc::new(tenant),
             roll_bytes: ROLL_BYTES,
@@ -179,7 +184,7 @@ impl Repository {
     ///
     /// Outside a Tokio runtime; its methods panic on the runtime's own async threads.
     pub fn nodes(&self) -> RepositoryNodes {
-        RepositoryNodes::new(self.clone(), &Received::nothing())
+        RepositoryNodes::new(self.clone(), &Received::nothing()).reading_memory()
     }
 
     async fn locate(&self, digests: &[Digest]) -> Result<Vec<Option<Location>>, Error> {

@@ -12,7 +12,7 @@ use snafu::ResultExt;
 use crate::blobs::{Blobs, DirBlobs, MemoryBlobs, sync_dir};
 use crate::catalogue::{Catalogue, MemoryCatalogue, RedbCatalogue, TenantRecord, TokenRecord};
 use crate::error::{BlobsSnafu, BoxError};
-use crate::repository::{BlockCache, Repository, Storing};
+use crate::repository::{BlockCache, NodeCache, Repository, Storing};
 use crate::{Error, task};
 
 pub use lock::Holder;
@@ -27,6 +27,7 @@ pub struct Store {
     blobs: Arc<dyn Blobs>,
     catalogue: Arc<dyn Catalogue>,
     blocks: Arc<BlockCache>,
+    cached: Arc<NodeCache>,
     storing: Storing,
 }
 
@@ -37,6 +38,7 @@ impl Store {
             blobs,
             catalogue,
             blocks: Arc::default(),
+            cached: Arc::default(),
             storing: Arc::default(),
         }
     }
@@ -121,6 +123,7 @@ impl Store {
             Arc::clone(&self.blobs),
             Arc::clone(&self.catalogue),
             Arc::clone(&self.blocks),
+            Arc::clone(&self.cached),
             Arc::clone(&self.storing),
             tenant,
         )

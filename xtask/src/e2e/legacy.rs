@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    scenario::{Place, Suite},
+    scenario::{Place, Suite, done},
     trees::{self, assert_same},
 };
 
@@ -31,6 +31,8 @@ pub(super) const SCENARIOS: Suite = &[
     ),
     ("a_token_is_exchanged", a_token_is_exchanged),
     ("a_bad_tarball_leaves_nothing", a_bad_tarball_leaves_nothing),
+    ("rows_go_without_a_database", rows_go_without_a_database),
+    ("rows_go_into_a_database", rows_go_into_a_database),
     (
         "a_large_tarball_is_never_in_memory",
         a_large_tarball_is_never_in_memory,
@@ -305,6 +307,133 @@ fn a_bad_tarball_leaves_nothing(place: &Place) {
     let here = place.workspace("here", &token);
     assert_eq!(here.pull().ok().number("items_synced"), 0);
     assert!(trees::nodes(&here.services()).is_empty());
+}
+
+const AGENT: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
+
+/// The body of an import, as clients on relay routes send it.
+fn rows(agent: &str, updated: &str) -> String {
+    let times = format!(r#""created_at":"2024-01-01T00:00:00Z","updated_at":"{updated}""#);
+    format!(
+        r#"{{"agents":[{{"id":"{AGENT}","name":"{agent}","system_prompt":null,{times}}}],
+        "skills":[{{"id":"{AGENT}","agent_id":"{AGENT}","name":"search","description":"finds",{times}}}],
+        "contexts":[],"timestamp":"2024-06-01T00:00:00Z"}}"#
+    )
+}
+
+/// Imports rows, and gives how many were created, updated and skipped, and how many the database refused.
+#[track_caller]
+fn import(client: &Client, body: &str) -> [u64; 4] {
+    let path = format!(
+        "//api/v1/cloud/tenants/{}/database/import",
+        client.place.tenant()
+    );
+    let json = "content-type: application/json";
+    let answer = client.call(&path, &["--data-binary", body, "--header", json]);
+    let answer = answer.ok().json();
+    let names = ["created", "updated", "skipped", "conflicts"];
+    names.map(|name| answer[name].as_u64().expect("a number"))
+}
+
+#[track_caller]
+fn exported(client: &Client) -> Value {
+    let path = format!(
+        "/api/v1/cloud/tenants/{}/database/export",
+        client.place.tenant()
+    );
+    client.call(&path, &[]).ok().json()
+}
+
+fn rows_go_without_a_database(place: &Place) {
+    let client = Client::new(place, &place.create_tenant());
+    assert_eq!(exported(&client)["agents"], Value::Array(Vec::new()));
+    let first = rows("triage", "2024-01-02T00:00:00Z");
+    assert_eq!(import(&client, &first), [2, 0, 0, 0]);
+    assert_eq!(import(&client, &first), [0, 0, 2, 0]);
+    let sent: Value = serde_json::from_str(&first).expect("JSON");
+    let seen = exported(&client);
+    for list in ["agents", "skills", "contexts"] {
+        assert_eq!(seen[list], sent[list]);
+    }
+    let timestamp = seen["timestamp"].as_str().expect("a time");
+    assert!(timestamp.ends_with('Z'), "{timestamp}");
+    // What is exported can be imported by whoever exported it.
+    assert_eq!(import(&client, &seen.to_string()), [0, 0, 2, 0]);
+    let reader = Client::new(place, &place.token(place.tenant(), "read"));
+    let direct = "/api/v1/sync/database/export?tables=skills";
+    let direct = reader.call(direct, &[]).ok().json();
+    assert_eq!(direct["record_counts"]["skills"], 1);
+    assert_eq!(direct["skills"][0]["skill_id"], AGENT);
+    let import = "/api/v1/sync/database/import";
+    reader.call(import, &["--data-binary", "{}"]).is(403);
+    let upsert = format!("{import}?merge_strategy=upsert");
+    client.call(&upsert, &["--data-binary", "{}"]).is(400);
+    let nul = rows("a\\u0000b", "2024-01-02T00:00:00Z");
+    let path = format!("/api/v1/tenants/{}/database/import", place.tenant());
+    let refused = client.call(&path, &["--data-binary", &nul]).is(422).json();
+    assert_eq!(refused["details"]["reason"], "shape");
+    let url = format!("/api/v1/cloud/tenants/{}/database", place.tenant());
+    assert_eq!(
+        client.call(&url, &[]).ok().json()["database_url"],
+        Value::Null
+    );
+}
+
+fn rows_go_into_a_database(place: &Place) {
+    let postgres = place.own_postgres();
+    let ask = |sql: &str| done(postgres.query(sql));
+    let times = "created_at timestamptz NOT NULL, updated_at timestamptz NOT NULL";
+    ask(&format!(
+        "CREATE TABLE agents (id uuid PRIMARY KEY, name text UNIQUE, system_prompt text, {times})"
+    ));
+    ask(&format!(
+        "CREATE TABLE skills (id uuid PRIMARY KEY, agent_id uuid REFERENCES agents, name text, description text, {times})"
+    ));
+    let client = Client::new(place, &place.create_tenant());
+    let environment = postgres.environment();
+    let of = |name: &str| {
+        let found = environment.iter().find(|(at, _)| *at == name);
+        found.map(|(_, value)| value.as_str()).expect("a variable")
+    };
+    let url_file = place.directory().join("url");
+    let (url, authority) = (of("SYNC_TEST_POSTGRES"), of("SYNC_TEST_POSTGRES_CA"));
+    let url = format!("{url}?sslmode=verify-full&sslrootcert={authority}");
+    fs::write(&url_file, url).expect("write the URL");
+    let tables = place.directory().join("tables.toml");
+    let config = "[[database.tables]]\nname = \"agents\"\n[[database.tables]]\nname = \"skills\"\n";
+    fs::write(&tables, config).expect("write the tables");
+    let (url_file, tables) = (url_file.display().to_string(), tables.display().to_string());
+    let mut database = vec!["tenant", "database", place.tenant()];
+    database.extend(["--url-file", &url_file, "--tables", &tables]);
+    place.operator(place.data(), &database).ok();
+
+    let first = rows("triage", "2024-01-02T00:00:00Z");
+    assert_eq!(import(&client, &first), [2, 0, 0, 0]);
+    assert_eq!(ask("SELECT name FROM agents"), "triage");
+    assert_eq!(import(&client, &first), [0, 0, 2, 0]);
+    ask("UPDATE agents SET name = 'renamed', updated_at = '2024-03-01 00:00:00Z'");
+    assert_eq!(exported(&client)["agents"][0]["name"], "renamed");
+    assert_eq!(import(&client, &first), [0, 0, 2, 0]);
+    assert_eq!(ask("SELECT name FROM agents"), "renamed");
+    assert_eq!(
+        import(&client, &rows("last", "2024-04-01T00:00:00Z")),
+        [0, 2, 0, 0]
+    );
+    assert_eq!(ask("SELECT name FROM agents"), "last");
+    // A server that is away is tried again by whoever asked.
+    done(postgres.kill());
+    let path = format!("/api/v1/cloud/tenants/{}/database/export", place.tenant());
+    let away = client.call(&path, &[]).is(503).json();
+    assert_eq!(away["code"], "service_unavailable");
+    done(postgres.revive());
+    assert_eq!(exported(&client)["agents"][0]["name"], "last");
+    place
+        .operator(
+            place.data(),
+            &["tenant", "database", place.tenant(), "--none"],
+        )
+        .ok();
+    done(postgres.down());
 }
 
 fn a_large_tarball_is_never_in_memory(place: &Place) {

@@ -23,9 +23,9 @@ fn list(place: &Place<'_>) -> Result<Outcome, Error> {
     if found.is_empty() {
         place.terminal.line("no conflicts");
     }
-    found
-        .iter()
-        .for_each(|conflict| rows::conflict_line(place.terminal, conflict));
+    for conflict in &found {
+        rows::conflict_line(place.terminal, conflict);
+    }
     let open = found.iter().any(|conflict| conflict.resolution.is_none());
     Ok(if open {
         Outcome::Undecided
@@ -62,8 +62,9 @@ fn resolve(place: &Place<'_>, resolve: &ConflictsResolve) -> Result<Outcome, Err
     place
         .terminal
         .value(&json!({"operation": "conflicts resolve", "success": true, "conflicts": done}));
-    done.iter()
-        .for_each(|conflict| rows::conflict_line(place.terminal, conflict));
+    for conflict in &done {
+        rows::conflict_line(place.terminal, conflict);
+    }
     place
         .terminal
         .line("run `sync-cli sync database`, which does it");

@@ -10,6 +10,9 @@ use crate::progress::Progress;
 use crate::terminal::{Paint, Terminal, moment, one_line};
 use crate::{Error, Outcome};
 
+/// How many rows `show` lists.
+const LISTED: usize = 1000;
+
 pub(super) async fn log(place: &Place<'_>, log: &Log) -> Result<Outcome, Error> {
     let progress = Progress::new(place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
@@ -31,15 +34,16 @@ pub(super) async fn log(place: &Place<'_>, log: &Log) -> Result<Outcome, Error> 
 pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Error> {
     let progress = Progress::new(place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
-    let found = session.show(show.snapshot.as_deref(), !show.stat).await;
-    let rows = match &found {
-        Ok((logged, _)) => Box::pin(rows::shown(place, &session, logged)).await,
-        Err(_) => Ok(None),
+    let found = async {
+        let (logged, difference) = session.show(show.snapshot.as_deref(), !show.stat).await?;
+        let rows = session.show_rows(&logged, LISTED).await?;
+        Ok::<_, sync_engine::Error>((logged, difference, rows))
     };
+    let found = Box::pin(found).await;
     progress.finish();
     drop(session);
     connection.close().await;
-    let ((logged, difference), rows) = (found?, rows?);
+    let (logged, difference, changed) = found?;
     let terminal = place.terminal;
     terminal.value(&json!({
         "operation": "show",
@@ -47,7 +51,7 @@ pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Erro
         "id": logged.id,
         "snapshot": logged.snapshot,
         "difference": difference,
-        "rows": rows,
+        "rows": changed,
     }));
     terminal.line(&format!(
         "snapshot  {}",
@@ -60,8 +64,8 @@ pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Erro
     terminal.line(&format!("time      {}", moment(logged.snapshot.time)));
     terminal.line(&format!("message   {}", one_line(&logged.snapshot.message)));
     diff::print(terminal, &difference, show.stat);
-    if let Some(rows) = &rows {
-        rows::difference(terminal, rows, show.stat);
+    if let Some(changed) = &changed {
+        rows::difference(terminal, changed, show.stat);
     }
     Ok(Outcome::Done)
 }

@@ -8,17 +8,17 @@ use sync_core::retry::Backoff;
 use sync_engine::Watcher;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Place;
 use super::sync::sync;
 use super::transfer::{Verb, begin, collect, is_unavailable, limits, print};
-use crate::args::Watch;
+use super::{Place, watch_rows};
+use crate::args::{Target, Watch};
 use crate::env::Env;
 use crate::error::SetupSnafu;
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 /// How long to wait before a tenant that is away is tried again.
-const PATIENCE: Backoff = Backoff {
+pub(super) const PATIENCE: Backoff = Backoff {
     attempts: u32::MAX,
     base: Duration::from_millis(500),
     cap: Duration::from_secs(30),
@@ -26,6 +26,9 @@ const PATIENCE: Backoff = Backoff {
 };
 
 pub(super) async fn run(place: &Place<'_>, watch: &Watch) -> Result<Outcome, Error> {
+    if watch.target == Target::Database {
+        return Box::pin(watch_rows::run(place, watch)).await;
+    }
     let workspace = place.workspace()?;
     let mut terminate = signal(SignalKind::terminate()).context(SetupSnafu)?;
     let mut interrupt = signal(SignalKind::interrupt()).context(SetupSnafu)?;

@@ -156,14 +156,17 @@ fn merge_cells(base: Option<&Row>, ours: &Row, theirs: &Row, rules: &Rules) -> M
             } else if ours == base {
                 theirs
             } else {
-                let rule = rules.column(name);
-                match (rule, &rules.table, newest) {
-                    (ColumnRule::Ours, ..) | (ColumnRule::Table, TableRule::Ours, _) => ours,
-                    (ColumnRule::Theirs, ..) | (ColumnRule::Table, TableRule::Theirs, _) => theirs,
-                    (ColumnRule::Later, ..) => later(ours, theirs),
-                    (ColumnRule::Table, TableRule::Newest(_), Some(Ordering::Greater)) => ours,
-                    (ColumnRule::Table, TableRule::Newest(_), Some(Ordering::Less)) => theirs,
-                    _ => {
+                let chosen = match (rules.column(name), &rules.table) {
+                    (ColumnRule::Ours, _) | (ColumnRule::Table, TableRule::Ours) => Some(true),
+                    (ColumnRule::Theirs, _) | (ColumnRule::Table, TableRule::Theirs) => Some(false),
+                    (ColumnRule::Table, TableRule::Newest(_)) => newest.map(Ordering::is_gt),
+                    _ => None,
+                };
+                match chosen {
+                    Some(true) => ours,
+                    Some(false) => theirs,
+                    None if rules.is_later(name) => later(ours, theirs),
+                    None => {
                         columns.push(name.to_owned());
                         None
                     }

@@ -183,7 +183,7 @@ pub fn merge_tables<N: NodeSource + Clone>(
 }
 
 /// One of three values, where at most one side changed it.
-fn settled<T: PartialEq>(base: T, ours: T, theirs: T) -> Option<T> {
+fn settled<T: PartialEq + Copy>(base: T, ours: T, theirs: T) -> Option<T> {
     if ours == theirs || theirs == base {
         Some(ours)
     } else if ours == base {

@@ -233,9 +233,9 @@ pub enum RowError {
 impl RowValue {
     /// Reads a value of a map of rows; anything else is `None`.
     pub fn decode(value: &Bytes) -> Option<Self> {
-        match value.first()? {
-            &ROW if value.len() <= MAX_ROW => Row::decode(value.clone()).map(Self::Row),
-            &STORED => {
+        match *value.first()? {
+            ROW if value.len() <= MAX_ROW => Row::decode(value.clone()).map(Self::Row),
+            STORED => {
                 let mut reader = Reader::new(&value[1..]);
                 let content = Content::decode_from(&mut reader)?;
                 let lengths = MAX_ROW as u64 + 1..=MAX_STORED_ROW as u64;

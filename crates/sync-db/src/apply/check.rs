@@ -159,8 +159,18 @@ impl<N: NodeSource + Clone + Send + 'static> Run<'_, N> {
         if work.fed.count(Op::Insert) == 0 || matches!(work.stage, super::stage::Stage::Nowhere) {
             return Ok(0);
         }
+        // Two keys may be equal to the database and not to us, as `24:00` and `1 day` are: a row that goes is no intruder.
+        let goes = if work.fed.deleted == 0 {
+            String::new()
+        } else {
+            format!(
+                " AND NOT EXISTS (SELECT 1 FROM {} WHERE s.sync_op = 3 AND {})",
+                work.staged(),
+                work.same_key("t", "s")
+            )
+        };
         let sql = format!(
-            "SELECT count(*) FROM {} JOIN {} ON {} WHERE s.sync_op = 1",
+            "SELECT count(*) FROM {} JOIN {} ON {} WHERE s.sync_op = 1{goes}",
             work.staged(),
             work.travelling(),
             work.same_foreign_key()

@@ -1,58 +1,71 @@
 //! Unique values that move between rows: whoever gives one away takes a stand-in first.
 
-use std::collections::BTreeSet;
-
 use sync_core::rows::Kind;
 
 use super::feed::Op;
 use super::stage::{Work, code};
-use crate::relation::RelationColumn;
+use crate::relation::{RelationColumn, UniqueKey};
 use crate::sql::quote;
 
-/// Statements that take unique values from the rows of `work` that change or go: null where that is allowed, else a
-/// value that nobody else has. The change itself, or the end of the row, follows in the same transaction.
-pub(super) fn parks(work: &Work) -> Vec<String> {
+/// A statement that takes a unique value from the rows that give it away.
+#[derive(Debug)]
+pub(super) struct Park {
+    /// The column that gets a stand-in: it has to be written again, even where it does not change.
+    pub(super) column: usize,
+    pub(super) sql: String,
+}
+
+/// For each unique key of `work` the ways to take its values from the rows that change or go, best first: one column
+/// becomes null, or a value that nobody else has. The change itself, or the end of the row, follows.
+pub(super) fn parks(work: &Work) -> Vec<Vec<Park>> {
     if work.fed.count(Op::Update) + work.fed.count(Op::Delete) == 0 {
         return Vec::new();
     }
-    let columns: BTreeSet<usize> = work
-        .relation
-        .unique
+    let keys = work.relation.unique.iter().filter(|key| !key.deferrable);
+    keys.map(|key| parks_of(work, key)).collect()
+}
+
+fn parks_of(work: &Work, key: &UniqueKey) -> Vec<Park> {
+    let columns = key.columns.iter().filter_map(|name| work.column(name));
+    let columns: Vec<usize> = columns.collect();
+    let differs: Vec<_> = columns
         .iter()
-        .filter(|key| !key.deferrable)
-        .filter_map(|key| {
-            let indexes = key.columns.iter().filter_map(|name| work.column(name));
-            let usable = indexes.filter(|&index| stand_in(work, index).is_some());
-            // One column of a key is enough; one that may be null is the least trouble.
-            usable.min_by_key(|&index| !work.relation.columns[index].nullable)
+        .map(|&index| {
+            let name = quote(&work.relation.columns[index].column.name);
+            format!("t.{name} IS DISTINCT FROM {}", work.wanted(index, "s"))
         })
         .collect();
-    let statements = columns.into_iter().filter_map(|index| {
-        let column = quote(&work.relation.columns[index].column.name);
-        Some(format!(
-            "UPDATE {} t SET {column} = {} FROM {} WHERE {} AND (s.sync_op = {} \
-             OR s.sync_op = {} AND t.{column} IS DISTINCT FROM {})",
+    let park = |index: usize, stand_in: String| Park {
+        column: index,
+        sql: format!(
+            "UPDATE {} t SET {} = {stand_in} FROM {} WHERE {} AND (s.sync_op = {} OR s.sync_op = {} AND ({}))",
             work.relation.sql(),
-            stand_in(work, index)?,
+            quote(&work.relation.columns[index].column.name),
             work.staged(),
             work.same_key("t", "s"),
             code(Op::Delete),
             code(Op::Update),
-            work.wanted(index, "s"),
-        ))
+            differs.join(" OR "),
+        ),
+    };
+    let usable = columns.iter().copied().filter(|&index| {
+        let column = &work.relation.columns[index];
+        !column.always_identity && !work.relation.key.contains(&column.column.name)
     });
-    statements.collect()
+    let usable: Vec<usize> = usable.collect();
+    let nulls = usable
+        .iter()
+        .filter(|&&n| work.relation.columns[n].nullable);
+    let nulls = nulls.map(|&index| park(index, "NULL".to_owned()));
+    let others = usable.iter().filter_map(|&index| {
+        let stand_in = stand_in(&work.relation.columns[index])?;
+        Some(park(index, stand_in))
+    });
+    nulls.chain(others).collect()
 }
 
 /// A value for a column of the row `t` that no other row has; `None` where its type has no such values to spare.
-fn stand_in(work: &Work, index: usize) -> Option<String> {
-    let column = work.relation.columns.get(index)?;
-    if column.always_identity || work.relation.key.contains(&column.column.name) {
-        return None;
-    }
-    if column.nullable {
-        return Some("NULL".to_owned());
-    }
+fn stand_in(column: &RelationColumn) -> Option<String> {
     let random = "pg_catalog.random()";
     let value = match column.column.kind {
         Kind::Text if column.is_text => text(column),
@@ -82,6 +95,6 @@ fn text(column: &RelationColumn) -> String {
     let limit = limit.and_then(|(_, rest)| rest.strip_suffix(')'));
     match limit {
         Some(limit) => format!("pg_catalog.left({random}, {limit})"),
-        None => format!("t.{} || {random}", quote(&column.column.name)),
+        None => format!("COALESCE(t.{}, '') || {random}", quote(&column.column.name)),
     }
 }

@@ -4,7 +4,7 @@ use sync_core::map::NodeSource;
 
 use super::feed::Op;
 use super::stage::{Stage, Work, code};
-use super::unique::parks;
+use super::unique::{Park, parks};
 use super::{Run, Verdict};
 use crate::Error;
 use crate::error::{MovedSnafu, Refusal};
@@ -47,7 +47,6 @@ impl<N: NodeSource + Clone + Send + 'static> Run<'_, N> {
         let mut care = Care::default();
         let mut verdicts = self.verdicts_of_cascades(works).await?;
         loop {
-            self.execute("SAVEPOINT sync_write").await?;
             let ended = match Box::pin(self.attempt(works, &care)).await {
                 Ok(()) => return Ok(verdicts),
                 Err(ended) => ended,
@@ -153,13 +152,14 @@ impl<N: NodeSource + Clone + Send + 'static> Run<'_, N> {
     }
 
     /// All changes: what comes parents first, what goes children first.
-    async fn attempt(&self, works: &[Work], care: &Care) -> Result<(), Ended> {
+    async fn attempt(&self, works: &mut [Work], care: &Care) -> Result<(), Ended> {
         let deferred = if care.strict {
             self.foreign_keys_deferred(works).await?
         } else {
             "SET CONSTRAINTS ALL DEFERRED".to_owned()
         };
-        self.execute(&deferred).await?;
+        self.execute(&format!("SAVEPOINT sync_write; {deferred}"))
+            .await?;
         if care.parked {
             self.park(works).await?;
         }
@@ -177,24 +177,36 @@ impl<N: NodeSource + Clone + Send + 'static> Run<'_, N> {
     }
 
     /// Takes unique values from rows that give them away.
-    async fn park(&self, works: &[Work]) -> Result<(), Ended> {
+    async fn park(&self, works: &mut [Work]) -> Result<(), Ended> {
         for work in works {
-            for sql in parks(work) {
-                self.execute("SAVEPOINT sync_park").await?;
-                match self.execute(&sql).await {
-                    Ok(()) => self.execute("RELEASE SAVEPOINT sync_park").await?,
-                    // A check that no stand-in passes: then the value stays, and whoever wants it is refused.
-                    Err(error) if error.refusal().is_some_and(Refusal::is_about_a_row) => {
-                        self.execute(
-                            "ROLLBACK TO SAVEPOINT sync_park; RELEASE SAVEPOINT sync_park",
-                        )
-                        .await?;
-                    }
-                    Err(error) => return Err(error.into()),
+            self.applying(!work.relation.has_triggers).await?;
+            for ways in parks(work) {
+                // Where checks refuse every stand-in the value stays, and whoever wants it is refused.
+                if let Some(column) = self.park_one_way(ways).await? {
+                    work.fed.changed[column] = true;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Which column got a stand-in, if any could.
+    async fn park_one_way(&self, ways: Vec<Park>) -> Result<Option<usize>, Error> {
+        for Park { column, sql } in ways {
+            self.execute("SAVEPOINT sync_park").await?;
+            match self.execute(&sql).await {
+                Ok(()) => {
+                    self.execute("RELEASE SAVEPOINT sync_park").await?;
+                    return Ok(Some(column));
+                }
+                Err(error) if error.refusal().is_some_and(Refusal::is_about_a_row) => {
+                    self.execute("ROLLBACK TO SAVEPOINT sync_park; RELEASE SAVEPOINT sync_park")
+                        .await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     /// The changes of one kind in one table.

@@ -1,12 +1,12 @@
 -- What changes whenever one of the questions of `relation.rs` would be answered in another way: the transactions that wrote
 -- the rows of the catalogue that the answers come from.
 SELECT w.n, md5(concat_ws(' ', c.oid, c.xmin, d.xmin,
-    (SELECT string_agg(concat_ws(' ', a.attnum, a.xmin, y.oid, y.xmin, yn.xmin, b.xmin), ' ' ORDER BY a.attnum)
-        FROM pg_attribute a
-        LEFT JOIN pg_type y ON y.oid = a.atttypid
-        LEFT JOIN pg_namespace yn ON yn.oid = y.typnamespace
-        LEFT JOIN pg_type b ON b.oid = y.typbasetype
-        WHERE a.attrelid = c.oid AND a.attnum > 0),
+    (SELECT string_agg(concat_ws(' ', a.attnum, a.xmin, (
+            SELECT concat_ws(' ', y.oid, y.xmin,
+                (SELECT n.xmin FROM pg_namespace n WHERE n.oid = y.typnamespace),
+                (SELECT b.xmin FROM pg_type b WHERE b.oid = y.typbasetype))
+            FROM pg_type y WHERE y.oid = a.atttypid)), ' ' ORDER BY a.attnum)
+        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0),
     (SELECT string_agg(concat_ws(' ', i.indexrelid, i.xmin, x.xmin), ' ' ORDER BY i.indexrelid)
         FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid),
     (SELECT string_agg(concat_ws(' ', k.oid, k.xmin, f.xmin, fn.xmin), ' ' ORDER BY k.oid)

@@ -25,22 +25,11 @@ CREATE TABLE sync.tracked (
     number int PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     relation oid NOT NULL UNIQUE,
     name text NOT NULL UNIQUE,
-    -- `sync.key_of(relation)` when it was tracked.
+    -- `column type collation` of each column of the key, as it was then.
     key text[] NOT NULL,
     -- The MD5 of what the function of its triggers has to be.
     definition text NOT NULL
 );
-
--- `column type collation` of each column of a primary key.
-CREATE FUNCTION sync.key_of(relation oid) RETURNS text[] LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
-    SELECT ARRAY(
-        SELECT concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), NULLIF(a.attcollation, 0)::regcollation)
-        FROM pg_index i
-        CROSS JOIN unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)
-        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-        WHERE i.indrelid = relation AND i.indisprimary AND k.n <= i.indnkeyatts
-        ORDER BY k.n)
-$$;
 
 -- When tracked tables were truncated.
 CREATE TABLE sync.truncated (number int NOT NULL, "sync.xid" xid8 NOT NULL);

@@ -17,7 +17,7 @@ member(number, is_kept, mark) AS (
 SELECT t.number, t.relation,
     COALESCE(p.prosecdef AND p.proconfig = '{search_path=pg_catalog}' AND md5(p.prosrc) = t.definition, false)
         AND l.oid IS NOT NULL
-        AND t.key = sync.key_of(t.relation)
+        AND t.key = {key}
         AND (SELECT bool_and(m.is_kept) FROM member m WHERE m.number = t.number),
     md5(concat_ws(' ', t.definition, p.xmin, l.oid, l.relfilenode,
         (SELECT string_agg(m.mark, ' ' ORDER BY m.mark) FROM member m WHERE m.number = t.number),

@@ -47,21 +47,21 @@ async fn connect(url: &str) -> (tokio_postgres::Client, tokio::task::JoinHandle<
 }
 
 /// A database that is dropped with this.
-pub struct Fixture {
-    pub db: Database,
-    pub name: String,
-    pub url: String,
-    pub objects: SharedNodes,
+pub(crate) struct Fixture {
+    pub(crate) db: Database,
+    pub(crate) name: String,
+    pub(crate) url: String,
+    pub(crate) objects: SharedNodes,
 }
 
 impl Fixture {
     /// An empty one.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::made_with("").await
     }
 
     /// One that is made with these options of `CREATE DATABASE`.
-    pub async fn made_with(options: &str) -> Self {
+    pub(crate) async fn made_with(options: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("sync_test_{}_{number}", std::process::id());
@@ -83,7 +83,7 @@ impl Fixture {
     }
 
     /// A copy of it, as it is; connections to it are ended.
-    pub async fn copy(&self) -> Self {
+    pub(crate) async fn copy(&self) -> Self {
         let end = format!(
             "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{}'",
             self.name
@@ -93,24 +93,24 @@ impl Fixture {
     }
 
     /// Runs statements.
-    pub async fn run(&self, script: &str) {
+    pub(crate) async fn run(&self, script: &str) {
         run(&self.url, script).await;
     }
 
     /// A connection to it, as a program of the user has one.
-    pub async fn client(&self) -> tokio_postgres::Client {
+    pub(crate) async fn client(&self) -> tokio_postgres::Client {
         connect(&self.url).await.0
     }
 
     /// A number that a query gives.
-    pub async fn count(&self, query: &str) -> i64 {
+    pub(crate) async fn count(&self, query: &str) -> i64 {
         let row = self.client().await.query_one(query, &[]).await;
         row.unwrap_or_else(|error| panic!("{error:?}\n{query}"))
             .get(0)
     }
 
     /// A capture into the objects of this fixture.
-    pub async fn capture(
+    pub(crate) async fn capture(
         &self,
         specs: &[TableSpec],
         known: Option<Known>,
@@ -125,14 +125,18 @@ impl Fixture {
     }
 
     /// Captures and writes it down; what its owner then knows.
-    pub async fn settle(&self, specs: &[TableSpec], known: Option<Known>) -> (Capture, Known) {
+    pub(crate) async fn settle(
+        &self,
+        specs: &[TableSpec],
+        known: Option<Known>,
+    ) -> (Capture, Known) {
         let capture = self.capture(specs, known).await.unwrap();
         let known = self.write_down(&capture).await.unwrap();
         (capture, known)
     }
 
     /// Writes a capture down.
-    pub async fn write_down(&self, capture: &Capture) -> Result<Known, Error> {
+    pub(crate) async fn write_down(&self, capture: &Capture) -> Result<Known, Error> {
         let epoch = fresh_epoch();
         let settlement = Settlement {
             epoch,
@@ -146,7 +150,7 @@ impl Fixture {
     }
 
     /// The root of everything, read whole.
-    pub async fn root(&self, specs: &[TableSpec]) -> Digest {
+    pub(crate) async fn root(&self, specs: &[TableSpec]) -> Digest {
         self.db.verify(specs).await.unwrap().root
     }
 }
@@ -168,7 +172,7 @@ impl Drop for Fixture {
 }
 
 /// An epoch that no other is like.
-pub fn fresh_epoch() -> Epoch {
+pub(crate) fn fresh_epoch() -> Epoch {
     static NUMBER: AtomicU32 = AtomicU32::new(1);
     let mut bytes = [7; 16];
     bytes[..4].copy_from_slice(&NUMBER.fetch_add(1, Ordering::Relaxed).to_be_bytes());
@@ -176,7 +180,7 @@ pub fn fresh_epoch() -> Epoch {
 }
 
 /// Row sets by their names.
-pub fn specs(names: &[&str]) -> Vec<TableSpec> {
+pub(crate) fn specs(names: &[&str]) -> Vec<TableSpec> {
     let specs = names
         .iter()
         .map(|name| TableSpec::new(name.parse().unwrap()));
@@ -185,11 +189,11 @@ pub fn specs(names: &[&str]) -> Vec<TableSpec> {
 
 /// Objects in memory that several can have.
 #[derive(Debug, Clone, Default)]
-pub struct SharedNodes(Arc<Mutex<MemoryNodes>>);
+pub(crate) struct SharedNodes(Arc<Mutex<MemoryNodes>>);
 
 impl SharedNodes {
     /// Forgets everything.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         *self.0.lock().unwrap() = MemoryNodes::new();
     }
 }

@@ -317,8 +317,8 @@ async fn write(db: Database, url: String, writer: u64) {
         let key = writer * 1000 + n;
         // Numbers are taken in one order and commits come in another.
         let script = format!(
-            "BEGIN; INSERT INTO w VALUES ({key}, 'a'); SELECT pg_sleep({}); UPDATE w SET v = 'b' WHERE id = {}; COMMIT",
-            dice.roll(20) as f64 / 1000.0,
+            "BEGIN; INSERT INTO w VALUES ({key}, 'a'); SELECT pg_sleep({} / 1000.0); UPDATE w SET v = 'b' WHERE id = {}; COMMIT",
+            dice.roll(20),
             writer * 1000 + dice.roll(n + 1),
         );
         client.batch_execute(&script).await.unwrap();

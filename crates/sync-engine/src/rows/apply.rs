@@ -1,10 +1,9 @@
 //! Does what a plan of rows says: first the database, then the tenant. Each is all or nothing.
 
 use snafu::ResultExt;
-use sync_core::rows::TableCounts;
 use sync_core::{Digest, Roots, Snapshot, SnapshotId};
 use sync_db::{Rewritten, SetAside};
-use sync_rows::OpenConflict;
+use sync_rows::{OpenConflict, TableSum};
 use sync_store::protocol::SetAsideRow;
 use sync_transport::Body;
 
@@ -175,13 +174,13 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Moves the branch to a new snapshot with `rows`, in one request; `held` says that the tenant has them. Where its database
+    /// Moves the branch to a new snapshot with `rows`, in one request; `is_there` says that the tenant has them. Where its database
     /// could not store all of them, the branch is at a snapshot with those that it could.
     pub(super) async fn send(
         &self,
         look: &Look,
         rows: Digest,
-        held: bool,
+        is_there: bool,
         message: &str,
     ) -> Result<(Point, Vec<SetAsideRow>), Error> {
         let onto = look.head;
@@ -200,7 +199,7 @@ impl Rows<'_> {
         let target = point(id, &snapshot);
         // Noted before it is sent: should this run end in between, the next one knows its own push again.
         self.set_pushing(target)?;
-        let before = if held {
+        let before = if is_there {
             Some(rows)
         } else {
             onto.and_then(|onto| onto.rows)
@@ -254,8 +253,8 @@ pub(super) fn ensure_chosen(conflicts: &[OpenConflict]) -> Result<(), Error> {
 }
 
 /// Says what changed where nobody said why.
-fn default_message(push: &[TableCounts]) -> String {
-    let rows: u64 = push.iter().map(TableCounts::total).sum();
+fn default_message(push: &[TableSum]) -> String {
+    let rows: u64 = push.iter().map(TableSum::total).sum();
     let rows = if rows == 1 {
         "1 row".to_owned()
     } else {

@@ -1,9 +1,8 @@
 //! Back to how rows were: of the tenant by a new snapshot, of the database by undoing its last change.
 
 use snafu::OptionExt;
-use sync_core::rows::TableCounts;
 use sync_core::{Digest, SnapshotId};
-use sync_rows::{OpenConflict, RowChange};
+use sync_rows::{OpenConflict, RowChange, TableSum};
 
 use super::apply::{Change, ensure_chosen};
 use super::look::Look;
@@ -23,9 +22,9 @@ pub struct BackPlan {
     /// What would be undone; `None` for a rollback.
     pub undone: Option<ReplacedRows>,
     /// What would change in the database, by table.
-    pub pull: Vec<TableCounts>,
+    pub pull: Vec<TableSum>,
     /// What would change on the tenant, by table.
-    pub push: Vec<TableCounts>,
+    pub push: Vec<TableSum>,
     /// The first rows that would change in the database.
     pub rows: Vec<RowChange>,
     /// How many more there are.
@@ -55,9 +54,10 @@ impl Rows<'_> {
         let wanted = self.ensure_rows(Some(target), Some(&look.agreed)).await?;
         let roots = [look.agreed.root, look.local, wanted];
         let mut plan = self.plan_back(look, roots, on_conflict).await?;
-        plan.push = self.copy.counts(before, wanted).await?;
-        let held = self.copy.row_count(before).await?;
-        plan.removals.push(removal(Place::Tenant, &plan.push, held));
+        plan.push = self.copy.sums(before, wanted).await?;
+        let count = self.copy.row_count(before).await?;
+        plan.removals
+            .push(removal(Place::Tenant, &plan.push, count));
         plan.target = Some(target.id);
         plan.wanted = Some(target);
         Ok(plan)

@@ -1,14 +1,17 @@
 //! What differs between two sides.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use sync_core::SnapshotId;
+use sync_core::map::Map;
 use sync_rows::{RowChange, TableSum};
 use sync_store::protocol::Logged;
 
-use super::Rows;
-use crate::Error;
+use super::{Rows, rows_of};
 use crate::history::Side;
-use crate::session::point;
+use crate::session::{blocking, point};
+use crate::{Error, Session};
 
 /// What differs between two sides.
 #[derive(Debug, Clone, Serialize)]
@@ -52,28 +55,46 @@ impl Rows<'_> {
             omitted,
         })
     }
+}
 
-    /// What a snapshot changed in rows, against its first parent.
-    pub async fn show(&self, logged: &Logged, limit: usize) -> Result<RowsDifference, Error> {
+impl Session {
+    /// What a snapshot changed in rows, against its first parent, with at most `limit` rows listed; no database is needed.
+    /// `None` where it changed none.
+    pub async fn show_rows(
+        &self,
+        logged: &Logged,
+        limit: usize,
+    ) -> Result<Option<RowsDifference>, Error> {
         let newer = point(logged.id, &logged.snapshot);
         let parent = match logged.snapshot.parents.first() {
-            Some(parent) => {
-                let found = self.session.remote.resolve(&parent.to_string()).await?;
-                Some(point(found.id, &found.snapshot))
-            }
+            Some(parent) => match self.remote.resolve(&parent.to_string()).await {
+                Ok(found) => Some(point(found.id, &found.snapshot)),
+                // The branch keeps no more.
+                Err(error) if error.is_expired() => None,
+                Err(error) => return Err(error),
+            },
             None => None,
         };
-        let agreed: super::Agreed = self.copy.agreed().await?;
-        let near = Some(&agreed).filter(|agreed| agreed.note.rows == Some(agreed.root));
-        let before = self.ensure_rows(parent, near).await?;
-        let after = self.ensure_rows(Some(newer), near).await?;
-        let (tables, rows, omitted) = self.copy.list(before, after, limit).await?;
-        Ok(RowsDifference {
+        let (before, after) = (rows_of(parent), rows_of(Some(newer)));
+        if before == after {
+            return Ok(None);
+        }
+        let private = self.private().await?;
+        for wanted in [parent, Some(newer)].into_iter().flatten() {
+            let root = rows_of(Some(wanted));
+            if root != Map::empty_root() && !super::kept(&self.workspace).contains(&root) {
+                self.fetch_rows(&private, wanted, None).await?;
+            }
+        }
+        let nodes = Arc::new(private.nodes());
+        let (tables, rows, omitted) =
+            blocking(move || Ok(sync_rows::changes::list(&nodes, before, after, limit)?)).await?;
+        Ok(Some(RowsDifference {
             from: parent.map(|parent| parent.id),
             to: Some(newer.id),
             tables,
             rows,
             omitted,
-        })
+        }))
     }
 }

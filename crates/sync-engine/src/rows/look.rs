@@ -8,13 +8,14 @@ use sync_core::map::Map;
 use sync_core::{Digest, SnapshotId};
 use sync_db::Capture;
 use sync_rows::TableSum;
+use sync_store::Repository;
 use sync_store::protocol::{Fetch, Part};
 
 use super::{Agreed, Rows, rows_of};
 use crate::decide::{Point, Standing, standing};
 use crate::error::{BranchGoneSnafu, StoreSnafu};
 use crate::session::point;
-use crate::{Error, Event};
+use crate::{Error, Event, Session};
 
 /// What database and tenant hold.
 #[derive(Debug)]
@@ -90,6 +91,32 @@ impl Look {
             (Some(base), None) => BranchGoneSnafu { base }.fail(),
             _ => Ok(()),
         }
+    }
+}
+
+impl Session {
+    /// Brings the rows of a snapshot into the private store, and checks everything that they name. `near` is a snapshot, with
+    /// its root of rows, of which everything is there.
+    pub(super) async fn fetch_rows(
+        &self,
+        private: &Repository,
+        wanted: Point,
+        near: Option<(SnapshotId, Digest)>,
+    ) -> Result<(), Error> {
+        let have = near.map(|(id, _)| id);
+        let fetch = Fetch {
+            want: wanted.id,
+            have,
+            contents: true,
+            patches: have.is_some(),
+            part: Part::Rows,
+        };
+        let body = self.remote.fetch_body(fetch).await?;
+        let received = private.receive(body.into_stream()).await;
+        let received = received.context(StoreSnafu)?;
+        let before = near.map(|(_, root)| root);
+        let kept = private.keep_rows(received, before, rows_of(Some(wanted)));
+        kept.await.context(StoreSnafu)
     }
 }
 
@@ -174,21 +201,9 @@ impl Rows<'_> {
             return Ok(root);
         }
         let near = near.filter(|near| near.note.rows == Some(near.root));
-        let have = near.and_then(|near| near.snapshot);
-        let fetch = Fetch {
-            want: wanted.id,
-            have,
-            contents: true,
-            patches: have.is_some(),
-            part: Part::Rows,
-        };
+        let near = near.and_then(|near| Some((near.snapshot?, near.root)));
         let private = self.copy.repository();
-        let body = self.session.remote.fetch_body(fetch).await?;
-        let received = private.receive(body.into_stream()).await;
-        let received = received.context(StoreSnafu)?;
-        let before = near.map(|near| near.root).filter(|_| have.is_some());
-        let kept = private.keep_rows(received, before, root).await;
-        kept.context(StoreSnafu)?;
+        self.session.fetch_rows(private, wanted, near).await?;
         self.copy.set_whole([root]).await?;
         Ok(root)
     }
@@ -215,8 +230,8 @@ impl Rows<'_> {
         let mut look = self.look().await?;
         let standing = look.standing();
         let there = self.ensure_rows(look.head, Some(&look.agreed)).await?;
-        let local = self.copy.counts(look.agreed.root, look.local).await?;
-        let cloud = self.copy.counts(look.agreed.root, there).await?;
+        let local = self.copy.sums(look.agreed.root, look.local).await?;
+        let cloud = self.copy.sums(look.agreed.root, there).await?;
         if let Ok(_lock) = self.session.lock()
             // What is known is told even where it cannot be kept: the next look only takes longer.
             && let Err(error) = self.keep(&mut look, None).await
@@ -225,8 +240,8 @@ impl Rows<'_> {
         }
         Ok(RowsStatus {
             standing,
-            local: local.into_iter().map(Into::into).collect(),
-            cloud: cloud.into_iter().map(Into::into).collect(),
+            local,
+            cloud,
             base: look.agreed.snapshot,
             head: look.head.map(|head| head.id),
         })

@@ -1,9 +1,9 @@
 //! What a push, pull or sync of rows would do.
 
 use serde::Serialize;
-use sync_core::Digest;
-use sync_core::rows::{Choice, TableCounts};
-use sync_rows::{Merged, OpenConflict, RowChange};
+use sync_core::rows::Choice;
+use sync_core::{Digest, SnapshotId};
+use sync_rows::{Merged, OpenConflict, RowChange, TableSum};
 
 use super::look::Look;
 use super::{Rows, conflicts, rows_of};
@@ -33,9 +33,9 @@ pub struct RowsPlan {
     /// Where the database stands to the tenant.
     pub standing: Standing,
     /// What would change in the database, by table.
-    pub pull: Vec<TableCounts>,
+    pub pull: Vec<TableSum>,
     /// What would change on the tenant, by table.
-    pub push: Vec<TableCounts>,
+    pub push: Vec<TableSum>,
     /// The first rows that would change in the database.
     pub pulled: Vec<RowChange>,
     /// The first rows that would change on the tenant.
@@ -49,6 +49,18 @@ pub struct RowsPlan {
     /// The map of tables that the workspace stands for afterwards.
     pub(super) merged: Digest,
     pub(super) removals: [Removal; 2],
+}
+
+impl RowsPlan {
+    /// Where the tenant's branch was when the plan was made.
+    pub fn head(&self) -> Option<SnapshotId> {
+        self.look.head.map(|head| head.id)
+    }
+
+    /// Whether transactions were running that may have changed rows, whose changes the next plan finds.
+    pub fn is_writing(&self) -> bool {
+        self.look.capture.is_writing
+    }
 }
 
 impl Rows<'_> {
@@ -94,10 +106,9 @@ impl Rows<'_> {
         let mut held = 0;
         if goes {
             self.ensure_rows(look.head, Some(&look.agreed)).await?;
-            push = self.copy.counts(head_rows, merged.root).await?;
             let left = LISTED - pulled.len();
-            let (_, listed, beyond) = self.copy.list(head_rows, merged.root, left).await?;
-            pushed = listed;
+            let (sums, listed, beyond) = self.copy.list(head_rows, merged.root, left).await?;
+            (push, pushed) = (sums, listed);
             omitted += beyond;
             held = self.copy.row_count(head_rows).await?;
         }
@@ -142,7 +153,7 @@ impl Rows<'_> {
 }
 
 /// What a plan removes from a side that holds so many rows.
-pub(super) fn removal(place: Place, counts: &[TableCounts], of: u64) -> Removal {
+pub(super) fn removal(place: Place, counts: &[TableSum], of: u64) -> Removal {
     Removal {
         place,
         what: What::Rows,

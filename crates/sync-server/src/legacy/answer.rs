@@ -46,7 +46,7 @@ pub(super) fn status() -> Response<Body> {
 }
 
 /// One body for both kinds of clients: those that read the members, and those that read them from `data`.
-fn both(mut members: Value) -> Response<Body> {
+pub(super) fn both(mut members: Value) -> Response<Body> {
     members["data"] = members.clone();
     answer::json(StatusCode::OK, &members)
 }
@@ -63,6 +63,9 @@ pub(super) fn refusal(error: &Error, trace_id: &str, now: u64) -> Response<Body>
         "error": {"code": code, "message": message},
     });
     if let Error::Tarball { refusal, place } = error {
+        body["details"] = json!({"reason": refusal.name(), "path": place});
+    }
+    if let Error::Import { refusal, place } = error {
         body["details"] = json!({"reason": refusal.name(), "path": place});
     }
     answer::json(status, &body)
@@ -82,7 +85,9 @@ fn status_of(error: &Error) -> (StatusCode, &'static str) {
         | Error::NoTenant { .. }
         | Error::NoSnapshot { .. }
         | Error::NoToken { .. } => (StatusCode::NOT_FOUND, "not_found"),
-        Error::Tarball { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
+        Error::Tarball { .. } | Error::Import { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "validation_error")
+        }
         Error::Stale { .. } => (StatusCode::CONFLICT, "conflict_error"),
         Error::Random { .. } | Error::NoDatabaseUrl { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal_error")
@@ -97,7 +102,7 @@ fn rows_status(error: &sync_rows::Error) -> (StatusCode, &'static str) {
     match error.class() {
         Class::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable"),
         Class::Conflict => (StatusCode::CONFLICT, "conflict_error"),
-        Class::Usage | Class::Integrity => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
+        // Their senders know nothing of databases and maps: whatever else is wrong with those is no mistake of theirs.
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
     }
 }

@@ -242,7 +242,7 @@ impl NodeSource for Overlay<'_> {
     }
 }
 
-fn map_error(error: MapError) -> Error {
+pub(super) fn map_error(error: MapError) -> Error {
     let source = error.into();
     Error::Store { source }
 }

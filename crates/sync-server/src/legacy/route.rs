@@ -3,6 +3,7 @@
 use http::Method;
 use sync_core::Name;
 
+use super::database::Layout;
 use crate::route::NoRoute;
 
 /// A request that the legacy API knows.
@@ -27,6 +28,10 @@ pub(super) enum TenantRequest {
     Pull,
     /// What a pull would bring.
     Manifest,
+    /// Rows come.
+    Import(Layout),
+    /// Rows go.
+    Export(Layout),
     /// What the tenant is.
     Describe,
     /// Where its database is.
@@ -62,7 +67,16 @@ pub(super) fn route(method: &Method, path: &str) -> Result<LegacyRoute, NoRoute>
             &Method::GET,
             LegacyRoute::Direct(TenantRequest::Manifest),
         ),
-        ["sync", "database", "export" | "import"] => Ok(LegacyRoute::Later),
+        ["sync", "database", "export"] => is(
+            method,
+            &Method::GET,
+            LegacyRoute::Direct(TenantRequest::Export(Layout::Server)),
+        ),
+        ["sync", "database", "import"] => is(
+            method,
+            &Method::POST,
+            LegacyRoute::Direct(TenantRequest::Import(Layout::Server)),
+        ),
         _ => Err(NoRoute::NotFound),
     }
 }
@@ -76,7 +90,12 @@ fn relay(method: &Method, segments: &[&str]) -> Result<Option<TenantRequest>, No
         ["files"] => get(TenantRequest::Pull),
         ["database"] => get(TenantRequest::Database),
         ["status"] => get(TenantRequest::Status),
-        ["database", "export" | "import"] | ["registry-token" | "deploy"] => Ok(None),
+        ["database", "export"] => get(TenantRequest::Export(Layout::Cloud)),
+        ["database", "import"] => {
+            let import = TenantRequest::Import(Layout::Cloud);
+            is(method, &Method::POST, Some(import))
+        }
+        ["registry-token" | "deploy"] => Ok(None),
         _ => Err(NoRoute::NotFound),
     }
 }
@@ -101,24 +120,21 @@ mod tests {
 
     #[test]
     fn every_request_has_one_route() {
-        use TenantRequest::{Database, Describe, Manifest, Pull, Push, Status};
+        use TenantRequest::{Database, Describe, Export, Import, Manifest, Pull, Push, Status};
         for base in ["/api/v1/cloud/tenants/acme", "//api/v1/tenants/acme"] {
             for (method, path, request) in [
                 ("POST", "/files", Push),
                 ("GET", "/files", Pull),
                 ("GET", "/database", Database),
+                ("GET", "/database/export", Export(Layout::Cloud)),
+                ("POST", "/database/import", Import(Layout::Cloud)),
                 ("GET", "", Describe),
                 ("GET", "/status", Status),
             ] {
                 let route = LegacyRoute::Tenant("acme".parse().unwrap(), request);
                 check(method, &format!("{base}{path}"), &Ok(route));
             }
-            for later in [
-                "/database/export",
-                "/database/import",
-                "/registry-token",
-                "/deploy",
-            ] {
+            for later in ["/registry-token", "/deploy"] {
                 check("POST", &format!("{base}{later}"), &Ok(LegacyRoute::Later));
             }
             check("PUT", &format!("{base}/files"), &Err(NoRoute::Method));
@@ -128,11 +144,12 @@ mod tests {
         check("GET", "/api/v1/sync/files", &direct(Pull));
         check("POST", "/api/v1//sync/files", &direct(Push));
         check("GET", "/api/v1/sync/files/manifest", &direct(Manifest));
-        check(
-            "GET",
-            "/api/v1/sync/database/export",
-            &Ok(LegacyRoute::Later),
-        );
+        let database = "/api/v1/sync/database";
+        let export = format!("{database}/export");
+        check("GET", &export, &direct(Export(Layout::Server)));
+        check("POST", &export, &Err(NoRoute::Method));
+        let import = format!("{database}/import");
+        check("POST", &import, &direct(Import(Layout::Server)));
         check(
             "POST",
             "/api/v1/core/oauth/token",

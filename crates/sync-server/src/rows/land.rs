@@ -28,13 +28,44 @@ pub(crate) struct Landed {
 /// How often rows may change while they are being put into the database.
 const ROUNDS: u32 = 5;
 
+/// Moves the branch to what was received, which is put into the tenant's database first where the branch has one.
+///
+/// # Errors
+///
+/// [`Error::Stale`] where the branch is not, or no longer, where the push expected it. Neither branch nor database has changed
+/// then.
+pub(crate) async fn accept(
+    server: &Server,
+    repository: &Repository,
+    received: Received,
+    push: Advance,
+) -> Result<Landed, Error> {
+    let database = server.database(repository).await?;
+    if let Some(database) = database.filter(|database| database.branch() == push.branch) {
+        let _turn = database.turn().await;
+        return Box::pin(land(server, repository, &database, received, push)).await;
+    }
+    let target = push.target;
+    let advanced = repository.advance(received, push).await;
+    match advanced.context(StoreSnafu)? {
+        Advanced::Moved | Advanced::Already => {
+            server.waiters().moved(repository.name());
+            Ok(Landed {
+                head: target,
+                set_aside: Vec::new(),
+            })
+        }
+        Advanced::Stale { head } => StaleSnafu { head }.fail(),
+    }
+}
+
 /// Puts what was received into the database, and moves the branch. The caller has the tenant's turn.
 ///
 /// # Errors
 ///
 /// [`Error::Stale`] where the branch is not, or no longer, where the push expected it, because the tenant's program changed
 /// rows, say. Neither branch nor database has changed then; what was received is kept.
-pub(crate) async fn land(
+async fn land(
     server: &Server,
     repository: &Repository,
     database: &TenantDatabase,
@@ -48,16 +79,16 @@ pub(crate) async fn land(
         .context(StoreSnafu)?;
     let wanted = rows_of(kept.roots().rows);
     let head = repository.head(&push.branch).await.context(StoreSnafu)?;
-    let held = match head {
+    let before = match head {
         Some(id) => repository.snapshot(id).await.context(StoreSnafu)?.roots,
         None => Roots::default(),
     };
     // A push of files has nothing to do with the database.
-    if head != push.expected || wanted == rows_of(held.rows) {
+    if head != push.expected || wanted == rows_of(before.rows) {
         return move_head(server, repository, kept, &push).await;
     }
     for round in 1.. {
-        let held = rows_of(held.rows);
+        let held = rows_of(before.rows);
         let onto = match merged_beside(repository, database, head, [held, wanted]).await? {
             Some(onto) => onto,
             None => {
@@ -102,14 +133,14 @@ pub(crate) async fn land(
             return StaleSnafu { head }.fail();
         }
         let capture = onto.capture.applied(applied.root, epoch);
-        let held = copy.overlay(applied.root, wanted).await?;
+        let stored = copy.overlay(applied.root, wanted).await?;
         let snapshot = repository.object(&target.0).await.context(StoreSnafu)?;
         let pushed = snapshot.and_then(|bytes| sync_core::Snapshot::decode(&bytes).ok());
         let (author, message) = pushed
             .map(|pushed| (pushed.author, pushed.message))
             .unwrap_or_default();
         let roots = Roots {
-            rows: Some(held),
+            rows: Some(stored),
             ..kept.roots()
         };
         let made = Made {
@@ -120,7 +151,7 @@ pub(crate) async fn land(
         let head = advance(server, repository, &push.branch, push.expected, made).await?;
         let agreed = Agreed {
             snapshot: Some(head),
-            root: held,
+            root: stored,
             note: Note {},
         };
         copy.settle(&capture, Some(agreed), self::epoch()?).await?;

@@ -5,10 +5,10 @@
 
 use snafu::ResultExt;
 use sync_core::map::Map;
-use sync_core::rows::{Choice, TableCounts};
+use sync_core::rows::Choice;
 use sync_core::{Digest, Roots, Snapshot, SnapshotId};
 use sync_db::Capture;
-use sync_rows::Resolutions;
+use sync_rows::{Resolutions, TableSum};
 use sync_store::{Advance, Advanced, Class, Repository};
 
 use super::{Agreed, Note, TenantDatabase, epoch, rows_of};
@@ -83,18 +83,96 @@ pub(crate) async fn bring_together(
     }
 }
 
+/// What branch and database hold.
+struct Sides {
+    head: Option<SnapshotId>,
+    roots: Roots,
+    agreed: Agreed,
+    capture: Capture,
+    /// The maps of tables of what is agreed on, of the database, and of the branch.
+    base: Digest,
+    ours: Digest,
+    theirs: Digest,
+}
+
+impl Sides {
+    /// Agreement on a snapshot of the branch with these rows.
+    fn agreed_on(head: Option<SnapshotId>, root: Digest) -> Agreed {
+        Agreed {
+            snapshot: head,
+            root,
+            note: Note {},
+        }
+    }
+
+    /// A database whose tables are empty says nothing yet: whoever pushes first fills it.
+    fn is_vacant(&self) -> bool {
+        let mut tables = self.capture.tables.iter();
+        [self.base, self.theirs] == [Map::empty_root(); 2]
+            && tables.all(|table| table.entry.rows.is_empty())
+    }
+}
+
 async fn once(
     server: &Server,
     repository: &Repository,
     database: &TenantDatabase,
 ) -> Result<Together, Error> {
     let copy = &database.copy;
+    let mut sides = look(server, repository, database).await?;
+    let is_writing = sides.capture.is_writing;
+    let together = |head, root, capture| Together {
+        head,
+        agreed: Sides::agreed_on(head, root),
+        capture,
+        is_writing,
+    };
+    if sides.is_vacant() {
+        return Ok(together(sides.head, sides.theirs, sides.capture));
+    }
+    if sides.ours == sides.theirs {
+        let wanted = Sides::agreed_on(sides.head, sides.theirs);
+        let news = (wanted != sides.agreed).then_some(wanted);
+        if news.is_some() || sides.capture.is_news {
+            let epoch = epoch()?;
+            copy.settle(&sides.capture, news, epoch).await?;
+            sides.capture = sides.capture.applied(sides.capture.root, epoch);
+        }
+        return Ok(together(sides.head, sides.theirs, sides.capture));
+    }
+    let capture = merge(repository, copy, &sides).await?;
+    let (head, theirs) = (sides.head, sides.theirs);
+    let here = copy.overlay(capture.root, theirs).await?;
+    if here == theirs {
+        return Ok(together(head, theirs, capture));
+    }
+    let counts = copy.sums(theirs, here).await?;
+    let made = Made {
+        author: format!("tenant {}", repository.name()),
+        message: message(&counts),
+        roots: Roots {
+            rows: Some(here),
+            ..sides.roots
+        },
+    };
+    let head = Some(advance(server, repository, &database.branch, head, made).await?);
+    let epoch = epoch()?;
+    let agreed = Sides::agreed_on(head, here);
+    copy.settle(&capture, Some(agreed), epoch).await?;
+    let capture = capture.applied(capture.root, epoch);
+    Ok(together(head, here, capture))
+}
+
+async fn look(
+    server: &Server,
+    repository: &Repository,
+    database: &TenantDatabase,
+) -> Result<Sides, Error> {
+    let copy = &database.copy;
     let agreed: Agreed = copy.agreed().await?;
     let capture = copy.capture(|_| {}).await?;
-    let mut head = repository
-        .head(&database.branch)
-        .await
-        .context(StoreSnafu)?;
+    let head = repository.head(&database.branch).await;
+    let mut head = head.context(StoreSnafu)?;
     if head != agreed.snapshot
         && let Some(pushed) = agreed.snapshot
         && complete(server, repository, database, head, pushed).await?
@@ -114,96 +192,46 @@ async fn once(
     } else {
         Map::empty_root()
     };
-    let whole = |head: Option<SnapshotId>, root| Agreed {
-        snapshot: head,
-        root,
-        note: Note {},
-    };
-    let is_writing = capture.is_writing;
-    // A database whose tables are empty says nothing yet: whoever pushes first fills it.
-    let is_vacant = base == Map::empty_root()
-        && theirs == Map::empty_root()
-        && capture
-            .tables
-            .iter()
-            .all(|table| table.entry.rows.is_empty());
-    if is_vacant {
-        return Ok(Together {
-            head,
-            agreed: whole(head, theirs),
-            capture,
-            is_writing,
-        });
-    }
-    if ours == theirs {
-        let wanted = whole(head, theirs);
-        let news = wanted != agreed;
-        if (news || capture.is_news) && (head.is_some() || !capture.tables.is_empty()) {
-            let epoch = epoch()?;
-            let settled = news.then(|| wanted.clone());
-            copy.settle(&capture, settled, epoch).await?;
-            let capture = capture.applied(capture.root, epoch);
-            return Ok(Together {
-                head,
-                agreed: wanted,
-                capture,
-                is_writing,
-            });
-        }
-        return Ok(Together {
-            head,
-            agreed: wanted,
-            capture,
-            is_writing,
-        });
-    }
-    // Where both changed the same, the rows of the running program stay; the others remain in the history.
-    let merged = copy
-        .merge([base, ours, theirs], Resolutions::default(), Choice::Ours)
-        .await?
-        .root;
-    let capture = if merged == ours {
-        capture
-    } else {
-        let epoch = epoch()?;
-        let wanted = whole(head, theirs);
-        let applied = copy
-            .apply(&capture, merged, agreed.root, wanted, epoch)
-            .await?;
-        for row in &applied.set_aside {
-            tracing::warn!(tenant = repository.name(), table = %row.table, "a row could not be stored");
-        }
-        capture.applied(applied.root, epoch)
-    };
-    let held = copy.overlay(capture.root, theirs).await?;
-    if held == theirs {
-        return Ok(Together {
-            head,
-            agreed: whole(head, theirs),
-            capture,
-            is_writing,
-        });
-    }
-    let counts = copy.counts(theirs, held).await?;
-    let made = Made {
-        author: format!("tenant {}", repository.name()),
-        message: message(&counts),
-        roots: Roots {
-            rows: Some(held),
-            ..roots
-        },
-    };
-    let id = advance(server, repository, &database.branch, head, made).await?;
-    let agreed = whole(Some(id), held);
-    let epoch = epoch()?;
-    copy.settle(&capture, Some(agreed.clone()), epoch).await?;
-    let capture = capture.applied(capture.root, epoch);
-    Ok(Together {
-        head: Some(id),
+    Ok(Sides {
+        head,
+        roots,
         agreed,
         capture,
-        is_writing,
+        base,
+        ours,
+        theirs,
     })
+}
+
+/// Brings what the branch has and the database lacks. Where both changed the same, the rows of the running program stay; the
+/// others remain in the history.
+async fn merge(
+    repository: &Repository,
+    copy: &sync_rows::Copy,
+    sides: &Sides,
+) -> Result<Capture, Error> {
+    let Sides {
+        capture,
+        ours,
+        theirs,
+        ..
+    } = sides;
+    let roots = [sides.base, *ours, *theirs];
+    let merged = copy
+        .merge(roots, Resolutions::default(), Choice::Ours)
+        .await?;
+    if merged.root == *ours {
+        return Ok(capture.clone());
+    }
+    let epoch = epoch()?;
+    let wanted = Sides::agreed_on(sides.head, *theirs);
+    let applied = copy
+        .apply(capture, merged.root, sides.agreed.root, wanted, epoch)
+        .await?;
+    for row in &applied.set_aside {
+        tracing::warn!(tenant = repository.name(), table = %row.table, "a row could not be stored");
+    }
+    Ok(capture.applied(applied.root, epoch))
 }
 
 /// A push ended after the database had committed: the branch goes where the database is.
@@ -297,8 +325,8 @@ async fn is_held(repository: &Repository, root: Digest) -> Result<bool, Error> {
         .is_some())
 }
 
-fn message(counts: &[TableCounts]) -> String {
-    match counts.iter().map(TableCounts::total).sum::<u64>() {
+fn message(counts: &[TableSum]) -> String {
+    match counts.iter().map(TableSum::total).sum::<u64>() {
         0 => "the definition of a table changed on the tenant".to_owned(),
         1 => "1 row changed on the tenant".to_owned(),
         rows => format!("{rows} rows changed on the tenant"),

@@ -96,7 +96,7 @@ pub(crate) async fn wait_for(
             if is_writing {
                 tokio::time::sleep(soon).await;
             } else {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         pause = if is_writing {

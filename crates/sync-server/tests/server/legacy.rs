@@ -1,5 +1,7 @@
 //! Requests of legacy clients, over real connections.
 
+mod database;
+mod database_postgres;
 mod exchange;
 mod pull;
 mod push;
@@ -183,7 +185,7 @@ async fn every_answer_is_json_that_both_kinds_of_clients_read() {
         check(&format!("{base}/database"), "database_url", Value::Null).await;
         check(&format!("{base}/status"), "status", json!("not_deployed")).await;
         // What comes later is refused for good: 503 would be sent again and again.
-        for later in ["registry-token", "database/export"] {
+        for later in ["registry-token"] {
             let (status, answer) = send(&client, Call::get(format!("{base}/{later}"))).await;
             assert_eq!((status, &answer["code"]), (404, &json!("not_found")));
             assert_eq!(answer["error"]["code"], "not_found");

@@ -32,13 +32,21 @@ struct Site {
 
 impl Site {
     async fn start() -> Self {
+        Self::start_with(|_| None).await
+    }
+
+    /// A site whose environment has these variables.
+    async fn start_with(
+        variables: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
         let now = Arc::new(AtomicU64::new(1_700_000_000_000));
         let clock = Arc::clone(&now);
         let store = Store::in_memory();
         let server = Server::new(
             store.clone(),
             Arc::new(move || clock.load(Ordering::Relaxed)),
-        );
+        )
+        .with_variables(Arc::new(variables));
         let public = Listener::bind_tcp("127.0.0.1:0".parse().unwrap(), None)
             .await
             .unwrap();
@@ -75,7 +83,11 @@ impl Site {
 
     /// A site with the tenants `acme` and `other`.
     async fn with_tenants() -> Self {
-        let site = Self::start().await;
+        Self::start().await.and_tenants().await
+    }
+
+    async fn and_tenants(self) -> Self {
+        let site = self;
         for name in ["acme", "other"] {
             let made = send(
                 &site.operator,

@@ -7,7 +7,7 @@ use sync_core::wire::put_bytes;
 
 use super::{
     Class, Codec, CompressSnafu, Form, HEADER_LEN, LEVEL, MAGIC, MAX_COUNT, MAX_OBJECT, MAX_RAW,
-    ObjectLenSnafu, PackError, Patch, Span, TARGET_RAW, narrow,
+    ObjectLenSnafu, PackError, Patch, Span, TARGET_NODES, TARGET_RAW, narrow,
 };
 
 /// A finished block: header and payload as they are stored and sent.
@@ -63,6 +63,14 @@ impl BlockBuilder {
         })
     }
 
+    /// Nodes are read one by one, here and there, and a block is inflated for each; what is patched is read once.
+    fn target(&self) -> usize {
+        match (self.class, self.form) {
+            (Class::Nodes, Form::Objects) => TARGET_NODES,
+            _ => TARGET_RAW,
+        }
+    }
+
     /// Adds an object, and gives back the block before it where that was full.
     ///
     /// # Errors
@@ -74,7 +82,7 @@ impl BlockBuilder {
             ObjectLenSnafu
         );
         let full =
-            self.raw.len() + object.len() > TARGET_RAW || self.spans.len() >= MAX_COUNT as usize;
+            self.raw.len() + object.len() > self.target() || self.spans.len() >= MAX_COUNT as usize;
         let block = if full { self.finish()? } else { None };
         put_bytes(&mut self.raw, object);
         self.spans.push(Span {

@@ -351,7 +351,7 @@ fn the_largest_object_travels_and_one_byte_more_does_not() {
 
 #[test]
 fn blocks_are_closed_by_size_and_by_number() {
-    let mut builder = BlockBuilder::new(Class::Nodes).unwrap();
+    let mut builder = BlockBuilder::new(Class::Contents).unwrap();
     let mut closed = Vec::new();
     for n in 0..MAX_COUNT + 5 {
         closed.extend(builder.add(&n.to_le_bytes()).unwrap());
@@ -364,6 +364,13 @@ fn blocks_are_closed_by_size_and_by_number() {
     let large = vec![1; 200 << 10];
     builder.add(&large).unwrap();
     assert!(builder.add(&large).unwrap().is_some());
+    // A node is looked for alone: its block is smaller.
+    for (class, together) in [(Class::Contents, true), (Class::Nodes, false)] {
+        let mut builder = BlockBuilder::new(class).unwrap();
+        let half = vec![1; 40 << 10];
+        builder.add(&half).unwrap();
+        assert_eq!(builder.add(&half).unwrap().is_none(), together);
+    }
 }
 
 /// A test vector of `docs/formats.md`.

@@ -76,6 +76,7 @@ fn messages_are_the_json_that_is_documented() {
             head: id,
             objects: 3,
             bytes: 900,
+            set_aside: Vec::new(),
         },
         &format!(r#"{{"head":"{id}","objects":3,"bytes":900}}"#),
     );

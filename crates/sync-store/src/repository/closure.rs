@@ -19,6 +19,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use snafu::ensure;
 use sync_core::map::{Map, Node, check_node};
+use sync_core::wire::{put_bytes, put_varint};
 use sync_core::{Digest, Roots, Snapshot, SnapshotId};
 
 use self::contents::Contents;
@@ -130,6 +131,27 @@ struct Walk<'w, 'r, V> {
     base: Option<Lookup<'r>>,
     values: V,
     contents: &'w mut Contents<'r>,
+    /// Nodes that were walked before, each with what was said of it: for maps that may share them. Many tables could name
+    /// nearly the same rows, and to walk all of each would take as long as anybody likes.
+    walked: Option<HashSet<Digest>>,
+}
+
+/// How many nodes are remembered, and how many leaves among them: 12 MiB.
+const MAX_WALKED: usize = 1 << 18;
+const MAX_WALKED_LEAVES: usize = MAX_WALKED / 2;
+
+impl Claim<'_> {
+    /// Names the claim and the node that it is about.
+    fn fingerprint(&self, digest: Digest) -> Digest {
+        let mut text = Vec::with_capacity(100 + self.last_key.len());
+        text.extend_from_slice(digest.as_bytes());
+        text.extend_from_slice(&[self.level, u8::from(self.is_last)]);
+        put_varint(&mut text, self.len);
+        put_bytes(&mut text, self.last_key);
+        text.extend(self.lower.map(|_| 1));
+        text.extend_from_slice(self.lower.unwrap_or_default());
+        Digest::of(&text)
+    }
 }
 
 impl<'w, 'r, V: Values> Walk<'w, 'r, V> {
@@ -144,6 +166,7 @@ impl<'w, 'r, V: Values> Walk<'w, 'r, V> {
             base: base.map(|base| Lookup::new(reader, base)),
             values,
             contents,
+            walked: None,
         }
     }
 
@@ -169,6 +192,14 @@ impl<'w, 'r, V: Values> Walk<'w, 'r, V> {
         if self.is_trusted(digest, claim)? {
             return Ok(());
         }
+        let walked = self.walked.as_ref();
+        let fingerprint = walked.map(|_| claim.fingerprint(digest));
+        if walked
+            .zip(fingerprint)
+            .is_some_and(|(walked, fingerprint)| walked.contains(&fingerprint))
+        {
+            return Ok(());
+        }
         let Some(node) = self.read(digest)? else {
             return Ok(());
         };
@@ -189,7 +220,17 @@ impl<'w, 'r, V: Values> Walk<'w, 'r, V> {
             claim.is_last || node.ends_in_cut(),
             "it ends where the cut rule does not end it",
         )?;
-        self.inside(&node, claim.lower, claim.is_last)
+        self.inside(&node, claim.lower, claim.is_last)?;
+        let most = match claim.level {
+            0 => MAX_WALKED_LEAVES,
+            _ => MAX_WALKED,
+        };
+        if let Some(walked) = &mut self.walked
+            && walked.len() < most
+        {
+            walked.extend(fingerprint);
+        }
+        Ok(())
     }
 
     /// Whether the base has the very same subtree with nothing in between that the new map would order differently.

@@ -12,6 +12,7 @@ use sync_core::content::decode_list;
 use sync_core::map::{
     Change, Map, MapError, NewNode, Node, ReplacedNodes, diff, new_nodes, replaced_nodes,
 };
+use sync_core::rows::RowValue;
 use sync_core::{Content, Digest, Entry, Roots};
 use tokio::sync::mpsc;
 
@@ -64,14 +65,16 @@ impl Repository {
             if let Some(after) = wanted.rows.filter(|_| fetch.part.has_rows()) {
                 pairs.extend(export.tables(held.rows, after)?);
             }
-            pairs.iter().try_for_each(|pair| export.nodes(pair))?;
-            pairs.iter().try_for_each(|pair| export.learn(pair))?;
             let mut with_contents = Vec::new();
             for pair in pairs {
-                if export.lists(&pair)? {
+                if export.nodes(&pair)? {
                     with_contents.push(pair);
                 }
             }
+            let mut pairs = with_contents.iter();
+            pairs.try_for_each(|pair| export.learn(pair))?;
+            let mut pairs = with_contents.iter();
+            pairs.try_for_each(|pair| export.lists(pair))?;
             export.outgoing.flush()?;
             if fetch.contents {
                 let mut pairs = with_contents.iter();
@@ -167,8 +170,16 @@ impl<'e> Export<'e> {
         }
     }
 
-    fn nodes(&mut self, pair: &Pair) -> Result<(), Error> {
-        self.nodes_with(pair, &mut |_, _| Ok(()))
+    /// Sends the nodes that are new; says whether something in them may name contents.
+    fn nodes(&mut self, pair: &Pair) -> Result<bool, Error> {
+        let (mut any, values) = (false, pair.values);
+        self.nodes_with(pair, &mut |_, node| {
+            any |= node
+                .entries()
+                .any(|(_, value)| values.may_name(node, value));
+            Ok(())
+        })?;
+        Ok(any)
     }
 
     /// Sends the nodes that are new, and shows each.
@@ -222,13 +233,11 @@ impl<'e> Export<'e> {
         Ok(())
     }
 
-    /// Sends the lists that are new; says whether anything new names contents.
-    fn lists(&mut self, pair: &Pair) -> Result<bool, Error> {
-        let mut any = false;
+    /// Sends the lists that are new.
+    fn lists(&mut self, pair: &Pair) -> Result<(), Error> {
         for change in pair.changes(self.nodes) {
             let Some(after) = change?.after else { continue };
             for content in pair.values.contents(self.nodes, &after)? {
-                any = true;
                 walk_content(self.nodes, &content, &mut |digest, depth| {
                     let fresh =
                         depth > 0 && !self.held.contains(&digest) && self.sent.insert(digest);
@@ -239,7 +248,7 @@ impl<'e> Export<'e> {
                 })?;
             }
         }
-        Ok(any)
+        Ok(())
     }
 
     fn contents(&mut self, pair: &Pair) -> Result<(), Error> {
@@ -283,6 +292,17 @@ impl Pair {
 }
 
 impl Values {
+    /// Whether a value of a node names contents, as far as it is easily seen.
+    fn may_name(self, node: &Node, value: &[u8]) -> bool {
+        match self {
+            Self::Files => true,
+            Self::Rows => {
+                let row = RowValue::decode(&node.bytes().slice_ref(value));
+                row.is_none_or(|row| !row.contents().is_empty())
+            }
+        }
+    }
+
     /// The contents that a value names.
     fn contents(self, nodes: &RepositoryNodes, value: &Bytes) -> Result<Vec<Content>, Error> {
         match self {

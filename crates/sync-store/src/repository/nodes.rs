@@ -16,12 +16,12 @@ use super::{Received, Repository};
 use crate::Error;
 use crate::catalogue::{Location, PackRecord};
 use crate::error::CorruptSnafu;
-use crate::pack::BlockDecoder;
+use crate::pack::{BlockDecoder, Class};
 
 /// A [`NodeSource`] over a repository, for blocking threads; see [`Repository::nodes`].
 ///
 /// A map's nodes lie together in blocks, so it takes apart a block when one of its nodes is asked for and has the
-/// neighbours at hand. Some eight MiB of them are kept.
+/// neighbours at hand. Some two MiB of them are kept.
 #[derive(Debug)]
 pub struct RepositoryNodes {
     repository: Repository,
@@ -31,6 +31,8 @@ pub struct RepositoryNodes {
     rolled: Vec<Arc<PackRecord>>,
     runtime: Handle,
     near: Mutex<Near>,
+    /// Whether nodes that were read before may be taken from memory. What vouches that an object is there looks itself.
+    from_memory: bool,
 }
 
 /// The blocks that were taken apart last, with all their objects by digest.
@@ -38,6 +40,9 @@ pub struct RepositoryNodes {
 struct Near {
     objects: HashMap<Digest, Bytes>,
     blocks: VecDeque<Vec<Digest>>,
+    /// Blocks of which one object was asked for lately. Only the second one has its neighbours named: whoever reads here and
+    /// there would have all of a block hashed for each node.
+    touched: VecDeque<(Digest, u32)>,
 }
 
 /// How many blocks are kept near.
@@ -52,6 +57,15 @@ impl RepositoryNodes {
             rolled: received.rolled.clone(),
             runtime: Handle::current(),
             near: Mutex::default(),
+            from_memory: false,
+        }
+    }
+
+    /// Takes nodes that were read before from memory, too.
+    pub(crate) fn reading_memory(self) -> Self {
+        Self {
+            from_memory: true,
+            ..self
         }
     }
 
@@ -66,12 +80,26 @@ impl RepositoryNodes {
         if let Some(object) = near.objects.get(digest) {
             return Ok(Some(object.clone()));
         }
+        let (cached, tenant) = (&self.repository.cached, self.repository.tenant.id);
+        if self.from_memory
+            && let Some(object) = cached.get(tenant, digest)
+        {
+            return Ok(Some(object));
+        }
         let Some(location) = self.locations(&[*digest])?.into_iter().flatten().next() else {
             return Ok(None);
         };
         let (block, location) = self.block_of(digest, &location)?;
         let object = blocks::object(&block.raw, &location, digest)?;
-        near.keep(self.recorded(&block)?);
+        let waits = self
+            .pending
+            .iter()
+            .any(|pending| pending.record.name == location.pack);
+        if waits || near.is_touched((location.pack, location.place.block)) {
+            near.keep(self.recorded(&block)?);
+        } else if block.class == Class::Nodes {
+            cached.insert(tenant, *digest, &object);
+        }
         Ok(Some(object))
     }
 
@@ -207,6 +235,18 @@ pub(crate) fn store_error(source: StoreError, action: &str) -> Error {
 }
 
 impl Near {
+    /// Whether an object of this block was asked for before; if not, now it was.
+    fn is_touched(&mut self, block: (Digest, u32)) -> bool {
+        if self.touched.contains(&block) {
+            return true;
+        }
+        if self.touched.len() == MAX_NEAR {
+            self.touched.pop_front();
+        }
+        self.touched.push_back(block);
+        false
+    }
+
     fn keep(&mut self, objects: Vec<(Digest, Bytes)>) {
         self.blocks
             .push_back(objects.iter().map(|(digest, _)| *digest).collect());
@@ -222,5 +262,10 @@ impl Near {
 impl NodeSource for RepositoryNodes {
     fn node(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
         self.object(digest).map_err(Into::into)
+    }
+
+    fn is_checked(&self) -> bool {
+        // What is near was named by hashing it, the rest is compared when its block is read.
+        true
     }
 }

@@ -78,6 +78,7 @@ async fn back(
         rows: plan.rows.clone(),
         omitted: plan.omitted,
         conflicts: plan.conflicts.clone(),
+        ..Planned::default()
     };
     if dry_run || !planned.conflicts.is_empty() {
         return Ok((planned, None));

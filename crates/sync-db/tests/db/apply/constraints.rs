@@ -32,6 +32,23 @@ async fn unique_values_move() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn values_of_wide_unique_keys_move() {
+    let table = "CREATE TABLE teams (id int PRIMARY KEY); INSERT INTO teams VALUES (1), (2);
+        CREATE TABLE t (id int PRIMARY KEY, team int NOT NULL REFERENCES teams, place int NOT NULL, nick text, UNIQUE (team, place),
+            UNIQUE NULLS NOT DISTINCT (nick));
+        INSERT INTO t VALUES (1, 1, 1, 'a'), (2, 1, 2, 'b'), (3, 2, 1, 'c'), (4, 2, 2, NULL)";
+    let pair = Pair::new(table, &["t"]).await;
+    for rows in [
+        "(1, 1, 2, 'b'), (2, 1, 1, 'a'), (3, 2, 2, NULL), (5, 2, 1, 'c')",
+        "(1, 2, 2, 'b'), (2, 1, 1, 'a'), (3, 1, 2, NULL), (5, 2, 1, 'c')",
+    ] {
+        let change = format!("DELETE FROM t; INSERT INTO t VALUES {rows}");
+        pair.from.run(&change).await;
+        pair.apply_all().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unique_expressions_move() {
     let table = "CREATE TABLE t (id int PRIMARY KEY, email text NOT NULL CHECK (email LIKE '%@%')); CREATE UNIQUE INDEX ON t (lower(email));
         INSERT INTO t VALUES (1, 'A@x'), (2, 'B@x'), (3, 'c@x')";
@@ -250,4 +267,101 @@ async fn a_cycle_that_cannot_be_deferred_is_refused_by_name() {
         .await;
     let error = pair.run_plan(pair.plan().await).await.unwrap_err();
     assert!(error.to_string().contains("a.a_b, b.b_a_fkey"), "{error}");
+}
+
+/// Whatever valid state one database is in, the other gets there from whatever state it is in.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_state_is_reached_from_any_other() {
+    let tables = "CREATE TABLE groups (id int PRIMARY KEY, name text NOT NULL UNIQUE, lead int);
+        CREATE TABLE users (id int PRIMARY KEY, email text NOT NULL UNIQUE, nick int UNIQUE, boss int REFERENCES users,
+            team int NOT NULL REFERENCES groups, UNIQUE (team, email));
+        ALTER TABLE groups ADD FOREIGN KEY (lead) REFERENCES users DEFERRABLE";
+    let pair = Pair::new(tables, &["groups", "users"]).await;
+    let client = pair.from.client().await;
+    let fast = client.batch_execute("SET synchronous_commit = off").await;
+    fast.unwrap();
+    let mut seed = 42_u32;
+    for round in 0..24 {
+        for _ in 0..if round % 3 == 0 { 200 } else { 12 } {
+            let mut any = |below: u32| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 8) % below
+            };
+            let (a, b, c) = (any(60), any(60), any(8));
+            let change = match any(8) {
+                0 => format!("INSERT INTO groups VALUES ({c}, 'g{a}')"),
+                1 => format!("DELETE FROM groups WHERE id = {c}"),
+                2 => format!("UPDATE groups SET lead = {a} WHERE id = {c}"),
+                3 => format!("INSERT INTO users VALUES ({a}, 'e{b}', {b}, {b}, {c})"),
+                4 => format!("UPDATE users SET boss = {b}, team = {c} WHERE id = {a}"),
+                5 => format!("DELETE FROM users WHERE id = {a}"),
+                6 => format!("UPDATE users SET email = 'e{b}', nick = NULL WHERE id = {a}"),
+                _ => format!(
+                    "BEGIN; CREATE TEMP TABLE old ON COMMIT DROP AS SELECT * FROM users WHERE id IN ({a}, {b});
+                     UPDATE users SET email = 'x' || id, nick = NULL WHERE id IN ({a}, {b});
+                     UPDATE users u SET email = o.email, nick = o.nick FROM old o
+                         WHERE u.id IN ({a}, {b}) AND o.id IN ({a}, {b}) AND u.id <> o.id;
+                     UPDATE users SET email = 'e' || id WHERE email = 'x' || id; COMMIT"
+                ),
+            };
+            if client.batch_execute(&change).await.is_err() {
+                // What breaks a constraint is no state to reach.
+                client.batch_execute("ROLLBACK").await.unwrap();
+            }
+        }
+        pair.apply_all().await;
+    }
+    let reached = "SELECT count(*) FROM users WHERE boss IS NOT NULL";
+    assert!(pair.to.count(reached).await > 0);
+}
+
+/// Keys that are equal to the database and not to us: the old row goes, and the next run has the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_many_forms_take_two_runs() {
+    let table =
+        "CREATE TABLE t (id interval PRIMARY KEY, v int); INSERT INTO t VALUES ('24:00', 1)";
+    let pair = Pair::new(table, &["t"]).await;
+    pair.from.run("UPDATE t SET id = '1 day'").await;
+    let expected = ("t:1 day".to_owned(), "t_pkey".to_owned());
+    assert_eq!(aside(&pair.apply().await), [expected]);
+    pair.apply_all().await;
+}
+
+/// Lesson 20: many bad rows among many good ones, each named.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_refused_rows_are_all_found() {
+    let table = "CREATE TABLE t (id int PRIMARY KEY, v int)";
+    let pair = Pair::new(table, &["t"]).await;
+    pair.to.run("ALTER TABLE t ADD CHECK (v % 100 <> 7)").await;
+    pair.from
+        .run("INSERT INTO t SELECT n, n FROM generate_series(1, 20000) n")
+        .await;
+    let applied = pair.apply().await;
+    assert_eq!(applied.set_aside.len(), 200);
+    assert_eq!(counts(&applied), [[19_800, 0, 0, 0]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_move_between_partitions() {
+    let tables =
+        "CREATE TABLE t (id int, region text, v int, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+        CREATE TABLE t_low PARTITION OF t FOR VALUES FROM (0) TO (100);
+        CREATE TABLE t_high PARTITION OF t FOR VALUES FROM (100) TO (1000)";
+    let pair = Pair::new(tables, &["t"]).await;
+    for rows in [40, 900] {
+        pair.from
+            .run(&format!(
+                "INSERT INTO t SELECT n, 'eu', n FROM generate_series(1, {rows}) n"
+            ))
+            .await;
+        pair.apply_all().await;
+        pair.from.run("UPDATE t SET v = 0").await;
+        pair.apply_all().await;
+        pair.from.run("DELETE FROM t").await;
+        pair.apply_all().await;
+    }
+    pair.from.run("INSERT INTO t VALUES (500, 'eu', 1)").await;
+    pair.to.run("DROP TABLE t_high").await;
+    let applied = pair.apply().await;
+    assert_eq!(aside(&applied), [("t:500".to_owned(), "23514".to_owned())]);
 }

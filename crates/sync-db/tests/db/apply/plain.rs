@@ -1,5 +1,8 @@
 //! Rows that come, change and go, and rows that are not as the plan expects.
 
+use std::time::Duration;
+
+use sync_core::Fault;
 use sync_db::{Error, TableSpec};
 
 use super::{Pair, counts};
@@ -153,5 +156,88 @@ async fn rows_beyond_the_condition_are_left_alone() {
             .count("SELECT count(*) FROM agents WHERE name = 'x'")
             .await,
         50
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_apply_at_a_time() {
+    let pair = Pair::new(AGENTS, &["agents"]).await;
+    pair.from.run("UPDATE agents SET rank = 0").await;
+    let plan = pair.plan().await;
+    // The first capture makes the bookkeeping; the lock is that of whoever writes down.
+    let other = pair.to.client().await;
+    other
+        .batch_execute("BEGIN; SELECT pg_advisory_xact_lock(x'73796e63'::int, 2)")
+        .await
+        .unwrap();
+    let error = pair.run_plan(plan.clone()).await.unwrap_err();
+    assert!(matches!(error, Error::Held { .. }), "{error}");
+    other.batch_execute("ROLLBACK").await.unwrap();
+    pair.run_plan(plan.clone()).await.unwrap();
+    // The same plan again is none: the state that it was made from is no longer the last one.
+    let error = pair.run_plan(plan).await.unwrap_err();
+    assert!(
+        matches!(error.code(), "db/moved" | "db/overtaken"),
+        "{error}"
+    );
+}
+
+/// A deadlock with a program that writes ends for one of them; where it is us, we do it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadlock_is_tried_again() {
+    let pair = Pair::new(AGENTS, &["agents"]).await;
+    pair.from.run("UPDATE agents SET rank = 0").await;
+    let plan = pair.plan().await;
+    let other = pair.to.client().await;
+    let lock =
+        "SET deadlock_timeout = '60s'; BEGIN; UPDATE agents SET name = 'mine' WHERE id = 'a99'";
+    other.batch_execute(lock).await.unwrap();
+    let watcher = pair.to.client().await;
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let (applied, ()) = tokio::join!(pair.run_plan(plan), async {
+        while watcher
+            .query_one(waits, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            == 0
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let circle = other.batch_execute("UPDATE agents SET name = 'mine' WHERE id = 'a1'");
+        circle.await.unwrap();
+        other.batch_execute("ROLLBACK").await.unwrap();
+    });
+    assert_eq!(counts(&applied.unwrap()), [[0, 100, 0, 0]]);
+}
+
+/// Lessons 15 and 21: an apply that is ended in its middle leaves nothing, and can simply be done again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_is_killed_leaves_nothing() {
+    let pair = Pair::new(AGENTS, &["agents"]).await;
+    pair.from
+        .run("UPDATE agents SET rank = 0; INSERT INTO agents VALUES ('z', 'new')")
+        .await;
+    let (plan, before) = (pair.plan().await, pair.root().await);
+    let other = pair.to.client().await;
+    // The new row is written after the others, and waits for this one.
+    let lock = "BEGIN; INSERT INTO agents VALUES ('z', 'mine')";
+    other.batch_execute(lock).await.unwrap();
+    let watcher = pair.to.client().await;
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let (applied, ()) = tokio::join!(pair.run_plan(plan.clone()), async {
+        while watcher.query_one(kill, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let error = applied.unwrap_err();
+    assert_eq!(error.code(), "db/unreachable", "{error}");
+    other.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(pair.root().await, before);
+    assert!(pair.to.db.base("tenant").await.unwrap().is_none());
+    assert_eq!(
+        counts(&pair.run_plan(plan).await.unwrap()),
+        [[1, 100, 0, 0]]
     );
 }

@@ -1,6 +1,6 @@
 //! The map of tables, and the map of rows of each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use snafu::ensure;
@@ -35,7 +35,8 @@ pub(super) fn check<'r>(
     let mut walk = Walk::new(reader, base, Tables::default(), contents);
     walk.root(root, &size)?;
     let Tables { changed } = walk.values;
-    let mut walked = HashMap::new();
+    let (mut roots, mut walked) = (HashMap::new(), HashSet::new());
+    let shared = changed.len() > 1;
     for table in changed {
         let (before, after) = (table.before, table.after);
         if before.map(|before| before.schema) != Some(after.schema) {
@@ -45,12 +46,12 @@ pub(super) fn check<'r>(
         // One map may be that of several tables, and is walked once.
         let known = before.filter(|before| before.rows.root == rows.root);
         let known = known.map(|before| before.rows.len);
-        if let Some(len) = known.or(walked.get(&rows.root).copied()) {
+        if let Some(len) = known.or(roots.get(&rows.root).copied()) {
             let (place, reason) = (format!("node {}", rows.root), OTHER_COUNT);
             ensure!(len == rows.len, MalformedSnafu { place, reason });
             continue;
         }
-        walked.insert(rows.root, rows.len);
+        roots.insert(rows.root, rows.len);
         let base = before.map(|before| before.rows.root);
         let values = Rows {
             reader,
@@ -60,7 +61,10 @@ pub(super) fn check<'r>(
             entries: rows.len..=rows.len,
             reason: OTHER_COUNT,
         };
-        Walk::new(reader, base, values, contents).root(rows.root, &size)?;
+        let mut walk = Walk::new(reader, base, values, contents);
+        walk.walked = shared.then_some(walked);
+        walk.root(rows.root, &size)?;
+        walked = walk.walked.unwrap_or_default();
     }
     Ok(())
 }

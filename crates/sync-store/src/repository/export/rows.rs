@@ -40,7 +40,6 @@ impl Repository {
             outgoing.push_own(Class::Nodes, &snapshot)?;
             let mut export = Export::new(&nodes, outgoing, patches);
             let pairs = export.tables(before, after)?;
-            pairs.iter().try_for_each(|pair| export.learn(pair))?;
             pairs.iter().try_for_each(|pair| export.rows(pair))
         })
     }
@@ -90,7 +89,10 @@ impl Export<'_> {
         if pair.before.is_none() {
             return self.nodes_with(pair, &mut Self::leaf);
         }
-        self.nodes(pair)?;
+        if !self.nodes(pair)? {
+            return Ok(());
+        }
+        self.learn(pair)?;
         for change in pair.changes(self.nodes) {
             if let Some(after) = change?.after {
                 self.value(&after)?;

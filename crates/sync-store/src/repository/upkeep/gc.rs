@@ -246,6 +246,7 @@ impl Repository {
             return Ok(true);
         }
         let swept = self.catalogue.sweep(self.tenant.id, &sweep).await?;
+        self.cached.clear();
         if swept {
             plan.expired += sweep.expire.len() as u64;
             plan.expire.clear();
@@ -267,6 +268,7 @@ impl Repository {
                 until: u64::MAX,
             };
             if self.catalogue.sweep(self.tenant.id, &sweep).await? {
+                self.cached.clear();
                 return Ok(());
             }
         }

@@ -1,0 +1,242 @@
+//! How rows are shown to people, and what programs are told of them.
+
+use serde::Serialize;
+use sync_core::{ByteCount, SnapshotId};
+use sync_engine::rows::{OpenConflict, RowChange, RowKind, RowsOutcome, TableSum};
+use sync_engine::{Problem, RowsDifference, Standing, State, Traffic};
+
+use crate::args::Format;
+use crate::terminal::{Paint, Terminal, one_line, seconds};
+
+/// What was, or would be, done.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct RowsReport {
+    pub(super) operation: String,
+    pub(super) success: bool,
+    pub(super) dry_run: bool,
+    pub(super) state: Option<State>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) standing: Option<Standing>,
+    pub(super) items_synced: u64,
+    pub(super) items_skipped: u64,
+    pub(super) errors: Vec<Problem>,
+    pub(super) snapshot: Option<SnapshotId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<String>,
+    /// What changed in the database.
+    pub(super) pulled: Vec<TableSum>,
+    /// What changed on the tenant.
+    pub(super) pushed: Vec<TableSum>,
+    /// The first rows, those of the database first.
+    pub(super) rows: Vec<RowChange>,
+    pub(super) omitted: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) conflicts: Vec<OpenConflict>,
+    #[serde(flatten)]
+    pub(super) traffic: Traffic,
+    pub(super) duration_ms: u64,
+}
+
+/// What was set aside, and what a person should know of.
+pub(super) fn problems(outcome: &RowsOutcome) -> Vec<Problem> {
+    let aside = |place: &str, table: &str, key: &str, reason: &str| Problem {
+        code: "db/set-aside".to_owned(),
+        message: format!("{place} could not store it: {}", one_line(reason)),
+        hint: Some("mend what the reason names; the next run tries again".to_owned()),
+        path: Some(format!("{table} {}", one_line(key))),
+    };
+    let here = outcome.set_aside.iter();
+    let here = here.map(|row| aside("the database", row.table.as_str(), &row.key, &row.reason));
+    let there = outcome.set_aside_there.iter();
+    let there = there.map(|row| aside("the tenant", &row.table, &row.key, &row.reason));
+    let rewritten = outcome.rewritten.iter().map(|rewritten| Problem {
+        code: "db/rewritten".to_owned(),
+        message: format!(
+            "a trigger stored something else in {}",
+            rewritten.columns.join(", ")
+        ),
+        hint: Some(
+            "name these columns in `volatile` of the table, or the sides differ for ever"
+                .to_owned(),
+        ),
+        path: Some(rewritten.table.to_string()),
+    });
+    here.chain(there).chain(rewritten).collect()
+}
+
+pub(super) fn show(terminal: Terminal, report: &RowsReport) {
+    terminal.value(report);
+    for problem in report
+        .errors
+        .iter()
+        .filter(|problem| problem.path.is_some())
+    {
+        terminal.problem(problem);
+    }
+    if !report.conflicts.is_empty() {
+        for conflict in &report.conflicts {
+            conflict_line(terminal, conflict);
+        }
+        if terminal.format == Format::Text {
+            for problem in report
+                .errors
+                .iter()
+                .filter(|problem| problem.path.is_none())
+            {
+                Terminal::note(&format!("{} [{}]", problem.message, problem.code));
+                problem.hint.iter().for_each(|hint| Terminal::note(hint));
+            }
+        }
+        return;
+    }
+    if report.dry_run {
+        report.rows.iter().for_each(|row| row_lines(terminal, row));
+        omitted(terminal, report.omitted);
+    }
+    for (way, tables) in [("pulled", &report.pulled), ("pushed", &report.pushed)] {
+        for sum in tables {
+            terminal.line(&format!("  {way:<8} {}", sum_line(sum)));
+        }
+    }
+    let requests = match report.traffic.requests {
+        1 => "1 request".to_owned(),
+        several => format!("{several} requests"),
+    };
+    let time = seconds(report.duration_ms);
+    let total = |tables: &[TableSum]| {
+        tables
+            .iter()
+            .map(|t| t.created + t.updated + t.deleted)
+            .sum::<u64>()
+    };
+    let (pulled, pushed) = (total(&report.pulled), total(&report.pushed));
+    let summary = match (report.operation.as_str(), report.standing) {
+        ("push database", Some(Standing::CloudAhead)) => {
+            "nothing to push; the tenant is ahead: run `sync-cli pull database`".to_owned()
+        }
+        ("pull database", Some(Standing::LocalAhead)) => {
+            "nothing to pull; the database is ahead: run `sync-cli push database`".to_owned()
+        }
+        _ if pulled + pushed == 0 => format!("nothing changed    {requests}    {time}"),
+        _ if report.dry_run => format!("would pull {pulled} rows, push {pushed}"),
+        _ => format!(
+            "pulled {pulled} rows, pushed {pushed}    {} received, {} sent in {requests}    {time}",
+            ByteCount(report.traffic.bytes_received),
+            ByteCount(report.traffic.bytes_sent)
+        ),
+    };
+    terminal.line(&format!("database  {summary}"));
+    if let Some(id) = report.snapshot {
+        let message = report.message.as_ref();
+        let message = message.map(|message| format!("  \"{}\"", one_line(message)));
+        terminal.line(&format!(
+            "snapshot  {}{}",
+            id.short(),
+            message.unwrap_or_default()
+        ));
+    }
+}
+
+fn omitted(terminal: Terminal, omitted: u64) {
+    if omitted > 0 {
+        terminal.line(&format!("  … and {omitted} more rows"));
+    }
+}
+
+/// `agents: 3 changed, 1 added`.
+pub(super) fn sum_line(sum: &TableSum) -> String {
+    let parts = [
+        (sum.updated, "changed"),
+        (sum.created, "added"),
+        (sum.deleted, "removed"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    let said = if parts.is_empty() {
+        "another definition".to_owned()
+    } else {
+        parts.join(", ")
+    };
+    format!("{}: {said}", sum.table)
+}
+
+fn key_text(key: &[(String, String)]) -> String {
+    let parts: Vec<String> = key.iter().map(|(_, value)| one_line(value)).collect();
+    parts.join(", ")
+}
+
+/// A row with its columns, a line each.
+fn row_lines(terminal: Terminal, row: &RowChange) {
+    let (mark, paint) = match row.kind {
+        RowKind::Added => ("+", Paint::Green),
+        RowKind::Removed => ("-", Paint::Red),
+        RowKind::Modified => ("~", Paint::Yellow),
+    };
+    terminal.line(&format!(
+        "{} {} {}",
+        terminal.paint(paint, mark),
+        row.table,
+        terminal.paint(Paint::Bold, &key_text(&row.key))
+    ));
+    for cell in &row.columns {
+        let value = |value: &Option<String>| value.as_deref().map_or("null".to_owned(), one_line);
+        let change = match row.kind {
+            RowKind::Added => value(&cell.after),
+            RowKind::Removed => value(&cell.before),
+            RowKind::Modified => format!("{} → {}", value(&cell.before), value(&cell.after)),
+        };
+        terminal.line(&format!("    {}: {change}", cell.column));
+    }
+}
+
+/// A conflict on one line.
+pub(in crate::commands) fn conflict_line(terminal: Terminal, conflict: &OpenConflict) {
+    let chosen = match conflict.resolution {
+        None => "open".to_owned(),
+        Some(resolution) => format!("resolved: {}", resolution.as_str()),
+    };
+    terminal.line(&format!(
+        "  {} {}  {} {}  ({})  {chosen}",
+        terminal.paint(Paint::Red, "!"),
+        conflict.id,
+        conflict.table,
+        key_text(&conflict.key),
+        conflict.columns.join(", ")
+    ));
+}
+
+/// Both versions of a row, column by column.
+pub(in crate::commands) fn conflict_lines(terminal: Terminal, conflict: &OpenConflict) {
+    conflict_line(terminal, conflict);
+    for (side, versions) in [("here", &conflict.ours), ("tenant", &conflict.theirs)] {
+        if versions.is_empty() {
+            terminal.line(&format!("      {side:<7} as it was"));
+        }
+        for version in versions {
+            let value =
+                |value: &Option<String>| value.as_deref().map_or("null".to_owned(), one_line);
+            terminal.line(&format!(
+                "      {side:<7} {}: {} → {}",
+                version.column,
+                value(&version.before),
+                value(&version.after)
+            ));
+        }
+    }
+}
+
+/// Prints the rows that differ, unless only sums are wanted.
+pub(in crate::commands) fn difference(terminal: Terminal, found: &RowsDifference, stat: bool) {
+    if !stat {
+        found.rows.iter().for_each(|row| row_lines(terminal, row));
+        omitted(terminal, found.omitted);
+    }
+    for sum in &found.tables {
+        terminal.line(&format!("database  {}", sum_line(sum)));
+    }
+    if found.tables.is_empty() {
+        terminal.line("database  nothing changed");
+    }
+}
