@@ -143,7 +143,7 @@ impl Rows<'_> {
             }
         };
         // A push that ended before it could say so has moved the base, too.
-        let pushing = self.pushing();
+        let pushing = self.pushing(capture.epoch());
         let agreed = match head.filter(|_| pushing.is_some() && pushing == head) {
             Some(arrived) => super::agreed_on(Some(arrived), seen.note.clone()),
             None => seen.clone(),
@@ -232,9 +232,11 @@ impl Rows<'_> {
         let there = self.ensure_rows(look.head, Some(&look.agreed)).await?;
         let local = self.copy.sums(look.agreed.root, look.local).await?;
         let cloud = self.copy.sums(look.agreed.root, there).await?;
+        let arrived = look.agreed.snapshot != look.seen.snapshot;
+        let arrived = arrived.then(|| look.agreed.clone());
         if let Ok(_lock) = self.session.lock()
             // What is known is told even where it cannot be kept: the next look only takes longer.
-            && let Err(error) = self.keep(&mut look, None).await
+            && let Err(error) = self.keep(&mut look, arrived).await
         {
             tracing::warn!(%error, "what was captured could not be kept");
         }
