@@ -109,6 +109,13 @@ pub struct Capture {
     pub(crate) tracks: Vec<String>,
 }
 
+impl Capture {
+    /// The state that the database had written down; `None` where it had none.
+    pub const fn epoch(&self) -> Option<Epoch> {
+        self.seen
+    }
+}
+
 /// What a database and a remote last agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {

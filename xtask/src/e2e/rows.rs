@@ -8,9 +8,11 @@
 )]
 
 mod history;
+mod killed;
 mod lessons;
 mod loss;
 mod refusals;
+mod schedules;
 mod stage;
 mod travel;
 mod trust;
@@ -146,5 +148,21 @@ pub(super) const SCENARIOS: Suite = &[
     (
         "the_tenants_program_goes_on_writing",
         writers::the_tenants_program_goes_on_writing,
+    ),
+    (
+        "random_schedules_lose_nothing",
+        schedules::random_schedules_lose_nothing,
+    ),
+    (
+        "a_client_killed_anywhere_goes_on",
+        killed::a_client_killed_anywhere_goes_on,
+    ),
+    (
+        "a_server_killed_anywhere_goes_on",
+        killed::a_server_killed_anywhere_goes_on,
+    ),
+    (
+        "a_postgres_killed_at_any_time_goes_on",
+        killed::a_postgres_killed_at_any_time_goes_on,
     ),
 ];

@@ -107,6 +107,7 @@ impl Rows<'_> {
         self.copy.set_whole([agreed.root, look.local]).await?;
         let epoch = self.epoch();
         self.copy.settle(&look.capture, Some(agreed), epoch).await?;
+        self.clear_pushing();
         outcome.snapshot = Some(head.id);
         outcome.set_aside_there = set_aside;
         outcome.message = Some(message);
@@ -145,6 +146,7 @@ impl Rows<'_> {
             .copy
             .apply(&look.capture, merged, before, agreed, epoch)
             .await?;
+        self.clear_pushing();
         look.agreed = self.copy.agreed().await?;
         look.seen = look.agreed.clone();
         look.capture = look.capture.applied(applied.root, epoch);
@@ -166,7 +168,13 @@ impl Rows<'_> {
         self.copy
             .settle(&look.capture, agreed.clone(), epoch)
             .await?;
+        let pushing = self.pushing(look.capture.epoch());
         look.capture = look.capture.applied(look.capture.root, epoch);
+        match pushing.filter(|_| agreed.is_none()) {
+            // It may yet arrive.
+            Some(target) => self.set_pushing(target, Some(epoch))?,
+            None => self.clear_pushing(),
+        }
         if let Some(agreed) = agreed {
             look.seen = agreed.clone();
             look.agreed = agreed;
@@ -197,8 +205,11 @@ impl Rows<'_> {
         };
         let (id, encoded) = snapshot.encode().context(SnapshotSnafu)?;
         let target = point(id, &snapshot);
-        // Noted before it is sent: should this run end in between, the next one knows its own push again.
-        self.set_pushing(target)?;
+        // Noted before it is sent: should this run end in between, the next one knows its own push again. Of rows that are on
+        // the tenant already, the database does not hold them yet.
+        if !is_there {
+            self.set_pushing(target, look.capture.epoch())?;
+        }
         let before = if is_there {
             Some(rows)
         } else {

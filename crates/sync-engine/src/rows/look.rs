@@ -72,7 +72,18 @@ impl RowsRoots {
 
 impl Look {
     pub(super) fn standing(&self) -> Standing {
-        standing(self.agreed.root, self.local, rows_of(self.head))
+        // Tables that are empty before anything was agreed on are no change: whoever comes with rows fills them.
+        let local = if self.is_vacant() {
+            self.agreed.root
+        } else {
+            self.local
+        };
+        standing(self.agreed.root, local, rows_of(self.head))
+    }
+
+    fn is_vacant(&self) -> bool {
+        let mut tables = self.capture.tables.iter();
+        self.agreed.snapshot.is_none() && tables.all(|table| table.entry.rows.is_empty())
     }
 
     pub(super) fn ensure_branch(&self) -> Result<(), Error> {
@@ -132,7 +143,7 @@ impl Rows<'_> {
             }
         };
         // A push that ended before it could say so has moved the base, too.
-        let pushing = self.pushing();
+        let pushing = self.pushing(capture.epoch());
         let agreed = match head.filter(|_| pushing.is_some() && pushing == head) {
             Some(arrived) => super::agreed_on(Some(arrived), seen.note.clone()),
             None => seen.clone(),
@@ -221,9 +232,11 @@ impl Rows<'_> {
         let there = self.ensure_rows(look.head, Some(&look.agreed)).await?;
         let local = self.copy.sums(look.agreed.root, look.local).await?;
         let cloud = self.copy.sums(look.agreed.root, there).await?;
+        let arrived = look.agreed.snapshot != look.seen.snapshot;
+        let arrived = arrived.then(|| look.agreed.clone());
         if let Ok(_lock) = self.session.lock()
             // What is known is told even where it cannot be kept: the next look only takes longer.
-            && let Err(error) = self.keep(&mut look, None).await
+            && let Err(error) = self.keep(&mut look, arrived).await
         {
             tracing::warn!(%error, "what was captured could not be kept");
         }

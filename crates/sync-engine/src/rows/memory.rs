@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use snafu::ResultExt;
 use sync_core::Digest;
+use sync_db::Epoch;
 use sync_rows::{Memory, Remembered};
 
 use super::Rows;
@@ -72,6 +73,8 @@ pub(crate) fn kept(workspace: &Workspace) -> Vec<Digest> {
 struct Pushing {
     key: String,
     target: Point,
+    /// The state of the database that was pushed: one that was restored from a backup since has another, and never agreed.
+    epoch: Option<String>,
 }
 
 impl Rows<'_> {
@@ -79,22 +82,34 @@ impl Rows<'_> {
         self.session.workspace.private().join(PUSHING)
     }
 
-    /// What a push that was begun would have moved the branch to.
-    pub(super) fn pushing(&self) -> Option<Point> {
+    /// What a push of this state of the database that was begun would have moved the branch to.
+    pub(super) fn pushing(&self, epoch: Option<Epoch>) -> Option<Point> {
         let bytes = read(&self.pushing_path()).ok().flatten()?;
         let pushing: Pushing = serde_json::from_slice(&bytes).ok()?;
-        (pushing.key == self.session.key).then_some(pushing.target)
+        let is_this = pushing.key == self.session.key;
+        (is_this && pushing.epoch == shown(epoch)).then_some(pushing.target)
     }
 
     /// A push to `target` begins. Lost with the machine, this costs a merge that would not have been needed.
-    pub(super) fn set_pushing(&self, target: Point) -> Result<(), Error> {
+    pub(super) fn set_pushing(&self, target: Point, epoch: Option<Epoch>) -> Result<(), Error> {
         self.session.workspace.make_private()?;
         let path = self.pushing_path();
         let pushing = Pushing {
             key: self.session.key.clone(),
             target,
+            epoch: shown(epoch),
         };
         let bytes = serde_json::to_vec(&pushing).unwrap_or_default();
         replace(&path, &bytes, Sync::No).context(WriteSnafu { path })
     }
+
+    /// No push is under way any more, or what it came to is written down.
+    pub(super) fn clear_pushing(&self) {
+        // Left behind it names a state that the database no longer has.
+        let _ = std::fs::remove_file(self.pushing_path());
+    }
+}
+
+fn shown(epoch: Option<Epoch>) -> Option<String> {
+    epoch.map(|epoch| epoch.to_string())
 }

@@ -180,6 +180,7 @@ pub(super) fn lesson_31_a_restored_database_loses_nothing(place: &Place) {
     let backup = Backup::of(&here.db);
     here.ask("UPDATE items SET a = 'of the day' WHERE n = 0 AND id <> 'i7'; INSERT INTO items (id) VALUES ('new')");
     here.sync().ok();
+    there.sync().ok();
     there.ask("UPDATE items SET b = 'there' WHERE id = 'i9'; DELETE FROM items WHERE id = 'i100'");
     there.sync().ok();
     here.ask("UPDATE items SET n = 1 WHERE id = 'i8'");

@@ -70,11 +70,7 @@ const BOUND: Duration = Duration::from_secs(75);
 
 pub(super) fn lesson_25_nothing_waits_for_ever(place: &Place) {
     let stage = Stage::new(place, ITEMS);
-    let (locked, mute, hung) = (stage.side("locked"), stage.side("mute"), stage.side("hung"));
-    locked.ask("INSERT INTO items (id, a) VALUES ('i', 'first')");
-    locked.push().ok();
-    stage.tenant.ask("UPDATE items SET a = 'second'");
-
+    let (mute, hung) = (stage.side("mute"), stage.side("hung"));
     // One that takes connections and says nothing, in place of the database, and in place of the server.
     let silence = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen");
     let port = silence.local_addr().expect("an address").port();
@@ -85,12 +81,6 @@ pub(super) fn lesson_25_nothing_waits_for_ever(place: &Place) {
         &toml,
         &text.replace(&stage.served.url, &format!("https://localhost:{port}")),
     );
-    // A row that somebody holds and never lets go of.
-    let mut holder = locked.db.session();
-    holder
-        .ask("BEGIN; UPDATE items SET n = 1 WHERE id = 'i'")
-        .expect("hold a row");
-
     let timed = |side: &super::stage::Side<'_>| {
         let workspace = side.workspace.clone();
         thread::spawn(move || {
@@ -98,8 +88,8 @@ pub(super) fn lesson_25_nothing_waits_for_ever(place: &Place) {
             (workspace.call(&["pull", "database"]), began.elapsed())
         })
     };
-    let calls = [timed(&mute), timed(&hung), timed(&locked)];
-    for (call, code) in calls.into_iter().zip([4, 4, 4]) {
+    let calls = [timed(&mute), timed(&hung)];
+    for (call, code) in calls.into_iter().zip([4, 4]) {
         let (answer, took): (Answer, Duration) = call.join().expect("a thread");
         let answer = answer.exits(code);
         assert!(
@@ -109,7 +99,4 @@ pub(super) fn lesson_25_nothing_waits_for_ever(place: &Place) {
             answer.stderr
         );
     }
-    drop(holder);
-    locked.pull().ok();
-    stage.assert_equal(&locked);
 }
