@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sync_core::map::Map;
 use sync_core::{Digest, SnapshotId};
 use sync_db::{ConnectOptions, Epoch};
-use sync_rows::Copy;
+use sync_rows::WorkingCopy;
 
 use crate::decide::Point;
 use crate::error::ConfigSnafu;
@@ -39,7 +39,7 @@ pub use sync_rows::{OpenConflict, Resolution, RowChange, RowKind, TableSum};
 #[derive(Debug)]
 pub struct Rows<'s> {
     session: &'s Session,
-    copy: Copy,
+    copy: WorkingCopy,
 }
 
 /// What both sides last agreed on about rows.
@@ -133,7 +133,7 @@ impl Session {
         check_specs(&specs)?;
         let private = self.private().await?;
         let memory = Arc::new(memory::File::new(&self.workspace));
-        let copy = Copy::new(database, specs, private, memory, self.key.clone());
+        let copy = WorkingCopy::new(database, specs, private, memory, self.key.clone());
         Ok(Rows {
             session: self,
             copy,
@@ -163,7 +163,7 @@ fn check_specs(specs: &[TableSpec]) -> Result<(), Error> {
 
 impl Rows<'_> {
     /// The database and its history.
-    pub fn copy(&self) -> &Copy {
+    pub fn copy(&self) -> &WorkingCopy {
         &self.copy
     }
 

@@ -19,7 +19,7 @@ use std::sync::{Arc, PoisonError};
 use sync_core::map::Map;
 use sync_core::{Digest, SnapshotId};
 use sync_db::{Capture, Epoch};
-use sync_rows::Copy;
+use sync_rows::WorkingCopy;
 
 pub(crate) use current::{Current, current};
 pub(crate) use land::accept;
@@ -36,7 +36,7 @@ const REMOTE: &str = "tenant";
 /// The database of a tenant.
 #[derive(Debug)]
 pub(crate) struct TenantDatabase {
-    copy: Copy,
+    copy: WorkingCopy,
     /// The branch that it is the working copy of.
     branch: String,
     /// Held while branch and database are brought together, and while either moves.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use snafu::OptionExt;
 use sync_db::{ConnectOptions, Database};
-use sync_rows::{Copy, Memory};
+use sync_rows::{Memory, WorkingCopy};
 use sync_store::Repository;
 
 use super::{DatabaseRecord, REMOTE, TenantDatabase, Variables, read_record};
@@ -51,7 +51,7 @@ impl Databases {
         let memory = NoteMemory {
             repository: repository.clone(),
         };
-        let copy = Copy::new(
+        let copy = WorkingCopy::new(
             database,
             record.tables.clone(),
             repository.clone(),

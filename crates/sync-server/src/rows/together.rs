@@ -215,7 +215,7 @@ async fn look(
 /// others remain in the history.
 async fn merge(
     repository: &Repository,
-    copy: &sync_rows::Copy,
+    copy: &sync_rows::WorkingCopy,
     sides: &Sides,
 ) -> Result<Capture, Error> {
     let Sides {

@@ -22,7 +22,7 @@ use crate::{Error, changes};
 
 /// A database as a working copy whose history is in a repository.
 #[derive(Debug, Clone)]
-pub struct Copy {
+pub struct WorkingCopy {
     database: Database,
     specs: Vec<TableSpec>,
     repository: Repository,
@@ -83,7 +83,7 @@ impl<N: Serialize + for<'a> Deserialize<'a> + Default> Agreed<N> {
     }
 }
 
-impl Copy {
+impl WorkingCopy {
     /// `database`, of which the rows of `specs` travel, beside `repository`; the other side is called `remote`.
     pub fn new(
         database: Database,
