@@ -88,26 +88,26 @@ async fn land(
         return move_head(server, repository, kept, &push).await;
     }
     for round in 1.. {
-        let held = rows_of(before.rows);
-        let onto = match merged_beside(repository, database, head, [held, wanted]).await? {
-            Some(onto) => onto,
-            None => {
-                let together = bring_together(server, repository, database).await?;
-                if together.head == Some(target) {
-                    return Ok(Landed {
-                        head: target,
-                        set_aside: Vec::new(),
-                    });
-                }
-                if together.head != push.expected {
-                    let head = together.head;
-                    return StaleSnafu { head }.fail();
-                }
-                Onto {
-                    before: together.agreed.root,
-                    capture: together.capture,
-                    after: wanted,
-                }
+        let roots = [rows_of(before.rows), wanted];
+        let beside = merged_beside(repository, database, head, roots).await?;
+        let onto = if let Some(onto) = beside {
+            onto
+        } else {
+            let together = bring_together(server, repository, database).await?;
+            if together.head == Some(target) {
+                return Ok(Landed {
+                    head: target,
+                    set_aside: Vec::new(),
+                });
+            }
+            if together.head != push.expected {
+                let head = together.head;
+                return StaleSnafu { head }.fail();
+            }
+            Onto {
+                before: together.agreed.root,
+                capture: together.capture,
+                after: wanted,
             }
         };
         let agreed = Agreed {
@@ -175,15 +175,15 @@ struct Onto {
     after: Digest,
 }
 
-/// What was pushed onto `held`, merged with what the tenant's program has written since the branch came there; `None` where
+/// What was pushed onto rows, merged with what the tenant's program has written since the branch came there; `None` where
 /// something else happened meanwhile, or both changed the same.
 async fn merged_beside(
     repository: &Repository,
     database: &TenantDatabase,
     head: Option<SnapshotId>,
-    [held, wanted]: [Digest; 2],
+    [theirs, wanted]: [Digest; 2],
 ) -> Result<Option<Onto>, Error> {
-    let Some(beside) = look_beside(repository, database, head, held).await? else {
+    let Some(beside) = look_beside(repository, database, head, theirs).await? else {
         return Ok(None);
     };
     let Beside {
