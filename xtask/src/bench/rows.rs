@@ -132,7 +132,10 @@ impl Bench {
         // What the watcher's workspace pulled and pushed is agreed on before the history begins.
         place.push_of(0)?;
         println!("history");
-        findings.history = Some(history::grow(&place, self.scale.snapshots)?);
+        history::grow(&place, self.scale.snapshots, |history| {
+            findings.history = Some(history);
+            self.write(&findings)
+        })?;
         place.verify()?;
         let how = self.how.as_deref().unwrap_or(" --quick");
         println!("\n{}", findings.text(how));

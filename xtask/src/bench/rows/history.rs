@@ -21,25 +21,28 @@ pub(super) struct History {
     pub(super) server: End,
 }
 
-/// Pushes so many snapshots of a hundred changed rows each.
-pub(super) fn grow(place: &Place, snapshots: u64) -> Result<History> {
+/// Pushes so many snapshots of a hundred changed rows each; after every hundredth, and the last, `tell` hears what came of them.
+pub(super) fn grow(
+    place: &Place,
+    snapshots: u64,
+    mut tell: impl FnMut(History) -> Result<()>,
+) -> Result<()> {
     let before = place.stored()?;
-    let mut history = History {
-        snapshots,
-        ..History::default()
-    };
-    for snapshot in 1..=snapshots {
+    let mut history = History::default();
+    while history.snapshots < snapshots {
         place.edit(CHANGED)?;
         let sample = place.push_of(CHANGED)?.sample;
+        history.snapshots += 1;
         history.wall += sample.wall;
         add(&mut history.client, sample.client);
         add(&mut history.server, sample.server.unwrap_or_default());
-        if snapshot % 100 == 0 {
-            println!("  {snapshot} snapshots");
+        if history.snapshots.is_multiple_of(100) || history.snapshots == snapshots {
+            history.grown_bytes = place.stored()?.saturating_sub(before);
+            println!("  {} snapshots", history.snapshots);
+            tell(history)?;
         }
     }
-    history.grown_bytes = place.stored()?.saturating_sub(before);
-    Ok(history)
+    Ok(())
 }
 
 fn add(total: &mut End, of: End) {
