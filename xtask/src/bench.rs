@@ -1,13 +1,15 @@
-//! `cargo xtask bench files`: ours beside its peers, in the same run, on the same disk.
+//! `cargo xtask bench files|rows`: ours beside its peers, in the same run, on the same disk.
 //!
-//! [`corpus`] makes the trees, [`volume`] the disk, [`meter`] measures processes, [`distance`] puts a round trip between them, [`contender`] says how each tool does a job, [`report`] makes the tables.
+//! For files, //! [`corpus`] makes the trees, [`volume`] the disk, [`meter`] measures processes, [`distance`] puts a round trip between them, [`contender`] says how each tool does a job, [`report`] makes the tables.
 //! Tools take turns operation by operation, so that a noisy minute of the machine hits all of them.
+//! [`rows`] does the same for databases.
 
 mod contender;
 mod corpus;
 mod distance;
 mod meter;
 mod report;
+mod rows;
 mod tarball;
 mod volume;
 
@@ -34,7 +36,7 @@ use volume::Volume;
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bench")]
 pub(crate) struct Arguments {
-    /// files; or upload, download and sink: ends of the tar contenders, which start themselves
+    /// files or rows; or upload, download and sink: ends of the tar contenders, which start themselves
     #[argh(positional)]
     what: String,
 
@@ -42,7 +44,7 @@ pub(crate) struct Arguments {
     #[argh(positional)]
     operands: Vec<String>,
 
-    /// a tenth of each corpus, one run, no document
+    /// a tenth of each corpus or 20,000 rows, one run, no document
     #[argh(switch)]
     quick: bool,
 
@@ -58,11 +60,15 @@ pub(crate) struct Arguments {
     #[argh(option)]
     corpus: Vec<String>,
 
-    /// runs of each operation instead of 3 of A, 2 of B and 1 of C
+    /// runs of each operation instead of 3 of A and of the rows, 2 of B and 1 of C
     #[argh(option)]
     runs: Option<usize>,
 
-    /// where the image of the disk goes (the directory for temporary files)
+    /// rows in the large table (1,000,000)
+    #[argh(option)]
+    rows: Option<u64>,
+
+    /// where the image of the disk, or the tenant of the rows, goes (the directory for temporary files)
     #[argh(option)]
     disk: Option<PathBuf>,
 }
@@ -72,6 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match arguments.what.as_str() {
         "files" if in_own_mounts()? => Ok(()),
         "files" => files(arguments),
+        "rows" => rows::run(arguments),
         end => tarball::run(end, &arguments.operands),
     }
 }
@@ -118,7 +125,7 @@ fn files(arguments: &Arguments) -> Result<()> {
                 println!("\n{text}");
                 // After every run: one that is stopped in the middle has not measured for nothing.
                 if !arguments.quick && !arguments.peers_only && !arguments.ours_only {
-                    report::write(corpus.name, &text)?;
+                    report::write(&format!("corpus {}", corpus.name), &text)?;
                 }
             }
         }

@@ -90,7 +90,7 @@ impl Group {
     }
 
     /// Processor time of everything that ever ran in it.
-    fn cpu(&self) -> Duration {
+    pub(super) fn cpu(&self) -> Duration {
         let text = fs::read_to_string(self.directory.join("cpu.stat")).unwrap_or_default();
         let micros = text
             .lines()
@@ -108,7 +108,7 @@ impl Group {
     }
 
     /// Peak memory of the processes that live now, added up.
-    fn peak_bytes(&self) -> u64 {
+    pub(super) fn peak_bytes(&self) -> u64 {
         self.processes()
             .iter()
             .filter_map(|pid| {
@@ -123,7 +123,7 @@ impl Group {
     }
 
     /// Makes peaks start from what is in use now.
-    fn forget_peaks(&self) {
+    pub(super) fn forget_peaks(&self) {
         for pid in self.processes() {
             // "5" resets the peak (proc_pid_clear_refs(5)); a process may have ended.
             drop(fs::write(format!("/proc/{pid}/clear_refs"), "5"));

@@ -15,11 +15,11 @@ use crate::{
     repository,
 };
 
-/// Between these lines of the document stands what the last run of a corpus found.
-fn markers(corpus: &str) -> (String, String) {
+/// Between these lines of the document stands what the last run of a corpus, or of the rows, found.
+fn markers(section: &str) -> (String, String) {
     (
-        format!("<!-- begin: corpus {corpus} -->"),
-        format!("<!-- end: corpus {corpus} -->"),
+        format!("<!-- begin: {section} -->"),
+        format!("<!-- end: {section} -->"),
     )
 }
 
@@ -314,7 +314,7 @@ fn median_end(ends: impl Iterator<Item = End> + Clone) -> Option<End> {
 }
 
 /// The middle one; the lower one of two.
-fn median<T: Ord>(values: impl Iterator<Item = T>) -> Option<T> {
+pub(super) fn median<T: Ord>(values: impl Iterator<Item = T>) -> Option<T> {
     let mut values: Vec<T> = values.collect();
     values.sort();
     let middle = values.len().checked_sub(1)? / 2;
@@ -342,21 +342,21 @@ fn contenders(all: &[Measured]) -> Vec<&'static str> {
     names
 }
 
-fn seconds(duration: Duration) -> String {
+pub(super) fn seconds(duration: Duration) -> String {
     format!("{:.3}", duration.as_secs_f64())
 }
 
-fn mebibytes(bytes: u64) -> String {
+pub(super) fn mebibytes(bytes: u64) -> String {
     (bytes >> 20).to_string()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "ratios have two digits")]
-fn as_f64(bytes: u64) -> f64 {
+pub(super) fn as_f64(bytes: u64) -> f64 {
     bytes as f64
 }
 
 /// With a space between thousands.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -368,7 +368,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-fn machine() -> String {
+pub(super) fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
         .lines()
@@ -414,7 +414,7 @@ fn versions() -> String {
 }
 
 /// The first line that a program says.
-fn said(program: &str, arguments: &[&str]) -> String {
+pub(super) fn said(program: &str, arguments: &[&str]) -> String {
     Command::new(program)
         .args(arguments)
         .output()
@@ -424,22 +424,22 @@ fn said(program: &str, arguments: &[&str]) -> String {
         .unwrap_or_default()
 }
 
-/// Puts the text between the markers of a corpus in docs/benchmarks.md; what was found of others stays.
-pub(super) fn write(corpus: &str, text: &str) -> Result<()> {
+/// Puts the text between the markers of a section in docs/benchmarks.md; what was found of others stays.
+pub(super) fn write(section: &str, text: &str) -> Result<()> {
     let path = repository::root().join("docs/benchmarks.md");
     let before = fs::read_to_string(&path).context(IoSnafu {
         action: format!("read `{}`", path.display()),
     })?;
-    let after = replaced(&before, corpus, text).context(UnexpectedSnafu {
-        what: format!("`{}` has no markers of corpus {corpus}", path.display()),
+    let after = replaced(&before, section, text).context(UnexpectedSnafu {
+        what: format!("`{}` has no markers of {section}", path.display()),
     })?;
     fs::write(&path, after).context(IoSnafu {
         action: format!("write `{}`", path.display()),
     })
 }
 
-fn replaced(document: &str, corpus: &str, text: &str) -> Option<String> {
-    let (begin, end) = markers(corpus);
+fn replaced(document: &str, section: &str, text: &str) -> Option<String> {
+    let (begin, end) = markers(section);
     let (head, rest) = document.split_once(&begin)?;
     let (_, tail) = rest.split_once(&end)?;
     Some(format!("{head}{begin}\n\n{text}\n{end}{tail}"))
@@ -477,7 +477,9 @@ mod tests {
         let path = repository::root().join("docs/benchmarks.md");
         let document = fs::read_to_string(path).unwrap();
         for corpus in super::super::corpus::ALL {
-            assert!(replaced(&document, corpus.name, "").is_some());
+            let section = format!("corpus {}", corpus.name);
+            assert!(replaced(&document, &section, "").is_some());
         }
+        assert!(replaced(&document, "rows", "").is_some());
     }
 }
