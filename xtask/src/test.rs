@@ -208,6 +208,13 @@ fn test_results(arguments: &[&str], environment: Vec<(&str, String)>) -> Result<
 
 /// Runs every example that a crate shows, as `cargo test` built it.
 fn examples() -> Result<Report> {
+    let postgres = Postgres::up_or_found()?;
+    let report = run_examples(&postgres.environment());
+    let removed = postgres.down();
+    report.and_then(|report| removed.map(|()| report))
+}
+
+fn run_examples(environment: &[(&str, String)]) -> Result<Report> {
     let built = cargo::output(&mut cargo([
         "build",
         "--workspace",
@@ -231,7 +238,10 @@ fn examples() -> Result<Report> {
                 source,
             })?;
             println!("example {name}");
-            cargo::run(std::process::Command::new(program).current_dir(place.path()))?;
+            let mut command = std::process::Command::new(program);
+            command.current_dir(place.path());
+            command.envs(environment.iter().map(|(name, value)| (name, value)));
+            cargo::run(&mut command)?;
             report.push(format!("example {name} ... ok"));
         }
     }

@@ -1,6 +1,7 @@
 //! How fast rows get into a database, and in how much memory: `cargo run --release --example apply -- URL ROWS DIRECTORY`.
 //!
 //! `URL` names an empty database, which is left with one table; `DIRECTORY` is on a disk with room for the rows twice.
+//! Without arguments it is a few rows in a database of its own on the server that `SYNC_TEST_POSTGRES` names.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -130,10 +131,53 @@ fn peak() -> String {
 
 #[tokio::main]
 async fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let made = if arguments.is_empty() {
+        Some(fresh(&mut arguments).await)
+    } else {
+        None
+    };
     let [url, rows, directory] = arguments.as_slice() else {
         panic!("usage: apply URL ROWS DIRECTORY");
     };
+    measure_all(url, rows, directory).await;
+    if let Some((server, name)) = made {
+        let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+        server.batch_execute(&drop).await.unwrap();
+    }
+}
+
+/// Makes a database, and the arguments that name it.
+async fn fresh(arguments: &mut Vec<String>) -> (tokio_postgres::Client, String) {
+    let Ok(url) = std::env::var("SYNC_TEST_POSTGRES") else {
+        panic!(
+            "no SYNC_TEST_POSTGRES: run `cargo xtask e2e up postgres`, or give URL ROWS DIRECTORY"
+        );
+    };
+    let (server, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let name = format!("sync_example_{}", std::process::id());
+    server
+        .batch_execute(&format!("CREATE DATABASE {name}"))
+        .await
+        .unwrap();
+    let (address, query) = url
+        .split_once('?')
+        .map_or((url.as_str(), String::new()), |(address, query)| {
+            (address, format!("?{query}"))
+        });
+    let (address, _) = address.rsplit_once('/').unwrap();
+    arguments.extend([
+        format!("{address}/{name}{query}"),
+        "2000".to_owned(),
+        ".".to_owned(),
+    ]);
+    (server, name)
+}
+
+async fn measure_all(url: &str, rows: &str, directory: &str) {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
         .await
         .unwrap();

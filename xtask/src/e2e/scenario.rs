@@ -80,8 +80,14 @@ impl Bench {
             let place = Place {
                 bench: self,
                 directory: directory.path().to_owned(),
-                // `up` and `test` may meet a tenant of an earlier run.
-                tenant: format!("{}-{}", name.replace('_', "-"), std::process::id()),
+                // Scenarios of two suites may have one name, and `up` and `test` may meet a tenant of an earlier run.
+                tenant: format!(
+                    "{suite}-{}-{}",
+                    name.replace('_', "-")
+                        .get(..40)
+                        .unwrap_or(&name.replace('_', "-")),
+                    std::process::id()
+                ),
             };
             let failure = caught(|| scenario(&place));
             let verdict = if failure.is_none() { "ok" } else { "FAILED" };
