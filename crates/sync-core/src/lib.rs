@@ -10,6 +10,7 @@
 //!   A tree of files is a map from paths to encoded entries.
 //! - [`rows`]: a table as a map from primary keys to rows, and a database as a map of tables.
 //! - [`patch`]: bytes as a difference from other bytes.
+//! - [`three_way`]: what becomes of a thing that two sides may have changed.
 //! - [`name`]: what tenants and branches are called.
 //! - [`snapshot`]: an immutable commit, named by the digest of its canonical JSON.
 //! - [`retry`]: when to try again, as arithmetic; [`fault`]: the face that every error of ours shows.
@@ -34,6 +35,7 @@ pub mod retry;
 pub mod rows;
 pub mod size;
 pub mod snapshot;
+mod three_way;
 pub mod wire;
 
 pub use content::{Chunk, Content};
@@ -44,3 +46,4 @@ pub use name::Name;
 pub use path::TreePath;
 pub use size::ByteCount;
 pub use snapshot::{Roots, Snapshot, SnapshotId};
+pub use three_way::three_way;

@@ -27,6 +27,7 @@ mod builder;
 mod cursor;
 mod cut;
 mod diff;
+mod digests;
 mod edit;
 mod error;
 mod memory;
@@ -48,6 +49,7 @@ use crate::Digest;
 
 pub use builder::Builder;
 pub use diff::{Change, Diff, diff};
+pub use digests::{Digests, digests};
 pub use edit::{Editor, edit};
 pub use error::{MapError, StoreError};
 pub use memory::MemoryNodes;

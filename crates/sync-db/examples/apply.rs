@@ -87,7 +87,7 @@ impl Bench {
             nodes: self.nodes.clone(),
             contents: self.nodes.clone(),
         };
-        let captured = self.database.capture(&self.specs, None, objects, |_| ());
+        let captured = self.database.capture(&self.specs, &[], objects, |_| ());
         captured.await.unwrap().0
     }
 

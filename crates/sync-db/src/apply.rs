@@ -180,7 +180,7 @@ impl Database {
         N: NodeSource + Clone + Send + Sync + 'static,
         S: NodeSink + Send + 'static,
     {
-        if plan.capture.seen.is_none() {
+        if !plan.capture.is_current {
             self.ensure_bookkeeping().await?;
         }
         let sink = Shared::new(nodes);

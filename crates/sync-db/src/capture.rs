@@ -11,20 +11,20 @@ mod stream;
 
 use deadpool_postgres::Transaction;
 use sync_core::Digest;
-use sync_core::map::{self, Map, MapError, NodeSink, NodeSource};
+use sync_core::map::{self, MapError, NodeSink, NodeSource};
 use sync_core::rows::{TableEntry, TableName, tables};
 use tokio_postgres::IsolationLevel;
 
 use crate::relation::Relation;
 use crate::spec::TableSpec;
-use crate::sql::quote;
+use crate::sql::{is_absent, quote};
 use crate::state::{Standing, is_writing};
 use crate::track::Tracks;
 use crate::working_copy::{Capture, Doubt, Known, Reading, TableCapture};
 use crate::{Database, Error};
 
 use log::Logs;
-use stream::Way;
+use stream::{Made, Way};
 
 /// Few rows are fetched one by one, from memory most often.
 const SCATTERED: &str = "SET LOCAL random_page_cost = 1.1";
@@ -60,7 +60,7 @@ pub enum CaptureEvent<'c> {
 impl Database {
     /// Captures the tables of `specs`, all at one moment: into the map of tables under [`Capture::root`].
     ///
-    /// Where the state that the database has written down is the `known` one, tables that are tracked are read by their logs
+    /// Where the state that the database has written down is one of the `known` ones, tables that are tracked are read by their logs
     /// alone; all others are read whole. Both ways give the same map. Nothing is written to the database: a capture that is
     /// to be gone on from is written down with [`Self::settle`].
     ///
@@ -74,7 +74,7 @@ impl Database {
     pub async fn capture<S, N, C>(
         &self,
         specs: &[TableSpec],
-        known: Option<Known>,
+        known: &[Known],
         objects: Objects<S, N, C>,
         tell: impl Fn(CaptureEvent<'_>) + Send + Sync,
     ) -> Result<(Capture, Objects<S, N, C>), Error>
@@ -135,11 +135,7 @@ async fn hold_definitions(
     let Err(error) = transaction.batch_execute(&script).await else {
         return Ok(());
     };
-    let absent = [
-        tokio_postgres::error::SqlState::UNDEFINED_TABLE,
-        tokio_postgres::error::SqlState::INVALID_SCHEMA_NAME,
-    ];
-    if !error.code().is_some_and(|code| absent.contains(code)) {
+    if !is_absent(&error) {
         return Err(said(error));
     }
     // The message names it, in words that depend on the server's language; asking tells which it is.
@@ -174,7 +170,7 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
     async fn capture<S, N, C>(
         &self,
         standing: Standing,
-        known: Option<Known>,
+        known: &[Known],
         relations: Vec<Relation>,
         objects: Objects<S, N, C>,
     ) -> Result<(Capture, Objects<S, N, C>), Error>
@@ -212,12 +208,16 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
             let old = old.filter(|old| old.schema == schema);
             let stored = objects.contents.put(schema, bytes);
             stored.map_err(|source| Error::Object { source })?;
-            let (reading, rows);
-            (objects, reading, rows) = self.table(relation, old, &logs, objects).await?;
+            let (reading, made);
+            (objects, reading, made) = self.table(relation, old, &logs, objects).await?;
             tables.push(TableCapture {
                 name: relation.name.clone(),
-                entry: TableEntry { schema, rows },
+                entry: TableEntry {
+                    schema,
+                    rows: made.map,
+                },
                 reading,
+                is_inline: made.is_inline,
             });
         }
         let root = map_of(&tables, &mut objects.nodes)?;
@@ -234,6 +234,7 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
             relations,
             is_news,
             is_writing: false,
+            is_current: standing.is_current,
             cursor: standing.cursor,
             seen: standing.state.map(|state| state.epoch),
             tracks: tracks.marks(),
@@ -253,7 +254,7 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
         old: Option<&TableEntry>,
         logs: &Logs,
         objects: Objects<S, N, C>,
-    ) -> Result<(Objects<S, N, C>, Reading, Map), Error>
+    ) -> Result<(Objects<S, N, C>, Reading, Made), Error>
     where
         S: NodeSource + Send + 'static,
         N: NodeSink + Send + 'static,
@@ -264,7 +265,11 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
         if let (Some(old), Some(log)) = (old, logs.of(relation)) {
             let reading = Reading::Log { keys: log.keys };
             if log.keys == 0 {
-                return Ok((objects, reading, old.rows));
+                let made = Made {
+                    map: old.rows,
+                    is_inline: false,
+                };
+                return Ok((objects, reading, made));
             }
             (self.tell)(CaptureEvent::Table { name, whole: false });
             let query = logs.query(log, relation);

@@ -6,6 +6,7 @@
 //!   the next one read only what changed, and a [`Listener`] says when that is.
 //! - [`Database::apply`] brings the database to an [`ApplyPlan`]'s map in one transaction; [`table_differences`] tells
 //!   beforehand whether rows can go from one side to the other.
+//! - [`Statements`] is a transaction for crates above that keep rows of their own.
 //!
 //! Row values never appear in errors or logs.
 #![doc = ""]
@@ -16,7 +17,6 @@ mod capture;
 mod connect;
 mod definitions;
 mod error;
-mod known;
 mod listen;
 mod migrate;
 mod relation;
@@ -24,6 +24,7 @@ mod settle;
 mod spec;
 mod sql;
 mod state;
+mod statements;
 mod tls;
 mod track;
 mod verify;
@@ -40,5 +41,6 @@ pub use listen::Listener;
 pub use migrate::Migrated;
 pub use relation::{ForeignKey, Relation, RelationColumn, UniqueKey};
 pub use spec::{OnConflict, TableSpec, default_tables};
+pub use statements::{Isolation, Statements, Texts};
 pub use track::Tracked;
 pub use working_copy::{Base, Capture, Doubt, Epoch, Known, Reading, Settlement, TableCapture};

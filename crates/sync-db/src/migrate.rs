@@ -9,7 +9,10 @@ use crate::sql::{LockOf, lock};
 use crate::{Database, Error};
 
 /// The versions of schema `sync`, first to last. One that was released is never changed: the next one changes what it made.
-const VERSIONS: &[&str] = &[include_str!("migrate/bookkeeping_1.sql")];
+const VERSIONS: &[&str] = &[
+    include_str!("migrate/bookkeeping_1.sql"),
+    include_str!("migrate/bookkeeping_2.sql"),
+];
 
 /// The tables of `default_tables.sql`, in its order.
 const DEFAULT_TABLES: &[&str] = &[
@@ -62,7 +65,7 @@ impl Database {
     /// As [`Self::migrate`].
     pub async fn ensure_bookkeeping(&self) -> Result<(), Error> {
         let client = self.connection("looking for the bookkeeping").await?;
-        if self.version(&**client).await? == VERSIONS.len() {
+        if is_latest(self.version(&**client).await?) {
             return Ok(());
         }
         drop(client);
@@ -94,12 +97,20 @@ impl Database {
     pub(crate) async fn version(&self, client: &impl GenericClient) -> Result<usize, Error> {
         let said = self.while_("looking for the bookkeeping");
         let there = "SELECT to_regclass('sync.migration') IS NOT NULL";
-        let there: bool = client.query_one(there, &[]).await.map_err(said)?.get(0);
+        let there: bool = client
+            .query_typed_one(there, &[])
+            .await
+            .map_err(said)?
+            .get(0);
         if !there {
             return Ok(0);
         }
         let version = "SELECT COALESCE(max(version), 0) FROM sync.migration";
-        let version: i32 = client.query_one(version, &[]).await.map_err(said)?.get(0);
+        let version: i32 = client
+            .query_typed_one(version, &[])
+            .await
+            .map_err(said)?
+            .get(0);
         known_version(version)
     }
 
@@ -120,6 +131,11 @@ impl Database {
         transaction.commit().await.map_err(said)?;
         Ok(missing)
     }
+}
+
+/// Whether nothing is left to migrate.
+pub(crate) const fn is_latest(version: usize) -> bool {
+    version == VERSIONS.len()
 }
 
 /// Refuses a version that is newer than this program.

@@ -2,10 +2,12 @@
 
 use snafu::ensure;
 use sync_core::Digest;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{GenericClient, Row, Transaction};
 
 use crate::error::{HeldSnafu, OvertakenSnafu};
-use crate::sql::{LockOf, literal, try_lock};
+use crate::migrate::known_version;
+use crate::sql::{LockOf, is_absent, literal, try_lock};
 use crate::state::read_digest;
 use crate::working_copy::{Base, Capture, Settlement};
 use crate::{Database, Error};
@@ -20,7 +22,7 @@ impl Database {
     /// writes one. Nothing is written then.
     pub async fn settle(&self, capture: &Capture, settlement: Settlement) -> Result<(), Error> {
         let said = self.while_("writing down what was captured");
-        if capture.seen.is_none() {
+        if !capture.is_current {
             self.ensure_bookkeeping().await?;
         }
         let mut client = self.connection("writing down what was captured").await?;
@@ -47,7 +49,7 @@ impl Database {
             return HeldSnafu { pid }.fail();
         }
         let found = transaction
-            .query_opt("SELECT epoch FROM sync.state", &[])
+            .query_typed_opt("SELECT epoch FROM sync.state", &[])
             .await
             .map_err(said)?;
         let found: Option<String> = found.map(|row| row.get(0));
@@ -60,19 +62,15 @@ impl Database {
         let write = "INSERT INTO sync.state (epoch, root, cursor, cluster, tracked) VALUES ($1, $2, $3, $4, $5) \
             ON CONFLICT (only_row) DO UPDATE SET epoch = excluded.epoch, root = excluded.root, cursor = excluded.cursor, \
             cluster = excluded.cluster, tracked = excluded.tracked";
-        transaction
-            .execute(
-                write,
-                &[
-                    &epoch,
-                    &root,
-                    &cursor.snapshot,
-                    &cursor.cluster,
-                    &capture.tracks,
-                ],
-            )
-            .await
-            .map_err(said)?;
+        let values: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&epoch, Type::TEXT),
+            (&root, Type::TEXT),
+            (&cursor.snapshot, Type::TEXT),
+            (&cursor.cluster, Type::TEXT),
+            (&capture.tracks, Type::TEXT_ARRAY),
+        ];
+        let written = transaction.execute_typed(write, &values).await;
+        written.map_err(said)?;
         self.shorten_logs(transaction, &cursor.snapshot).await?;
         if let Some((remote, base)) = &settlement.agreed {
             write_base(transaction, remote, base).await.map_err(said)?;
@@ -85,7 +83,7 @@ impl Database {
         let said = self.while_("shortening the change logs");
         let logs = "SELECT c.relname::text FROM sync.tracked t JOIN pg_catalog.pg_class c \
             ON c.relname = 'log_' || t.number AND c.relnamespace = 'sync'::regnamespace";
-        let rows = transaction.query(logs, &[]).await.map_err(said)?;
+        let rows = transaction.query_typed(logs, &[]).await.map_err(said)?;
         let logs = rows.iter().map(|row| row.get::<_, String>(0));
         let cursor = literal(cursor);
         let shorten = logs.chain(["truncated".to_owned()]).map(|log| {
@@ -106,13 +104,15 @@ impl Database {
     pub async fn base(&self, remote: &str) -> Result<Option<Base>, Error> {
         let said = self.while_("reading what was agreed on");
         let client = self.connection("reading what was agreed on").await?;
-        if self.version(&**client).await? == 0 {
-            return Ok(None);
-        }
-        let base = "SELECT snapshot, root, note FROM sync.base WHERE remote = $1";
-        let row = client.query_opt(base, &[&remote]).await.map_err(said)?;
+        let base = "SELECT (SELECT max(version) FROM sync.migration), b.snapshot, b.root, b.note \
+            FROM (VALUES (1)) v LEFT JOIN sync.base b ON b.remote = $1";
+        let row = match client.query_typed_one(base, &[(&remote, Type::TEXT)]).await {
+            Err(error) if is_absent(&error) => return Ok(None),
+            row => row.map_err(said)?,
+        };
+        known_version(row.get::<_, Option<i32>>(0).unwrap_or(0))?;
         // What cannot be read is as good as none: everything is compared then.
-        Ok(row.as_ref().and_then(read_base))
+        Ok(read_base(&row))
     }
 
     /// Writes down what was agreed on with a remote, where nothing in the database changes with it.
@@ -129,15 +129,15 @@ impl Database {
 }
 
 fn read_base(row: &Row) -> Option<Base> {
-    let (snapshot, root): (Option<String>, String) = (row.get(0), row.get(1));
+    let (snapshot, root): (Option<String>, Option<String>) = (row.get(1), row.get(2));
     let snapshot = match snapshot {
         Some(text) => Some(text.parse().ok()?),
         None => None,
     };
     Some(Base {
         snapshot,
-        root: read_digest(&root)?,
-        note: row.get(2),
+        root: read_digest(&root?)?,
+        note: row.get(3),
     })
 }
 
@@ -150,7 +150,7 @@ async fn write_base(
         DO UPDATE SET snapshot = excluded.snapshot, root = excluded.root, note = excluded.note";
     let snapshot = base.snapshot.map(|snapshot| snapshot.to_string());
     let root = base.root.to_string();
-    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-        [&remote, &snapshot, &root, &base.note];
-    client.execute(write, &values).await.map(drop)
+    let values: [&(dyn ToSql + Sync); 4] = [&remote, &snapshot, &root, &base.note];
+    let values = values.map(|value| (value, Type::TEXT));
+    client.execute_typed(write, &values).await.map(drop)
 }

@@ -1,6 +1,7 @@
 //! Names and locks in SQL.
 
 use deadpool_postgres::Transaction;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{GenericClient, Row};
 
@@ -16,6 +17,8 @@ pub(crate) enum LockOf {
     Settlement = 2,
     /// Waking listeners; taken by the triggers.
     Wake = 3,
+    /// Bringing items of a directory into rows, or out of them.
+    Local = 4,
 }
 
 impl LockOf {
@@ -41,7 +44,7 @@ pub(crate) async fn lock(
     of: LockOf,
 ) -> Result<(), tokio_postgres::Error> {
     let lock = format!("SELECT pg_advisory_xact_lock({})", of.sql());
-    client.query_one(&lock, &[]).await.map(drop)
+    client.query_typed_one(&lock, &[]).await.map(drop)
 }
 
 /// Takes a lock until the end of the transaction if nobody has it; else the process of the database server that does.
@@ -51,7 +54,7 @@ pub(crate) async fn try_lock(
 ) -> Result<Result<(), i32>, tokio_postgres::Error> {
     let try_lock = format!("SELECT pg_try_advisory_xact_lock({})", of.sql());
     loop {
-        if client.query_one(&try_lock, &[]).await?.get(0) {
+        if client.query_typed_one(&try_lock, &[]).await?.get(0) {
             return Ok(Ok(()));
         }
         let holder = format!(
@@ -60,10 +63,16 @@ pub(crate) async fn try_lock(
             of as i32
         );
         // Whoever held it may be gone by now: then it is to be had.
-        if let Some(row) = client.query_opt(&holder, &[]).await? {
+        if let Some(row) = client.query_typed_opt(&holder, &[]).await? {
             return Ok(Err(row.get(0)));
         }
     }
+}
+
+/// Whether an error says that a table or its schema is not there.
+pub(crate) fn is_absent(error: &tokio_postgres::Error) -> bool {
+    let absent = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
+    error.code().is_some_and(|code| absent.contains(code))
 }
 
 /// An identifier, quoted.

@@ -3,7 +3,7 @@
 use deadpool_postgres::{Object, Transaction};
 use sync_core::Digest;
 
-use crate::migrate::known_version;
+use crate::migrate::{is_latest, known_version};
 use crate::sql::ask;
 use crate::working_copy::{Cursor, Doubt, Epoch, Known};
 use crate::{Database, Error};
@@ -26,6 +26,8 @@ pub(crate) struct Standing {
     pub(crate) is_standby: bool,
     /// Whether there is a schema `sync`.
     pub(crate) has_bookkeeping: bool,
+    /// Whether it has the version of this program.
+    pub(crate) is_current: bool,
     /// What was written down.
     pub(crate) state: Option<State>,
 }
@@ -75,10 +77,11 @@ impl Standing {
         };
         let cluster: String = cluster.first().map(|row| row.get(0)).unwrap_or_default();
         let has_bookkeeping = here.get(3);
+        let mut is_current = false;
         let state = if has_bookkeeping {
             let rows = ask(transaction, STATE, &[]).await.map_err(said)?;
             let row = rows.first().ok_or(Error::Task)?;
-            known_version(row.get(0))?;
+            is_current = is_latest(known_version(row.get(0))?);
             read_state(row)
         } else {
             None
@@ -90,26 +93,28 @@ impl Standing {
             },
             is_standby: here.get(1),
             has_bookkeeping,
+            is_current,
             state,
         })
     }
 
     /// The state that can be gone on from, or why not: `None` where nothing was ever captured.
-    pub(crate) fn trusted(&self, known: Option<Known>) -> Result<(&State, Known), Option<Doubt>> {
+    pub(crate) fn trusted(&self, known: &[Known]) -> Result<(&State, Known), Option<Doubt>> {
         if self.is_standby {
             return Err(Some(Doubt::Standby));
         }
-        match (&self.state, known) {
-            (None, None) => Err(None),
-            (None, Some(_)) | (Some(_), None) => Err(Some(Doubt::Unknown)),
-            (Some(state), Some(known)) if state.epoch != known.epoch => {
-                Err(Some(Doubt::OtherEpoch))
-            }
-            (Some(state), Some(_)) if state.cursor.cluster != self.cursor.cluster => {
-                Err(Some(Doubt::OtherCluster))
-            }
-            (Some(state), Some(known)) => Ok((state, known)),
+        let state = match (&self.state, known) {
+            (None, []) => return Err(None),
+            (None, _) | (Some(_), []) => return Err(Some(Doubt::Unknown)),
+            (Some(state), _) => state,
+        };
+        let Some(known) = known.iter().find(|known| known.epoch == state.epoch) else {
+            return Err(Some(Doubt::OtherEpoch));
+        };
+        if state.cursor.cluster != self.cursor.cluster {
+            return Err(Some(Doubt::OtherCluster));
         }
+        Ok((state, *known))
     }
 }
 
@@ -146,6 +151,7 @@ mod tests {
             cursor: cursor("here/1"),
             is_standby,
             has_bookkeeping: true,
+            is_current: true,
             state: epoch.map(|epoch| State {
                 epoch: Epoch([epoch; 16]),
                 cursor: cursor(cluster),
@@ -160,7 +166,7 @@ mod tests {
             epoch: Epoch([epoch; 16]),
             root: Digest::of(b"root"),
         });
-        assert_eq!(standing.trusted(known).map(drop), expected);
+        assert_eq!(standing.trusted(known.as_slice()).map(drop), expected);
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Database {
             nodes: Forget,
             contents: Forget,
         };
-        let (capture, _) = self.capture(specs, None, objects, |_| ()).await?;
+        let (capture, _) = self.capture(specs, &[], objects, |_| ()).await?;
         Ok(capture)
     }
 }

@@ -83,6 +83,8 @@ pub struct TableCapture {
     pub entry: TableEntry,
     /// How it was read.
     pub reading: Reading,
+    /// Whether it is known that its rows name nothing beside the nodes of their map: no value was too large for one.
+    pub is_inline: bool,
 }
 
 /// A consistent cut through all tables. Nothing was written by making it.
@@ -103,6 +105,8 @@ pub struct Capture {
     pub is_writing: bool,
     /// Until where the logs were read.
     pub(crate) cursor: Cursor,
+    /// Whether schema `sync` has the version of this program.
+    pub(crate) is_current: bool,
     /// The state that the database had written down.
     pub(crate) seen: Option<Epoch>,
     /// What keeps the logs, as it was then.
@@ -113,6 +117,19 @@ impl Capture {
     /// The state that the database had written down; `None` where it had none.
     pub const fn epoch(&self) -> Option<Epoch> {
         self.seen
+    }
+
+    /// What a capture would find that was made right after this one was applied or written down: the database holds `root`,
+    /// in the state `epoch`. What others changed in between is found by the next one, as the cursor stays.
+    #[must_use]
+    pub fn applied(&self, root: Digest, epoch: Epoch) -> Self {
+        Self {
+            root,
+            seen: Some(epoch),
+            is_news: false,
+            doubt: None,
+            ..self.clone()
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use snafu::ResultExt;
 use sync_core::map::{self, Merged};
-use sync_core::{Content, Digest, Entry, TreePath};
+use sync_core::{Content, Digest, Entry, TreePath, three_way};
 use sync_files::{Patterns, merge_text};
 
 use self::draft::{Before, Draft, Edit};
@@ -194,17 +194,6 @@ impl Clash {
     }
 }
 
-/// Of three versions the one that a side changed to, where only one side did or both to the same.
-fn settled<T: PartialEq + Copy>(base: T, ours: T, theirs: T) -> Option<T> {
-    if ours == theirs || theirs == base {
-        Some(ours)
-    } else if ours == base {
-        Some(theirs)
-    } else {
-        None
-    }
-}
-
 impl Session {
     /// Merges what `local` and `head` made of `base`, all of which `maps` has.
     pub(crate) async fn merge(
@@ -236,10 +225,10 @@ impl Session {
             };
             if !rules.lines {
                 open.push((clash, reason));
-            } else if let Some(content) = settled(base.1, ours.1, theirs.1) {
+            } else if let Some(content) = three_way(base.1, ours.1, theirs.1) {
                 // One side changed the bytes, the other the executable bit.
                 let entry = Entry::File {
-                    executable: settled(base.0, ours.0, theirs.0).unwrap_or(ours.0),
+                    executable: three_way(base.0, ours.0, theirs.0).unwrap_or(ours.0),
                     content: content.clone(),
                 };
                 draft.edit(clash.path, entry);
@@ -302,7 +291,7 @@ impl Session {
                 open.push((clash, reason));
                 continue;
             };
-            let executable = settled(base.0, ours.0, theirs.0).unwrap_or(ours.0);
+            let executable = three_way(base.0, ours.0, theirs.0).unwrap_or(ours.0);
             let content = draft.content(maps, &text);
             draft.merged.push(clash.path.clone());
             draft.edit(
@@ -379,17 +368,4 @@ fn compare(
     let clashing = clashing.iter().map(|(path, entry)| (path, entry));
     check_shape(maps, head, [base, local], clashing)?;
     Ok((draft, clashes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_three_versions_the_changed_one_wins() {
-        assert_eq!(settled(1, 1, 2), Some(2));
-        assert_eq!(settled(1, 2, 1), Some(2));
-        assert_eq!(settled(1, 2, 2), Some(2));
-        assert_eq!(settled(1, 2, 3), None);
-    }
 }

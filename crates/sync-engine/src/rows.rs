@@ -32,8 +32,9 @@ pub use difference::RowsDifference;
 pub use look::{RowsRoots, RowsStatus};
 pub(crate) use memory::kept;
 pub use plan::{Direction, RowsPlan};
+pub use sync_core::rows::TableCounts;
 pub use sync_db::{Database, TableSpec, default_tables};
-pub use sync_rows::{OpenConflict, Resolution, RowChange, RowKind, TableSum};
+pub use sync_rows::{OpenConflict, Resolution, RowChange, RowKind};
 
 /// One run with the database of a workspace.
 #[derive(Debug)]

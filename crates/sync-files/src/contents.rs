@@ -14,7 +14,7 @@ use crate::tree::Tree;
 /// Reads chunks of files of a tree, each verified. Paths in order are fastest; one reader serves one thread.
 #[derive(Debug)]
 pub struct Contents {
-    handles: Handles,
+    pub(crate) handles: Handles,
     buffer: Vec<u8>,
 }
 

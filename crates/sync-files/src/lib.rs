@@ -2,7 +2,7 @@
 //!
 //! - [`Tree`] is an opened directory with the private directory beside it.
 //! - [`Tree::capture`] walks it and tells what differs from a [`StatCache`], reading only what its stat does not vouch for;
-//!   [`Tree::contents`] reads files again, chunk by chunk, for sending.
+//!   [`Tree::contents`] reads files again, chunk by chunk, for sending; a small one can be had as a [`Whole`].
 //! - A [`Plan`] is a list of paths, each with the entry that is expected there and the one that is wanted.
 //!   [`Tree::stage`] writes the wanted files aside, from chunks in any order; [`Staging::commit`] checks every expectation
 //!   and moves them in under a journal; [`Tree::recover`] finishes or undoes what a crash interrupted.
@@ -27,6 +27,7 @@ mod merge;
 mod patterns;
 mod read;
 mod secret;
+mod whole;
 
 mod check;
 mod commit;
@@ -50,6 +51,7 @@ pub use recover::{Kept, Recovered};
 pub use staging::Staging;
 pub use stat::{FileStat, Stamp};
 pub use tree::Tree;
+pub use whole::Whole;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

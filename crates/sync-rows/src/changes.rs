@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use snafu::{OptionExt, ResultExt};
 use sync_core::Digest;
 use sync_core::map::{self, Map, NodeSource};
@@ -44,7 +44,7 @@ pub struct RowChange {
 }
 
 /// One column that differs; long values are cut, and `…` says so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellChange {
     /// Its name.
     pub column: String,
@@ -54,63 +54,8 @@ pub struct CellChange {
     pub after: Option<String>,
 }
 
-/// How much of a table differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TableSum {
-    /// The table.
-    pub table: TableName,
-    /// How many rows are only on the newer side.
-    pub created: u64,
-    /// How many are on both, and different.
-    pub updated: u64,
-    /// How many are only on the older side.
-    pub deleted: u64,
-}
-
 /// How many rows differ, by table; the first of them in order; and how many more there are.
-pub type Listed = (Vec<TableSum>, Vec<RowChange>, u64);
-
-impl TableSum {
-    const fn new(table: TableName) -> Self {
-        Self {
-            table,
-            created: 0,
-            updated: 0,
-            deleted: 0,
-        }
-    }
-
-    const fn count(&mut self, is_before: bool, is_after: bool) {
-        match (is_before, is_after) {
-            (false, true) => self.created += 1,
-            (true, true) => self.updated += 1,
-            (true, false) => self.deleted += 1,
-            (false, false) => {}
-        }
-    }
-
-    /// All rows that differ; none where only the definition of the table does.
-    pub const fn total(&self) -> u64 {
-        self.created + self.updated + self.deleted
-    }
-}
-
-impl From<TableCounts> for TableSum {
-    fn from(counts: TableCounts) -> Self {
-        let TableCounts {
-            table,
-            created,
-            updated,
-            deleted,
-        } = counts;
-        Self {
-            table,
-            created,
-            updated,
-            deleted,
-        }
-    }
-}
+pub type Listed = (Vec<TableCounts>, Vec<RowChange>, u64);
 
 /// One table on two sides.
 struct Pair {
@@ -143,13 +88,13 @@ fn pairs(source: &RepositoryNodes, before: Digest, after: Digest) -> Result<Vec<
 
 impl Pair {
     /// The sum of a table in which one side has no rows: those of the other need not be read.
-    fn known_sum(&self) -> Option<TableSum> {
+    fn known_sum(&self) -> Option<TableCounts> {
         let rows = |entry: Option<TableEntry>| entry.map_or(0, |entry| entry.rows.len);
         let (before, after) = (rows(self.before), rows(self.after));
-        (before == 0 || after == 0).then(|| TableSum {
+        (before == 0 || after == 0).then(|| TableCounts {
             created: after,
             deleted: before,
-            ..TableSum::new(self.name.clone())
+            ..TableCounts::new(self.name.clone())
         })
     }
 
@@ -168,7 +113,7 @@ pub(crate) fn sums(
     source: &Arc<RepositoryNodes>,
     before: Digest,
     after: Digest,
-) -> Result<Vec<TableSum>, Error> {
+) -> Result<Vec<TableCounts>, Error> {
     list(source, before, after, 0).map(|(sums, ..)| sums)
 }
 
@@ -188,7 +133,7 @@ pub fn list(
     let (mut sums, mut rows, mut omitted) = (Vec::new(), Vec::new(), 0);
     for pair in pairs(source, before, after)? {
         let known = pair.known_sum();
-        let mut sum = TableSum::new(pair.name.clone());
+        let mut sum = TableCounts::new(pair.name.clone());
         let schemas = if rows.len() < limit {
             [schema(source, pair.before)?, schema(source, pair.after)?]
         } else {

@@ -59,22 +59,11 @@ pub struct OpenConflict {
     /// The columns that both sides changed.
     pub columns: Vec<String>,
     /// From the base to what this database has.
-    pub ours: Vec<Version>,
+    pub ours: Vec<CellChange>,
     /// From the base to what the tenant has.
-    pub theirs: Vec<Version>,
+    pub theirs: Vec<CellChange>,
     /// Which version stays; `None` while nobody has chosen.
     pub resolution: Option<Resolution>,
-}
-
-/// What one side did to a column.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
-    /// The column.
-    pub column: String,
-    /// Its value before.
-    pub before: Option<String>,
-    /// Its value now.
-    pub after: Option<String>,
 }
 
 /// Names a conflict: the row, and the versions that it is about.
@@ -140,15 +129,6 @@ pub(crate) fn describe_all(
             side(1, conflict.ours.as_ref())?,
             side(2, conflict.theirs.as_ref())?,
         );
-        let versions = |change: RowChange| {
-            let columns = change.columns.into_iter();
-            let version = |cell: CellChange| Version {
-                column: cell.column,
-                before: cell.before,
-                after: cell.after,
-            };
-            columns.map(version).collect()
-        };
         described.push(OpenConflict {
             id: name(conflict),
             table: conflict.table.clone(),
@@ -158,8 +138,8 @@ pub(crate) fn describe_all(
                 ours.key.clone()
             },
             columns: conflict.columns.clone(),
-            ours: versions(ours),
-            theirs: versions(theirs),
+            ours: ours.columns,
+            theirs: theirs.columns,
             resolution: None,
         });
     }

@@ -15,8 +15,8 @@ mod error;
 mod memory;
 mod working_copy;
 
-pub use changes::{CellChange, RowChange, RowKind, TableSum};
-pub use conflicts::{OpenConflict, Resolution, Resolutions, Version};
+pub use changes::{CellChange, RowChange, RowKind};
+pub use conflicts::{OpenConflict, Resolution, Resolutions};
 pub use error::Error;
 pub use memory::{Memory, Remembered};
 pub use working_copy::{Agreed, Merged, WorkingCopy};

@@ -74,21 +74,28 @@ impl Remembered {
         stored.map_err(|reason| MemorySnafu { reason }.build())
     }
 
-    /// What is known of a database that says it is in the state `epoch`.
-    pub(crate) fn known(&self, epoch: Option<Epoch>) -> Option<Known> {
+    /// The states that the database may have been left in.
+    pub(crate) fn known(&self) -> Vec<Known> {
         let candidates = [&self.known, &self.pending];
         let known = candidates.into_iter().flatten().filter_map(Noted::known);
-        let mut known = known.filter(|known| Some(known.epoch) == epoch);
-        known.next()
+        known.collect()
     }
 
-    pub(crate) fn expect(&mut self, epoch: Epoch, root: Digest) {
+    /// The database is about to go from the state `seen` to `epoch`, in which it holds `root`. That it has arrived is learnt
+    /// when it is looked at next.
+    pub(crate) fn expect(&mut self, seen: Option<Epoch>, epoch: Epoch, root: Digest) {
+        let arrived = |noted: &mut Noted| noted.known().map(|known| known.epoch) == seen;
+        if let Some(pending) = self.pending.take_if(arrived) {
+            self.known = Some(pending);
+        }
         self.pending = Some(Noted::new(epoch, root));
+        self.complete([root]);
     }
 
-    pub(crate) fn confirm(&mut self, epoch: Epoch, root: Digest) {
-        self.pending = None;
-        self.known = Some(Noted::new(epoch, root));
+    /// In the state `epoch` it holds `root`, and not what was expected.
+    pub(crate) fn correct(&mut self, epoch: Epoch, root: Digest) {
+        self.pending = Some(Noted::new(epoch, root));
+        self.complete([root]);
     }
 
     /// Everything of these maps is in the store.
@@ -111,12 +118,22 @@ mod tests {
         let (old, new) = (Epoch([1; 16]), Epoch([2; 16]));
         let (before, after) = (Digest::of(b"before"), Digest::of(b"after"));
         let mut remembered = Remembered::default();
-        remembered.confirm(old, before);
-        remembered.expect(new, after);
-        let root = |epoch| remembered.known(Some(epoch)).map(|known| known.root);
-        assert_eq!((root(old), root(new)), (Some(before), Some(after)));
-        assert_eq!(root(Epoch([3; 16])), None);
-        assert_eq!(remembered.known(None), None);
+        remembered.expect(None, old, before);
+        remembered.expect(Some(old), new, after);
+        let known = |epoch, root| Known { epoch, root };
+        let both = [known(old, before), known(new, after)];
+        assert_eq!(remembered.known(), both);
+        // The change was not made, and another one is tried.
+        let third = Epoch([3; 16]);
+        remembered.expect(Some(old), third, before);
+        assert_eq!(remembered.known(), [both[0], known(third, before)]);
+        // It was, and comes out otherwise than expected.
+        remembered.correct(third, after);
+        remembered.expect(Some(third), new, before);
+        assert_eq!(
+            remembered.known(),
+            [known(third, after), known(new, before)]
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use snafu::ResultExt;
 use sync_core::map::{self, Map};
-use sync_core::rows::{Choice, RowConflict, Rules, TableEntry, TableName, merge_tables, tables};
+use sync_core::rows::{
+    Choice, RowConflict, Rules, TableCounts, TableEntry, TableName, merge_tables, tables,
+};
 use sync_core::{Digest, SnapshotId};
 use sync_db::{
     Applied, ApplyPlan, Base, Capture, CaptureEvent, Database, Epoch, Objects, Settlement,
@@ -14,7 +16,6 @@ use sync_db::{
 };
 use sync_store::{Repository, RepositoryNodes};
 
-use crate::changes::TableSum;
 use crate::conflicts::{OpenConflict, Resolutions, choice, describe_all};
 use crate::error::{MapSnafu, MergeSnafu, StoreSnafu, TaskSnafu};
 use crate::memory::{Memory, Remembered};
@@ -48,7 +49,7 @@ pub struct Merged {
     /// The map of tables, of which everything is in the repository.
     pub root: Digest,
     /// What it changes on our side, by table.
-    pub counts: Vec<TableSum>,
+    pub counts: Vec<TableCounts>,
     /// What is left for a person to choose.
     pub conflicts: Vec<OpenConflict>,
 }
@@ -132,8 +133,7 @@ impl WorkingCopy {
     /// Reads what changed in the database since it was last captured, in one consistent cut. The nodes of the new maps are in
     /// the repository then; in the database nothing is written. `tell` is given the bytes of rows read so far.
     pub async fn capture(&self, tell: impl Fn(u64) + Send + Sync) -> Result<Capture, Error> {
-        let epoch = self.database.epoch().await?;
-        let known = self.remembered().await?.known(epoch);
+        let known = self.remembered().await?.known();
         let (nodes, writing) = self.repository.writer();
         let objects = Objects {
             source: self.nodes(),
@@ -148,7 +148,7 @@ impl WorkingCopy {
         };
         let captured = self
             .database
-            .capture(&self.specs, known, objects, tell)
+            .capture(&self.specs, &known, objects, tell)
             .await;
         // The objects that it gives back hold on to the writers.
         let captured = captured.map(|(capture, _)| capture);
@@ -180,7 +180,7 @@ impl WorkingCopy {
         let conflicts = blocking(move || describe_all(&nodes, roots, &conflicts)).await?;
         Ok(Merged {
             root: merged.root,
-            counts: merged.counts.into_iter().map(Into::into).collect(),
+            counts: merged.counts,
             conflicts,
         })
     }
@@ -202,9 +202,8 @@ impl WorkingCopy {
     where
         N: Serialize + for<'a> Deserialize<'a> + Default,
     {
-        self.database.ensure_bookkeeping().await?;
         let after = self.only_synced(after).await?;
-        self.expect(epoch, after).await?;
+        self.expect(capture, epoch, after).await?;
         let plan = ApplyPlan {
             capture: capture.clone(),
             after,
@@ -221,7 +220,11 @@ impl WorkingCopy {
             .await;
         writing.finish().await.context(StoreSnafu)?;
         let applied = applied?;
-        self.confirm(epoch, applied.root).await?;
+        if applied.root != after {
+            let mut remembered = self.remembered().await?;
+            remembered.correct(epoch, applied.root);
+            remembered.store(self.memory.as_ref()).await?;
+        }
         Ok(applied)
     }
 
@@ -235,30 +238,21 @@ impl WorkingCopy {
     where
         N: Serialize + for<'a> Deserialize<'a> + Default,
     {
-        self.database.ensure_bookkeeping().await?;
-        self.expect(epoch, capture.root).await?;
+        self.expect(capture, epoch, capture.root).await?;
         let settlement = Settlement {
             epoch,
             agreed: agreed.map(|agreed| (self.remote.clone(), agreed.into_base())),
         };
-        self.database.settle(capture, settlement).await?;
-        self.confirm(epoch, capture.root).await
+        Ok(self.database.settle(capture, settlement).await?)
     }
 
     async fn remembered(&self) -> Result<Remembered, Error> {
         Remembered::load(self.memory.as_ref()).await
     }
 
-    async fn expect(&self, epoch: Epoch, root: Digest) -> Result<(), Error> {
+    async fn expect(&self, capture: &Capture, epoch: Epoch, root: Digest) -> Result<(), Error> {
         let mut remembered = self.remembered().await?;
-        remembered.expect(epoch, root);
-        remembered.store(self.memory.as_ref()).await
-    }
-
-    async fn confirm(&self, epoch: Epoch, root: Digest) -> Result<(), Error> {
-        let mut remembered = self.remembered().await?;
-        remembered.confirm(epoch, root);
-        remembered.complete([root]);
+        remembered.expect(capture.epoch(), epoch, root);
         remembered.store(self.memory.as_ref()).await
     }
 
@@ -333,7 +327,7 @@ impl WorkingCopy {
     }
 
     /// How much differs between two maps of tables, by table.
-    pub async fn sums(&self, before: Digest, after: Digest) -> Result<Vec<TableSum>, Error> {
+    pub async fn sums(&self, before: Digest, after: Digest) -> Result<Vec<TableCounts>, Error> {
         let nodes = self.nodes();
         blocking(move || changes::sums(&nodes, before, after)).await
     }

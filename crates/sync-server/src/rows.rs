@@ -20,6 +20,10 @@ use sync_core::map::Map;
 use sync_core::{Digest, SnapshotId};
 use sync_db::{Capture, Epoch};
 use sync_rows::WorkingCopy;
+use sync_store::{Advanced, Repository};
+
+use crate::error::StaleSnafu;
+use crate::{Error, Server};
 
 pub(crate) use current::{Current, current};
 pub(crate) use land::accept;
@@ -86,10 +90,35 @@ impl TenantDatabase {
     }
 }
 
+/// Agreement on the rows under `root` at a snapshot of the branch.
+fn agreed_on(snapshot: Option<SnapshotId>, root: Digest) -> Agreed {
+    Agreed {
+        snapshot,
+        root,
+        note: Note {},
+    }
+}
+
+/// What came of moving the head to `target`; whoever waits for that is told.
+fn moved(
+    server: &Server,
+    repository: &Repository,
+    target: SnapshotId,
+    advanced: Advanced,
+) -> Result<SnapshotId, Error> {
+    match advanced {
+        Advanced::Moved | Advanced::Already => {
+            server.waiters().moved(repository.name());
+            Ok(target)
+        }
+        Advanced::Stale { head } => StaleSnafu { head }.fail(),
+    }
+}
+
 /// A name for the state that a database is about to be left in.
-fn epoch() -> Result<Epoch, crate::Error> {
+fn epoch() -> Result<Epoch, Error> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|source| crate::Error::Random { source })?;
+    getrandom::fill(&mut bytes).map_err(|source| Error::Random { source })?;
     Ok(Epoch(bytes))
 }
 

@@ -17,7 +17,7 @@ use futures_util::{StreamExt, stream};
 use sync_core::map::{self, Builder, NodeSink};
 use sync_core::rows::{self, Cell, Column, KeyWriter, Kind, RowWriter, Schema, TableEntry};
 use sync_core::{Digest, Roots, Snapshot, SnapshotId};
-use sync_store::{Advance, ObjectSink, Repository, RepositoryNodes, Store};
+use sync_store::{Advance, Repository, RepositoryNodes, RowsPush, Store, Writer};
 
 /// What a connection hands over at a time.
 const PIECE: usize = 64 << 10;
@@ -42,7 +42,7 @@ async fn run(dir: PathBuf, count: u64, step: Option<String>) -> Result<(), BoxEr
     if wanted("put") {
         let private = open(&dir.join("private")).await?;
         let started = Instant::now();
-        let (root, stored) = private.put_made(move |sink| table(count, sink)).await?;
+        let root = made(&private, move |sink| table(count, sink)).await?;
         let roots = Roots {
             rows: Some(root),
             ..Roots::default()
@@ -59,7 +59,7 @@ async fn run(dir: PathBuf, count: u64, step: Option<String>) -> Result<(), BoxEr
         private
             .set_note("pushed", Some(id.0.as_bytes().to_vec()))
             .await?;
-        say("put", count, started, stored.bytes);
+        say("put", count, started, None);
     }
     if wanted("export") {
         let private = open(&dir.join("private")).await?;
@@ -69,7 +69,13 @@ async fn run(dir: PathBuf, count: u64, step: Option<String>) -> Result<(), BoxEr
         let mut file = std::fs::File::create(&pack)?;
         let started = Instant::now();
         let mut sent = 0;
-        let mut stream = private.export_rows(bytes, None, after, false);
+        let mut stream = private.export_rows(RowsPush {
+            snapshot: bytes,
+            before: None,
+            after,
+            patches: false,
+            inline: Vec::new(),
+        });
         while let Some(piece) = stream.next().await {
             let piece = piece?;
             sent += piece.len() as u64;
@@ -128,15 +134,21 @@ async fn change(dir: &Path, count: u64) -> Result<(), BoxError> {
     let before = snapshot.roots.rows.ok_or("no rows were put")?;
     let started = Instant::now();
     let nodes = private.nodes();
-    let edit = move |sink: &mut ObjectSink| edited(&nodes, before, count, sink);
-    let (after, stored) = private.put_made(edit).await?;
-    say("put 1,000 changes", CHANGES, started, stored.bytes);
+    let edit = move |sink: &mut Writer| edited(&nodes, before, count, sink);
+    let after = made(&private, edit).await?;
+    say("put 1,000 changes", CHANGES, started, None);
     snapshot.roots.rows = Some(after);
     snapshot.parents = vec![base];
     let (id, bytes) = snapshot.encode()?;
     let again = Instant::now();
     let (mut pack, mut sent) = (Vec::new(), 0);
-    let mut stream = private.export_rows(bytes.into(), Some(before), after, true);
+    let mut stream = private.export_rows(RowsPush {
+        snapshot: bytes.into(),
+        before: Some(before),
+        after,
+        patches: true,
+        inline: Vec::new(),
+    });
     while let Some(piece) = stream.next().await {
         pack.extend([Ok::<_, BoxError>(piece?)]);
     }
@@ -161,6 +173,17 @@ async fn change(dir: &Path, count: u64) -> Result<(), BoxError> {
     Ok(())
 }
 
+/// What is made on a thread that may block, stored while it is made.
+async fn made<T: Send + 'static>(
+    repository: &Repository,
+    make: impl FnOnce(&mut Writer) -> Result<T, BoxError> + Send + 'static,
+) -> Result<T, BoxError> {
+    let (mut writer, writing) = repository.writer();
+    let outcome = tokio::task::spawn_blocking(move || make(&mut writer)).await?;
+    writing.finish().await?;
+    outcome
+}
+
 /// How many rows change.
 const CHANGES: u64 = 1000;
 
@@ -168,7 +191,7 @@ fn edited(
     nodes: &RepositoryNodes,
     before: Digest,
     count: u64,
-    sink: &mut ObjectSink,
+    sink: &mut Writer,
 ) -> Result<Digest, BoxError> {
     let name = "agents".parse()?;
     let table = rows::table(nodes, before, &name)?.ok_or("no table")?;
@@ -189,14 +212,16 @@ fn edited(
     Ok(map::edit(nodes, before, edits, sink)?.root)
 }
 
-fn say(what: &str, count: u64, started: Instant, bytes: u64) {
+fn say(what: &str, count: u64, started: Instant, bytes: impl Into<Option<u64>>) {
     let took = started.elapsed();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let bytes = bytes.into();
+    let bytes = bytes.map_or_else(String::new, |bytes| format!("{bytes} bytes"));
     #[allow(clippy::cast_precision_loss, reason = "figures for people")]
     let rate = count as f64 / took.as_secs_f64();
     println!(
-        "{what:<18}{took:>9.3?}  {rate:>10.0} rows/s  {bytes:>10} bytes  peak{}",
+        "{what:<18}{took:>9.3?}  {rate:>10.0} rows/s  {bytes:>16}  peak{}",
         peak.unwrap_or(" unknown")
     );
 }
@@ -217,7 +242,7 @@ async fn pushed(private: &Repository) -> Result<(SnapshotId, Snapshot), BoxError
 }
 
 /// A map of one table with rows of some 0.7 KB under random keys.
-fn table(count: u64, sink: &mut ObjectSink) -> Result<Digest, BoxError> {
+fn table(count: u64, sink: &mut Writer) -> Result<Digest, BoxError> {
     let column = |name: &str, kind, type_name: &str| Column {
         kind,
         name: name.to_owned(),

@@ -38,6 +38,6 @@ pub use catalogue::{Advanced, HeadMove, TokenRecord};
 pub use error::Error;
 pub use pack::Class;
 pub use repository::{
-    Advance, GcPlan, Keep, Kept, ObjectSink, Received, Repository, RepositoryNodes, Writer, Writing,
+    Advance, GcPlan, Keep, Kept, Received, Repository, RepositoryNodes, RowsPush, Writer, Writing,
 };
 pub use store::Store;

@@ -34,8 +34,8 @@ pub const MAX_RAW: usize = 2 << 20;
 pub const MAX_COUNT: u32 = 16_384;
 /// A writer closes a block before it grows beyond this: 256 KiB.
 pub const TARGET_RAW: usize = 256 << 10;
-/// Likewise a block of class 1 that has no patches: 64 KiB.
-pub const TARGET_NODES: usize = 64 << 10;
+/// Likewise a block of class 1 that has no patches: 32 KiB.
+pub const TARGET_NODES: usize = 32 << 10;
 /// The zstd level of blocks: higher ones cost more time than they save bytes.
 pub const LEVEL: i32 = 3;
 

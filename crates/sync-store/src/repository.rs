@@ -1,6 +1,7 @@
 //! One tenant's view of the store.
 
 mod advance;
+mod arrived;
 mod assembly;
 mod blocks;
 mod closure;
@@ -11,7 +12,6 @@ mod node_cache;
 mod nodes;
 mod receive;
 mod signatures;
-mod sink;
 mod upkeep;
 mod writer;
 
@@ -27,12 +27,12 @@ use crate::error::{CorruptSnafu, Error};
 
 pub use advance::Advance;
 pub(crate) use blocks::BlockCache;
+pub use export::RowsPush;
 pub use keep::Kept;
 pub(crate) use node_cache::NodeCache;
 pub use nodes::RepositoryNodes;
 pub(crate) use nodes::store_error;
 pub use receive::Received;
-pub use sink::ObjectSink;
 pub use upkeep::{GcPlan, Keep};
 pub use writer::{Writer, Writing};
 
@@ -185,6 +185,15 @@ impl Repository {
     /// Outside a Tokio runtime; its methods panic on the runtime's own async threads.
     pub fn nodes(&self) -> RepositoryNodes {
         RepositoryNodes::new(self.clone(), &Received::nothing()).reading_memory()
+    }
+
+    /// A node that was read not long ago.
+    fn remembered(&self, digest: &Digest) -> Option<Bytes> {
+        self.cached.get(self.tenant.id, digest)
+    }
+
+    fn remember(&self, digest: Digest, node: &[u8]) {
+        self.cached.insert(self.tenant.id, digest, node);
     }
 
     async fn locate(&self, digests: &[Digest]) -> Result<Vec<Option<Location>>, Error> {

@@ -5,7 +5,9 @@ mod show;
 
 use serde_json::json;
 use sync_core::SnapshotId;
-use sync_engine::rows::{Database, OpenConflict, RowChange, Rows, RowsOutcome, RowsPlan, TableSum};
+use sync_engine::rows::{
+    Database, OpenConflict, RowChange, Rows, RowsOutcome, RowsPlan, TableCounts,
+};
 use sync_engine::{
     Direction, Limits, OnConflict, Problem, Session, Side, Standing, State, Traffic,
 };
@@ -125,8 +127,8 @@ pub(super) type Done = (Planned, Option<RowsOutcome>);
 #[derive(Debug, Default)]
 pub(super) struct Planned {
     standing: Option<Standing>,
-    pulled: Vec<TableSum>,
-    pushed: Vec<TableSum>,
+    pulled: Vec<TableCounts>,
+    pushed: Vec<TableCounts>,
     rows: Vec<RowChange>,
     omitted: u64,
     conflicts: Vec<OpenConflict>,
@@ -227,7 +229,7 @@ pub(super) fn print(
             path: None,
         });
     }
-    let total = |tables: &[TableSum]| tables.iter().map(TableSum::total).sum::<u64>();
+    let total = |tables: &[TableCounts]| tables.iter().map(TableCounts::total).sum::<u64>();
     let all = total(&planned.pulled) + total(&planned.pushed);
     let state = match (undecided, done, skipped) {
         (true, ..) => State::Failed,

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use serde::Serialize;
 use snafu::Snafu;
 
 use super::merge::{MergedRow, Rules, merge_row};
 use super::row::{Row, RowError, RowValue};
 use super::table::{TableEntry, TableName, tables};
-use crate::Digest;
 use crate::map::{self, Change, Editor, Map, MapError, Merged, NodeSink, NodeSource, StoreError};
+use crate::{Digest, three_way};
 
 /// A row that both sides changed, and no rule decides about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,21 +40,21 @@ pub enum Choice {
     Theirs,
 }
 
-/// How many rows of one table a merge changes on our side.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How many rows of one table differ between two sides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableCounts {
     /// The table.
     pub table: TableName,
-    /// How many rows come.
+    /// How many rows are only on the newer side.
     pub created: u64,
-    /// How many change.
+    /// How many are on both, and different.
     pub updated: u64,
-    /// How many go.
+    /// How many are only on the older side.
     pub deleted: u64,
 }
 
 impl TableCounts {
-    /// Of a table in which nothing changes yet.
+    /// Of a table in which nothing differs yet.
     pub const fn new(table: TableName) -> Self {
         Self {
             table,
@@ -73,7 +74,7 @@ impl TableCounts {
         }
     }
 
-    /// All of them.
+    /// All rows that differ; none where only the definition of the table does.
     pub const fn total(&self) -> u64 {
         self.created + self.updated + self.deleted
     }
@@ -182,17 +183,6 @@ pub fn merge_tables<N: NodeSource + Clone>(
     Ok(merged)
 }
 
-/// One of three values, where at most one side changed it.
-fn settled<T: PartialEq + Copy>(base: T, ours: T, theirs: T) -> Option<T> {
-    if ours == theirs || theirs == base {
-        Some(ours)
-    } else if ours == base {
-        Some(theirs)
-    } else {
-        None
-    }
-}
-
 /// Objects of merged rows that are too long to be in a node.
 #[derive(Default)]
 struct LongRows(Vec<(Digest, Vec<u8>)>);
@@ -223,7 +213,7 @@ impl<N: NodeSource + Clone> OneTable<'_, N> {
             return Ok(ours);
         }
         let schema = |side: Option<TableEntry>| side.map(|entry| entry.schema);
-        let schema = settled(schema(base), schema(ours), schema(theirs));
+        let schema = three_way(schema(base), schema(ours), schema(theirs));
         let Some(schema) = schema else {
             let table = self.name.clone();
             return SchemaSnafu { table }.fail();

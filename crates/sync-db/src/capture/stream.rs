@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use sync_core::Digest;
-use sync_core::map::{Builder, Editor, Map, NodeSink, NodeSource};
+use sync_core::map::{Builder, Editor, Map, NodeSink, NodeSource, StoreError};
 use tokio::sync::mpsc;
 
 use super::copy::{CopyReader, NoRow};
@@ -27,6 +27,14 @@ pub(super) enum Way {
     Edit(Digest),
 }
 
+/// What came of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Made {
+    pub(super) map: Map,
+    /// Whether it is known that its rows name nothing beside its nodes.
+    pub(super) is_inline: bool,
+}
+
 /// The statement that reads a table whole.
 pub(super) fn whole(relation: &Relation) -> String {
     format!(
@@ -46,7 +54,7 @@ impl<F: Fn(CaptureEvent<'_>) + Send + Sync> Run<'_, '_, F> {
         query: &str,
         way: Way,
         objects: Objects<S, N, C>,
-    ) -> Result<(Objects<S, N, C>, Result<Map, Error>), Error>
+    ) -> Result<(Objects<S, N, C>, Result<Made, Error>), Error>
     where
         S: NodeSource + Send + 'static,
         N: NodeSink + Send + 'static,
@@ -98,10 +106,14 @@ fn build<S, N: NodeSink, C: NodeSink>(
     objects: &mut Objects<S, N, C>,
     mut encoder: RowEncoder,
     mut batches: mpsc::Receiver<Vec<Bytes>>,
-) -> Result<Map, Error> {
+) -> Result<Made, Error> {
     let Objects {
         nodes, contents, ..
     } = objects;
+    let contents = &mut Witness {
+        sink: contents,
+        is_used: false,
+    };
     let mut builder = Builder::new(nodes);
     let mut reader = CopyReader::default();
     let first = encoder.key_len();
@@ -119,7 +131,10 @@ fn build<S, N: NodeSink, C: NodeSink>(
     if !reader.is_complete() {
         return Err(encoder.no_row(NoRow));
     }
-    Ok(builder.finish()?)
+    Ok(Made {
+        map: builder.finish()?,
+        is_inline: !contents.is_used,
+    })
 }
 
 fn edit<S: NodeSource, N: NodeSink, C: NodeSink>(
@@ -127,7 +142,7 @@ fn edit<S: NodeSource, N: NodeSink, C: NodeSink>(
     root: Digest,
     mut encoder: RowEncoder,
     mut batches: mpsc::Receiver<Vec<Bytes>>,
-) -> Result<Map, Error> {
+) -> Result<Made, Error> {
     let Objects {
         source,
         nodes,
@@ -155,7 +170,28 @@ fn edit<S: NodeSource, N: NodeSink, C: NodeSink>(
     if !reader.is_complete() {
         return Err(encoder.no_row(NoRow));
     }
-    Ok(editor.finish()?)
+    Ok(Made {
+        map: editor.finish()?,
+        is_inline: false,
+    })
+}
+
+/// Sees whether anything is stored beside the nodes.
+struct Witness<'w, C> {
+    sink: &'w mut C,
+    is_used: bool,
+}
+
+impl<C: NodeSink> NodeSink for Witness<'_, C> {
+    fn put(&mut self, digest: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.is_used = true;
+        self.sink.put(digest, bytes)
+    }
+
+    fn put_chunk(&mut self, digest: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.is_used = true;
+        self.sink.put_chunk(digest, bytes)
+    }
 }
 
 /// Why rows were not read to the end.

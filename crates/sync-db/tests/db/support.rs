@@ -120,7 +120,10 @@ impl Fixture {
             nodes: self.objects.clone(),
             contents: self.objects.clone(),
         };
-        let captured = self.db.capture(specs, known, objects, |_| ()).await;
+        let captured = self
+            .db
+            .capture(specs, known.as_slice(), objects, |_| ())
+            .await;
         captured.map(|(capture, _)| capture)
     }
 

@@ -1,9 +1,11 @@
 //! Does what a plan of rows says: first the database, then the tenant. Each is all or nothing.
 
 use snafu::ResultExt;
+use sync_core::rows::TableCounts;
 use sync_core::{Digest, Roots, Snapshot, SnapshotId};
 use sync_db::{Rewritten, SetAside};
-use sync_rows::{OpenConflict, TableSum};
+use sync_rows::OpenConflict;
+use sync_store::RowsPush;
 use sync_store::protocol::SetAsideRow;
 use sync_transport::Body;
 
@@ -217,11 +219,19 @@ impl Rows<'_> {
         };
         let repository = self.copy.repository();
         let expected = onto.map(|onto| onto.id);
+        let tables = look.capture.tables.iter();
+        let inline = tables.filter(|table| table.is_inline);
+        let inline: Vec<_> = inline.map(|table| table.entry.rows.root).collect();
         let mut attempt = 1;
         // The branch moves by compare-and-swap: sending it again does nothing twice.
         let pushed = loop {
-            let encoded = encoded.clone().into();
-            let pack = repository.export_rows(encoded, before, rows, before.is_some());
+            let pack = repository.export_rows(RowsPush {
+                snapshot: encoded.clone().into(),
+                before,
+                after: rows,
+                patches: before.is_some(),
+                inline: inline.clone(),
+            });
             let body = Body::stream(pack);
             match self.session.remote.push(expected, id, body).await {
                 Err(error) => {
@@ -264,8 +274,8 @@ pub(super) fn ensure_chosen(conflicts: &[OpenConflict]) -> Result<(), Error> {
 }
 
 /// Says what changed where nobody said why.
-fn default_message(push: &[TableSum]) -> String {
-    let rows: u64 = push.iter().map(TableSum::total).sum();
+fn default_message(push: &[TableCounts]) -> String {
+    let rows: u64 = push.iter().map(TableCounts::total).sum();
     let rows = if rows == 1 {
         "1 row".to_owned()
     } else {

@@ -1,8 +1,9 @@
 //! Back to how rows were: of the tenant by a new snapshot, of the database by undoing its last change.
 
 use snafu::OptionExt;
+use sync_core::rows::TableCounts;
 use sync_core::{Digest, SnapshotId};
-use sync_rows::{OpenConflict, RowChange, TableSum};
+use sync_rows::{OpenConflict, RowChange};
 
 use super::apply::{Change, ensure_chosen};
 use super::look::Look;
@@ -22,9 +23,9 @@ pub struct BackPlan {
     /// What would be undone; `None` for a rollback.
     pub undone: Option<ReplacedRows>,
     /// What would change in the database, by table.
-    pub pull: Vec<TableSum>,
+    pub pull: Vec<TableCounts>,
     /// What would change on the tenant, by table.
-    pub push: Vec<TableSum>,
+    pub push: Vec<TableCounts>,
     /// The first rows that would change in the database.
     pub rows: Vec<RowChange>,
     /// How many more there are.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use sync_core::SnapshotId;
 use sync_core::map::Map;
-use sync_rows::{RowChange, TableSum};
+use sync_core::rows::TableCounts;
+use sync_rows::RowChange;
 use sync_store::protocol::Logged;
 
 use super::{Rows, rows_of};
@@ -21,7 +22,7 @@ pub struct RowsDifference {
     /// The newer side, where it is a snapshot.
     pub to: Option<SnapshotId>,
     /// How many rows differ, by table.
-    pub tables: Vec<TableSum>,
+    pub tables: Vec<TableCounts>,
     /// The first of the rows that differ, in order.
     pub rows: Vec<RowChange>,
     /// How many more there are.

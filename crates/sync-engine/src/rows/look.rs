@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use snafu::ResultExt;
 use sync_core::map::Map;
+use sync_core::rows::TableCounts;
 use sync_core::{Digest, SnapshotId};
 use sync_db::Capture;
-use sync_rows::TableSum;
 use sync_store::Repository;
 use sync_store::protocol::{Fetch, Part};
 
@@ -38,9 +38,9 @@ pub struct RowsStatus {
     /// In one word.
     pub standing: Standing,
     /// What changed in the database since the base, by table.
-    pub local: Vec<TableSum>,
+    pub local: Vec<TableCounts>,
     /// What changed on the tenant since the base, by table.
-    pub cloud: Vec<TableSum>,
+    pub cloud: Vec<TableCounts>,
     /// The snapshot that both last agreed on.
     pub base: Option<SnapshotId>,
     /// Where the tenant's branch is.

@@ -1,9 +1,9 @@
 //! What a push, pull or sync of rows would do.
 
 use serde::Serialize;
-use sync_core::rows::Choice;
+use sync_core::rows::{Choice, TableCounts};
 use sync_core::{Digest, SnapshotId};
-use sync_rows::{Merged, OpenConflict, RowChange, TableSum};
+use sync_rows::{Merged, OpenConflict, RowChange};
 
 use super::look::Look;
 use super::{Rows, conflicts, rows_of};
@@ -33,9 +33,9 @@ pub struct RowsPlan {
     /// Where the database stands to the tenant.
     pub standing: Standing,
     /// What would change in the database, by table.
-    pub pull: Vec<TableSum>,
+    pub pull: Vec<TableCounts>,
     /// What would change on the tenant, by table.
-    pub push: Vec<TableSum>,
+    pub push: Vec<TableCounts>,
     /// The first rows that would change in the database.
     pub pulled: Vec<RowChange>,
     /// The first rows that would change on the tenant.
@@ -153,7 +153,7 @@ impl Rows<'_> {
 }
 
 /// What a plan removes from a side that holds so many rows.
-pub(super) fn removal(place: Place, counts: &[TableSum], of: u64) -> Removal {
+pub(super) fn removal(place: Place, counts: &[TableCounts], of: u64) -> Removal {
     Removal {
         place,
         what: What::Rows,

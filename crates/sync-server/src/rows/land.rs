@@ -9,10 +9,10 @@ use sync_core::{Digest, Roots, SnapshotId};
 use sync_db::{Applied, Capture};
 use sync_rows::Resolutions;
 use sync_store::protocol::SetAsideRow;
-use sync_store::{Advance, Advanced, Received, Repository};
+use sync_store::{Advance, Received, Repository};
 
 use super::together::{Beside, Made, advance, bring_together, look_beside};
-use super::{Agreed, Note, TenantDatabase, epoch, rows_of};
+use super::{TenantDatabase, agreed_on, epoch, moved, rows_of};
 use crate::error::{StaleSnafu, StoreSnafu};
 use crate::{Error, Server};
 
@@ -23,6 +23,16 @@ pub(crate) struct Landed {
     pub(crate) head: SnapshotId,
     /// What it could not.
     pub(crate) set_aside: Vec<SetAsideRow>,
+}
+
+impl Landed {
+    /// All of it is there.
+    const fn whole(head: SnapshotId) -> Self {
+        Self {
+            head,
+            set_aside: Vec::new(),
+        }
+    }
 }
 
 /// How often rows may change while they are being put into the database.
@@ -47,16 +57,8 @@ pub(crate) async fn accept(
     }
     let target = push.target;
     let advanced = repository.advance(received, push).await;
-    match advanced.context(StoreSnafu)? {
-        Advanced::Moved | Advanced::Already => {
-            server.waiters().moved(repository.name());
-            Ok(Landed {
-                head: target,
-                set_aside: Vec::new(),
-            })
-        }
-        Advanced::Stale { head } => StaleSnafu { head }.fail(),
-    }
+    let advanced = advanced.context(StoreSnafu)?;
+    moved(server, repository, target, advanced).map(Landed::whole)
 }
 
 /// Puts what was received into the database, and moves the branch. The caller has the tenant's turn.
@@ -101,10 +103,7 @@ async fn land(
         } else {
             let together = bring_together(server, repository, database).await?;
             if together.head == Some(target) {
-                return Ok(Landed {
-                    head: target,
-                    set_aside: Vec::new(),
-                });
+                return Ok(Landed::whole(target));
             }
             if together.head != push.expected {
                 let head = together.head;
@@ -116,11 +115,7 @@ async fn land(
                 after: wanted,
             }
         };
-        let agreed = Agreed {
-            snapshot: Some(target),
-            root: wanted,
-            note: Note {},
-        };
+        let agreed = agreed_on(Some(target), wanted);
         let epoch = epoch()?;
         let copy = &database.copy;
         let applied = match copy
@@ -155,11 +150,7 @@ async fn land(
             roots,
         };
         let head = advance(server, repository, &push.branch, push.expected, made).await?;
-        let agreed = Agreed {
-            snapshot: Some(head),
-            root: stored,
-            note: Note {},
-        };
+        let agreed = agreed_on(Some(head), stored);
         copy.settle(&capture, Some(agreed), self::epoch()?).await?;
         return Ok(Landed {
             head,
@@ -224,17 +215,9 @@ async fn move_head(
     push: &Advance,
 ) -> Result<Landed, Error> {
     let nothing = repository.prepare([]).await.context(StoreSnafu)?;
-    let moved = repository.advance_kept(nothing, push.clone(), kept).await;
-    match moved.context(StoreSnafu)? {
-        Advanced::Moved | Advanced::Already => {
-            server.waiters().moved(repository.name());
-            Ok(Landed {
-                head: push.target,
-                set_aside: Vec::new(),
-            })
-        }
-        Advanced::Stale { head } => StaleSnafu { head }.fail(),
-    }
+    let advanced = repository.advance_kept(nothing, push.clone(), kept).await;
+    let advanced = advanced.context(StoreSnafu)?;
+    moved(server, repository, push.target, advanced).map(Landed::whole)
 }
 
 fn told(applied: Applied) -> Vec<SetAsideRow> {

@@ -5,14 +5,14 @@
 
 use snafu::ResultExt;
 use sync_core::map::Map;
-use sync_core::rows::Choice;
+use sync_core::rows::{Choice, TableCounts};
 use sync_core::{Digest, Roots, Snapshot, SnapshotId};
 use sync_db::Capture;
-use sync_rows::{Resolutions, TableSum};
-use sync_store::{Advance, Advanced, Class, Repository};
+use sync_rows::Resolutions;
+use sync_store::{Advance, Class, Repository};
 
-use super::{Agreed, Note, Seen, TenantDatabase, epoch, rows_of};
-use crate::error::{StaleSnafu, StoreSnafu};
+use super::{Agreed, Seen, TenantDatabase, agreed_on, epoch, moved, rows_of};
+use crate::error::StoreSnafu;
 use crate::{Error, Server};
 
 /// How often rows may change while it is being done.
@@ -104,15 +104,6 @@ struct Sides {
 }
 
 impl Sides {
-    /// Agreement on a snapshot of the branch with these rows.
-    fn agreed_on(head: Option<SnapshotId>, root: Digest) -> Agreed {
-        Agreed {
-            snapshot: head,
-            root,
-            note: Note {},
-        }
-    }
-
     /// A database whose tables are empty says nothing yet: whoever pushes first fills it.
     fn is_vacant(&self) -> bool {
         let mut tables = self.capture.tables.iter();
@@ -131,7 +122,7 @@ async fn once(
     let is_writing = sides.capture.is_writing;
     let together = |head, root, capture| Together {
         head,
-        agreed: Sides::agreed_on(head, root),
+        agreed: agreed_on(head, root),
         capture,
         is_writing,
     };
@@ -139,7 +130,7 @@ async fn once(
         return Ok(together(sides.head, sides.theirs, sides.capture));
     }
     if sides.ours == sides.theirs {
-        let wanted = Sides::agreed_on(sides.head, sides.theirs);
+        let wanted = agreed_on(sides.head, sides.theirs);
         let news = (wanted != sides.agreed).then_some(wanted);
         if news.is_some() || sides.capture.is_news {
             let epoch = epoch()?;
@@ -165,7 +156,7 @@ async fn once(
     };
     let head = Some(advance(server, repository, &database.branch, head, made).await?);
     let epoch = epoch()?;
-    let agreed = Sides::agreed_on(head, here);
+    let agreed = agreed_on(head, here);
     copy.settle(&capture, Some(agreed), epoch).await?;
     let capture = capture.applied(capture.root, epoch);
     Ok(together(head, here, capture))
@@ -232,7 +223,7 @@ async fn merge(
         return Ok(capture.clone());
     }
     let epoch = epoch()?;
-    let wanted = Sides::agreed_on(sides.head, *theirs);
+    let wanted = agreed_on(sides.head, *theirs);
     let applied = copy
         .apply(capture, merged.root, sides.agreed.root, wanted, epoch)
         .await?;
@@ -265,12 +256,10 @@ async fn complete(
     };
     let nothing = repository.prepare([]).await.context(StoreSnafu)?;
     // What is not there (it was collected, say) is captured as any other change.
-    let moved = repository.advance(nothing, advance).await;
-    let moved = matches!(moved, Ok(Advanced::Moved | Advanced::Already));
-    if moved {
-        server.waiters().moved(repository.name());
-    }
-    Ok(moved)
+    let Ok(advanced) = repository.advance(nothing, advance).await else {
+        return Ok(false);
+    };
+    Ok(moved(server, repository, pushed, advanced).is_ok())
 }
 
 /// A snapshot that the tenant makes itself.
@@ -309,17 +298,8 @@ pub(super) async fn advance(
         target: id,
         when: server.now(),
     };
-    match repository
-        .advance(received, advance)
-        .await
-        .context(StoreSnafu)?
-    {
-        Advanced::Moved | Advanced::Already => {
-            server.waiters().moved(repository.name());
-            Ok(id)
-        }
-        Advanced::Stale { head } => StaleSnafu { head }.fail(),
-    }
+    let advanced = repository.advance(received, advance).await;
+    moved(server, repository, id, advanced.context(StoreSnafu)?)
 }
 
 async fn is_held(repository: &Repository, root: Digest) -> Result<bool, Error> {
@@ -333,8 +313,8 @@ async fn is_held(repository: &Repository, root: Digest) -> Result<bool, Error> {
         .is_some())
 }
 
-fn message(counts: &[TableSum]) -> String {
-    match counts.iter().map(TableSum::total).sum::<u64>() {
+fn message(counts: &[TableCounts]) -> String {
+    match counts.iter().map(TableCounts::total).sum::<u64>() {
         0 => "the definition of a table changed on the tenant".to_owned(),
         1 => "1 row changed on the tenant".to_owned(),
         rows => format!("{rows} rows changed on the tenant"),

@@ -1,5 +1,6 @@
 //! Stored blocks taken apart, with a cache of the last few.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,8 +38,8 @@ struct Held {
     uses: u64,
 }
 
-/// 16 MiB: some sixty blocks of the usual size.
-const MAX_BYTES: usize = 16 << 20;
+/// 4 MiB: a hundred blocks of nodes, or some fifteen of contents.
+const MAX_BYTES: usize = 4 << 20;
 
 impl Block {
     fn bytes(&self) -> usize {
@@ -105,12 +106,20 @@ pub(crate) fn object(raw: &Bytes, location: &Location, digest: &Digest) -> Resul
 }
 
 /// Takes a stored block apart; what is wrong with it is damage, since it was checked when it came.
-pub(crate) fn decode(
-    decoder: &mut BlockDecoder,
-    stored: Bytes,
-    pack: &Digest,
-) -> Result<Arc<Block>, Error> {
-    let block = decoder.decode(stored).ok().context(CorruptSnafu {
+///
+/// Whoever reads here and there takes a block apart for each node: the inflating context stays with the thread.
+pub(crate) fn decode(stored: Bytes, pack: &Digest) -> Result<Arc<Block>, Error> {
+    thread_local! {
+        static DECODER: RefCell<Option<BlockDecoder>> = const { RefCell::new(None) };
+    }
+    let decoded = DECODER.with_borrow_mut(|decoder| {
+        let decoder = match decoder {
+            Some(decoder) => decoder,
+            None => decoder.insert(BlockDecoder::new()?),
+        };
+        decoder.decode(stored)
+    });
+    let block = decoded.ok().context(CorruptSnafu {
         digest: *pack,
         reason: "a block of the pack does not decode",
     })?;
@@ -156,8 +165,7 @@ impl Repository {
             return Ok(block);
         }
         let stored = self.stored_block(location).await?;
-        let block =
-            task::blocking(move || decode(&mut BlockDecoder::new()?, stored, &pack)).await?;
+        let block = task::blocking(move || decode(stored, &pack)).await?;
         self.blocks.insert(key, &block);
         Ok(block)
     }

@@ -17,6 +17,7 @@ use sync_core::{Content, Digest, Entry, Roots};
 use tokio::sync::mpsc;
 
 use self::outgoing::Outgoing;
+pub use self::rows::RowsPush;
 use super::{Received, Repository, RepositoryNodes, store_error};
 use crate::Error;
 use crate::error::{CorruptSnafu, UnknownObjectSnafu};

@@ -129,7 +129,7 @@ impl Repository {
         let mut reader = RepositoryNodes::new(self.clone(), received);
         if received.generation != Some(look.generation) {
             // A collection has removed something since: what was recorded then may be gone.
-            reader.forget_rolled();
+            reader.forget_rolled(received);
         }
         let (reader, object) = task::blocking(move || {
             let object = reader.object(&id.0)?;

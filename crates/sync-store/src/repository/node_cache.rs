@@ -9,7 +9,7 @@ use sync_core::Digest;
 use crate::catalogue::TenantId;
 
 /// Half of what is held at the most, in bytes of nodes.
-const GENERATION: usize = 4 << 20;
+pub(crate) const GENERATION: usize = 6 << 20;
 
 type Key = (TenantId, Digest);
 

@@ -10,13 +10,14 @@ use sync_core::map::{NodeSource, StoreError};
 use sync_core::{Chunk, Content, Digest};
 use tokio::runtime::Handle;
 
+use super::arrived::Arrived;
 use super::assembly::Pending;
 use super::blocks::{self, Block};
 use super::{Received, Repository};
-use crate::Error;
-use crate::catalogue::{Location, PackRecord};
+use crate::catalogue::Location;
 use crate::error::CorruptSnafu;
-use crate::pack::{BlockDecoder, Class};
+use crate::pack::{Class, Span};
+use crate::{Error, task};
 
 /// A [`NodeSource`] over a repository, for blocking threads; see [`Repository::nodes`].
 ///
@@ -27,8 +28,8 @@ pub struct RepositoryNodes {
     repository: Repository,
     /// Objects that were received and are not recorded yet.
     pending: Option<Arc<Pending>>,
-    /// The packs that came before them.
-    rolled: Vec<Arc<PackRecord>>,
+    /// Where these are, and the objects of packs that came before them.
+    arrived: Arrived,
     runtime: Handle,
     near: Mutex<Near>,
     /// Whether nodes that were read before may be taken from memory. What vouches that an object is there looks itself.
@@ -54,7 +55,7 @@ impl RepositoryNodes {
         Self {
             repository,
             pending: received.pending.clone(),
-            rolled: received.rolled.clone(),
+            arrived: Arrived::new(received),
             runtime: Handle::current(),
             near: Mutex::default(),
             from_memory: false,
@@ -70,8 +71,8 @@ impl RepositoryNodes {
     }
 
     /// Asks the catalogue even for what was recorded while this push was received.
-    pub(crate) fn forget_rolled(&mut self) {
-        self.rolled = Vec::new();
+    pub(crate) fn forget_rolled(&mut self, received: &Received) {
+        self.arrived = Arrived::pending(received);
     }
 
     /// An object, checked against its digest when its block was read; `None` where it is not stored.
@@ -80,9 +81,8 @@ impl RepositoryNodes {
         if let Some(object) = near.objects.get(digest) {
             return Ok(Some(object.clone()));
         }
-        let (cached, tenant) = (&self.repository.cached, self.repository.tenant.id);
         if self.from_memory
-            && let Some(object) = cached.get(tenant, digest)
+            && let Some(object) = self.repository.remembered(digest)
         {
             return Ok(Some(object));
         }
@@ -91,16 +91,26 @@ impl RepositoryNodes {
         };
         let (block, location) = self.block_of(digest, &location)?;
         let object = blocks::object(&block.raw, &location, digest)?;
-        let waits = self
-            .pending
-            .iter()
-            .any(|pending| pending.record.name == location.pack);
-        if waits || near.is_touched((location.pack, location.place.block)) {
+        if let Some(objects) = self.arrived.block(&location) {
+            let named = objects.filter_map(|(digest, place)| {
+                let (start, len) = (place.start, place.len);
+                Some((digest, Span { start, len }.of(&block.raw)?))
+            });
+            near.keep(named.collect());
+        } else if near.is_touched((location.pack, location.place.block)) {
             near.keep(self.recorded(&block)?);
         } else if block.class == Class::Nodes {
-            cached.insert(tenant, *digest, &object);
+            self.repository.remember(*digest, &object);
         }
         Ok(Some(object))
+    }
+
+    /// A node of a map that is trusted: nothing is concluded from its being there, so it may come from memory.
+    pub(crate) fn trusted(&self, digest: &Digest) -> Result<Option<Bytes>, Error> {
+        match self.repository.remembered(digest) {
+            Some(node) => Ok(Some(node)),
+            None => self.object(digest),
+        }
     }
 
     /// Hands the data chunks of a file to `each`, in the order of the file.
@@ -141,7 +151,7 @@ impl RepositoryNodes {
     /// The objects of a block that are recorded somewhere: what a collection has removed stays in its block for a while,
     /// and must not be taken for stored.
     fn recorded(&self, block: &Block) -> Result<Vec<(Digest, Bytes)>, Error> {
-        let object = |span: &crate::pack::Span| {
+        let object = |span: &Span| {
             let bytes = span.of(&block.raw)?;
             Some((Digest::of(&bytes), bytes))
         };
@@ -157,22 +167,15 @@ impl RepositoryNodes {
 
     /// Where each object is, those that are not recorded yet included.
     pub(crate) fn locations(&self, digests: &[Digest]) -> Result<Vec<Option<Location>>, Error> {
-        let pending = self.pending.iter().map(|pending| &pending.record);
-        let received = |digest: &Digest| {
-            let mut records = pending.clone().chain(&self.rolled);
-            records.find_map(|record| {
-                let (pack, place) = (record.name, record.place(digest)?);
-                Some(Location { pack, place })
-            })
-        };
-        let mut found: Vec<_> = digests.iter().map(received).collect();
+        let arrived = |digest: &Digest| self.arrived.locate(digest);
+        let mut found: Vec<_> = digests.iter().map(arrived).collect();
         let unknown = || (0..digests.len()).zip(&found).filter(|(_, f)| f.is_none());
         let rest: Vec<_> = unknown().map(|(index, _)| index).collect();
         if rest.is_empty() {
             return Ok(found);
         }
         let asked: Vec<_> = rest.iter().map(|index| digests[*index]).collect();
-        let stored = self.runtime.block_on(self.repository.locate(&asked))?;
+        let stored = task::block_on(&self.runtime, self.repository.locate(&asked))?;
         for (index, location) in rest.into_iter().zip(stored) {
             found[index] = location;
         }
@@ -184,13 +187,13 @@ impl RepositoryNodes {
         let Repository {
             catalogue, tenant, ..
         } = &self.repository;
-        self.runtime.block_on(catalogue.spare(tenant.id, prefixes))
+        task::block_on(&self.runtime, catalogue.spare(tenant.id, prefixes))
     }
 
     /// The bytes of a recorded block, header included, not looked at; `None` where its pack is gone.
     pub(crate) fn stored(&self, location: &Location) -> Result<Option<Bytes>, Error> {
         let stored = self.repository.stored_block(location);
-        match self.runtime.block_on(stored) {
+        match task::block_on(&self.runtime, stored) {
             Err(error) if blocks::is_gone(&error) => Ok(None),
             stored => stored.map(Some),
         }
@@ -198,7 +201,7 @@ impl RepositoryNodes {
 
     /// Takes a recorded block apart that was read as it is, and keeps it for [`RepositoryNodes::block_of`].
     pub(crate) fn keep(&self, location: &Location, stored: Bytes) -> Result<(), Error> {
-        let block = blocks::decode(&mut BlockDecoder::new()?, stored, &location.pack)?;
+        let block = blocks::decode(stored, &location.pack)?;
         let key = (location.pack, location.place.block);
         self.repository.blocks.insert(key, &block);
         Ok(())
@@ -216,9 +219,9 @@ impl RepositoryNodes {
             .filter(|p| p.record.name == location.pack);
         let Some(stored) = received.and_then(|pending| pending.block(location.place.block)) else {
             let block = self.repository.block_of(digest, *location);
-            return self.runtime.block_on(block);
+            return task::block_on(&self.runtime, block);
         };
-        let block = blocks::decode(&mut BlockDecoder::new()?, stored, &location.pack)?;
+        let block = blocks::decode(stored, &location.pack)?;
         Ok((block, *location))
     }
 }

@@ -90,10 +90,24 @@ impl Repository {
     where
         I: IntoIterator<Item = (Class, Vec<u8>)> + Send + 'static,
     {
+        let named = |(class, object): (Class, Vec<u8>)| (class, Digest::of(&object), object);
+        // Named one by one while they are taken: an iterator may wait for what makes them.
+        self.prepare_named(move || objects.into_iter().map(named))
+            .await
+    }
+
+    /// The same of objects that come with their digests, on the thread that takes them.
+    pub(super) async fn prepare_named<I>(
+        &self,
+        objects: impl FnOnce() -> I + Send + 'static,
+    ) -> Result<Received, Error>
+    where
+        I: IntoIterator<Item = Named>,
+    {
         let (repository, runtime) = (self.clone(), Handle::current());
         task::blocking(move || {
             let mut receiving = Receiving::new(repository, runtime)?;
-            receiving.take_own(objects)?;
+            receiving.take_own(objects())?;
             receiving.finish()
         })
         .await
@@ -181,9 +195,9 @@ struct Receiving {
 
 impl Receiving {
     fn new(repository: Repository, runtime: Handle) -> Result<Self, Error> {
-        let vacant = runtime.block_on(repository.is_vacant())?;
+        let vacant = task::block_on(&runtime, repository.is_vacant())?;
         let marks = repository.catalogue.marks(repository.tenant.id);
-        let generation = runtime.block_on(marks)?.generation;
+        let generation = task::block_on(&runtime, marks)?.generation;
         Ok(Self {
             repository,
             runtime,
@@ -242,7 +256,7 @@ impl Receiving {
     fn cut(self, source: BoxError) -> Result<Received, Error> {
         let (repository, runtime) = (self.repository.clone(), self.runtime.clone());
         let received = self.finish()?;
-        runtime.block_on(repository.record(&received))?;
+        task::block_on(&runtime, repository.record(&received))?;
         Err(Error::Cut { source })
     }
 
@@ -279,9 +293,7 @@ impl Receiving {
     }
 
     fn is_stored(&self, digests: &[Digest]) -> Result<bool, Error> {
-        let found = self
-            .runtime
-            .block_on(self.repository.locate_to_keep(digests))?;
+        let found = task::block_on(&self.runtime, self.repository.locate_to_keep(digests))?;
         Ok(found.iter().all(Option::is_some))
     }
 
@@ -308,7 +320,7 @@ impl Receiving {
         let Some(storing) = self.storing.take() else {
             return Ok(());
         };
-        let stored = self.runtime.block_on(storing);
+        let stored = task::block_on(&self.runtime, storing);
         self.recorded()?;
         let record = stored??.record(self.repository.clone());
         self.recording = Some(self.runtime.spawn(record));
@@ -318,7 +330,7 @@ impl Receiving {
     /// Waits until the pack before that is in the catalogue.
     fn recorded(&mut self) -> Result<(), Error> {
         match self.recording.take() {
-            Some(recording) => self.runtime.block_on(recording)?,
+            Some(recording) => task::block_on(&self.runtime, recording)?,
             None => Ok(()),
         }
     }
@@ -341,15 +353,12 @@ impl Receiving {
         Ok(self.received)
     }
 
-    fn take_own(
-        &mut self,
-        objects: impl IntoIterator<Item = (Class, Vec<u8>)>,
-    ) -> Result<(), Error> {
+    fn take_own(&mut self, objects: impl IntoIterator<Item = Named>) -> Result<(), Error> {
         let (mut batch, mut held) = (Vec::new(), 0);
         let mut objects = objects.into_iter().peekable();
-        while let Some((class, object)) = objects.next() {
+        while let Some((class, digest, object)) = objects.next() {
             held += object.len();
-            batch.push((class, Digest::of(&object), object));
+            batch.push((class, digest, object));
             let full = batch.len() == OWN_BATCH || held >= OWN_BATCH_BYTES;
             if full || objects.peek().is_none() {
                 let (count, bytes) = self.take_batch(&mut batch)?;
@@ -362,16 +371,13 @@ impl Receiving {
     }
 
     /// Takes the objects that are not stored yet; gives how many these were, and their bytes.
-    fn take_batch(
-        &mut self,
-        batch: &mut Vec<(Class, Digest, Vec<u8>)>,
-    ) -> Result<(u64, u64), Error> {
+    fn take_batch(&mut self, batch: &mut Vec<Named>) -> Result<(u64, u64), Error> {
         let digests: Vec<_> = batch.iter().map(|(_, digest, _)| *digest).collect();
         let stored = if self.vacant {
             vec![None; digests.len()]
         } else {
             let located = self.repository.locate_to_keep(&digests);
-            self.runtime.block_on(located)?
+            task::block_on(&self.runtime, located)?
         };
         let (mut count, mut bytes) = (0, 0);
         for ((class, digest, object), stored) in batch.drain(..).zip(stored) {
@@ -417,6 +423,9 @@ impl Stored {
         Ok(())
     }
 }
+
+/// An object of this process with its digest.
+pub(super) type Named = (Class, Digest, Vec<u8>);
 
 /// How many objects of this process are looked up at once.
 const OWN_BATCH: usize = 256;

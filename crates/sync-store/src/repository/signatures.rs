@@ -32,7 +32,7 @@ impl Repository {
                         signatures.insert(digest, Signature::of(&bytes));
                     }
                 });
-                match runtime.block_on(read) {
+                match task::block_on(&runtime, read) {
                     Ok(_) => {}
                     Err(Error::Corrupt { digest, reason }) => {
                         tracing::warn!(%digest, reason, "an object is damaged");

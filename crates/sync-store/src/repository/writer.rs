@@ -6,7 +6,9 @@ use sync_core::Digest;
 use sync_core::map::{NodeSink, StoreError};
 use tokio::task::JoinHandle;
 
-use super::{Received, Repository};
+use super::Repository;
+use super::node_cache::GENERATION;
+use super::receive::Named;
 use crate::Error;
 use crate::pack::Class;
 
@@ -17,13 +19,13 @@ const WAITING: usize = 64;
 /// so that they come to lie in blocks of their own. It blocks while the repository is behind. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Writer {
-    sender: SyncSender<(Class, Vec<u8>)>,
+    sender: SyncSender<Named>,
 }
 
 /// What takes the objects of all clones of a [`Writer`]; see [`Repository::writer`].
 #[derive(Debug)]
 pub struct Writing {
-    storing: JoinHandle<Result<Received, Error>>,
+    storing: JoinHandle<Result<(), Error>>,
 }
 
 impl Repository {
@@ -32,26 +34,42 @@ impl Repository {
     pub fn writer(&self) -> (Writer, Writing) {
         let (sender, receiver) = sync_channel(WAITING);
         let repository = self.clone();
-        let storing = tokio::spawn(async move { repository.put(receiver).await });
+        let storing = tokio::spawn(async move {
+            let (cached, mut left) = (repository.clone(), GENERATION);
+            let objects = move || {
+                receiver
+                    .into_iter()
+                    .inspect(move |(class, digest, object): &Named| {
+                        // A few nodes are those of a change, which is looked at next.
+                        if *class == Class::Nodes && object.len() <= left {
+                            left -= object.len();
+                            cached.remember(*digest, object);
+                        }
+                    })
+            };
+            let prepared = repository.prepare_named(objects).await?;
+            repository.record(&prepared).await
+        });
         (Writer { sender }, Writing { storing })
     }
 }
 
 impl Writer {
-    fn send(&self, class: Class, bytes: Vec<u8>) -> Result<(), StoreError> {
+    fn send(&self, class: Class, digest: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
+        debug_assert_eq!(digest, Digest::of(&bytes), "a maker names what it makes");
         // Nobody takes it where the store has failed: `finish` says why.
-        let sent = self.sender.send((class, bytes));
+        let sent = self.sender.send((class, digest, bytes));
         sent.map_err(|_| "the store takes no more objects".into())
     }
 }
 
 impl NodeSink for Writer {
-    fn put(&mut self, _: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.send(Class::Nodes, bytes)
+    fn put(&mut self, digest: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.send(Class::Nodes, digest, bytes)
     }
 
-    fn put_chunk(&mut self, _: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.send(Class::Contents, bytes)
+    fn put_chunk(&mut self, digest: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.send(Class::Contents, digest, bytes)
     }
 }
 
@@ -62,6 +80,6 @@ impl Writing {
     ///
     /// Why the store failed; what came before is kept.
     pub async fn finish(self) -> Result<(), Error> {
-        self.storing.await?.map(drop)
+        self.storing.await?
     }
 }

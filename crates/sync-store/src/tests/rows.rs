@@ -11,7 +11,7 @@ use sync_core::{Digest, SnapshotId};
 use super::fixture::{Tree, advance, collect, fetch, pack, push, receive, tenant, unpack};
 use super::upkeep::gc;
 use crate::protocol::{DamageKind, Fetch, Part};
-use crate::{Advanced, Class, Error, Keep, Received, Repository, Store};
+use crate::{Advanced, Class, Error, Keep, Received, Repository, RowsPush, Store};
 
 impl NodeSink for Tree {
     fn put(&mut self, digest: Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
@@ -268,7 +268,14 @@ async fn rows_of_a_private_store_are_sent() {
     }
     let remote = tenant().await;
     let first = snapshot_of(&before, &[]);
-    let stream = private.export_rows(first.1.into(), None, before.rows.unwrap(), true);
+    let push = RowsPush {
+        snapshot: first.1.into(),
+        before: None,
+        after: before.rows.unwrap(),
+        patches: true,
+        inline: Vec::new(),
+    };
+    let stream = private.export_rows(push);
     let sent = collect(stream).await.unwrap();
     assert!(unpack(&sent).values().all(|times| *times == 1));
     let received = receive(&remote, &sent).await.unwrap();
@@ -279,8 +286,13 @@ async fn rows_of_a_private_store_are_sent() {
     let second = snapshot_of(&after, &[first.0]);
     let mut lengths = Vec::new();
     for patches in [true, false] {
-        let snapshot = second.1.clone().into();
-        let stream = private.export_rows(snapshot, before.rows, after.rows.unwrap(), patches);
+        let stream = private.export_rows(RowsPush {
+            snapshot: second.1.clone().into(),
+            before: before.rows,
+            after: after.rows.unwrap(),
+            patches,
+            inline: Vec::new(),
+        });
         let sent = collect(stream).await.unwrap();
         lengths.push(sent.len());
         let received = receive(&remote, &sent).await.unwrap();
@@ -457,33 +469,20 @@ async fn objects_are_stored_while_they_are_made() {
         .await
         .unwrap()
         .rolling_at(50_000);
-    let (made, stored) = repository
-        .put_made(|sink| {
-            let mut tree = Tree::default();
-            let mut builder = map::Builder::new(sink);
-            for n in 0..5000 {
-                builder.push(&key(n), &row(&mut tree, 1 + n % 6))?;
-            }
-            builder.finish().map_err(Error::from)
-        })
-        .await
-        .unwrap();
-    assert!(stored.objects > 50, "{}", stored.objects);
+    let (mut writer, writing) = repository.writer();
+    let making = tokio::task::spawn_blocking(move || {
+        let mut tree = Tree::default();
+        let mut builder = map::Builder::new(&mut writer);
+        for n in 0..5000 {
+            builder.push(&key(n), &row(&mut tree, 1 + n % 6)).unwrap();
+        }
+        builder.finish().unwrap()
+    });
+    let made = making.await.unwrap();
+    writing.finish().await.unwrap();
     let nodes = repository.nodes();
     let counted = move || map::len(&nodes, made.root).unwrap();
     assert_eq!(tokio::task::spawn_blocking(counted).await.unwrap(), 5000);
-    let failed = repository
-        .put_made(|sink| {
-            let bytes = b"nothing".to_vec();
-            sink.put(Digest::of(&bytes), bytes).unwrap();
-            Err::<(), _>(Error::Collected)
-        })
-        .await;
-    assert!(matches!(failed, Err(Error::Collected)));
-    assert_eq!(
-        repository.object(&Digest::of(b"nothing")).await.unwrap(),
-        None
-    );
 }
 
 /// However much comes, what waits for the disk is a few packs: a maker is held back.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use sync_core::{ByteCount, SnapshotId};
-use sync_engine::rows::{OpenConflict, RowChange, RowKind, RowsOutcome, TableSum};
+use sync_engine::rows::{OpenConflict, RowChange, RowKind, RowsOutcome, TableCounts};
 use sync_engine::{Problem, RowsDifference, Standing, State, Traffic};
 
 use crate::args::Format;
@@ -24,9 +24,9 @@ pub(super) struct RowsReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) message: Option<String>,
     /// What changed in the database.
-    pub(super) pulled: Vec<TableSum>,
+    pub(super) pulled: Vec<TableCounts>,
     /// What changed on the tenant.
-    pub(super) pushed: Vec<TableSum>,
+    pub(super) pushed: Vec<TableCounts>,
     /// The first rows, those of the database first.
     pub(super) rows: Vec<RowChange>,
     pub(super) omitted: u64,
@@ -103,7 +103,7 @@ pub(super) fn show(terminal: Terminal, report: &RowsReport) {
         several => format!("{several} requests"),
     };
     let time = seconds(report.duration_ms);
-    let total = |tables: &[TableSum]| {
+    let total = |tables: &[TableCounts]| {
         tables
             .iter()
             .map(|t| t.created + t.updated + t.deleted)
@@ -144,7 +144,7 @@ fn omitted(terminal: Terminal, omitted: u64) {
 }
 
 /// `agents: 3 changed, 1 added`.
-pub(super) fn sum_line(sum: &TableSum) -> String {
+pub(super) fn sum_line(sum: &TableCounts) -> String {
     let parts = [
         (sum.updated, "changed"),
         (sum.created, "added"),

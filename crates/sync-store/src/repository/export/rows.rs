@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use futures_util::Stream;
 use snafu::OptionExt;
-use sync_core::map::Node;
+use sync_core::map::{Node, digests};
 use sync_core::rows::{RowError, RowValue, tables};
 use sync_core::{Content, Digest};
 
@@ -16,33 +16,49 @@ use crate::pack::Class;
 use crate::repository::{Repository, RepositoryNodes, store_error};
 
 impl Repository {
-    /// The pack of a push of rows, out of a workspace's own store: the snapshot, which need not be stored, and everything
-    /// that the map of tables under `after` names and the one under `before`, which the receiver holds whole, does not:
-    /// nodes, schemas, large values. A stored block that is wanted whole goes as it is.
+    /// The pack of a push of rows, out of a workspace's own store: the snapshot, and everything that the map of tables under
+    /// [`RowsPush::after`] names and the one under [`RowsPush::before`] does not: nodes, schemas, large values. A stored block
+    /// that is wanted whole goes as it is.
     ///
-    /// With `patches`, nodes come as patches of those that they replace, where that is less; a receiver that turns out to
-    /// lack these needs a pack without.
-    ///
-    /// Memory is bounded but for the digests of large values that went out, and of replaced nodes where `before` is given.
+    /// Memory is bounded but for the digests of large values that went out, and of replaced nodes where there is a map before.
     ///
     /// # Errors
     ///
     /// In the stream, those of the store, after which nothing comes.
     pub fn export_rows(
         &self,
-        snapshot: Bytes,
-        before: Option<Digest>,
-        after: Digest,
-        patches: bool,
+        push: RowsPush,
     ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
         let nodes = self.nodes();
         produce(self.clone(), move |outgoing| {
-            outgoing.push_own(Class::Nodes, &snapshot)?;
-            let mut export = Export::new(&nodes, outgoing, patches);
-            let pairs = export.tables(before, after)?;
-            pairs.iter().try_for_each(|pair| export.rows(pair))
+            outgoing.push_own(Class::Nodes, &push.snapshot)?;
+            let mut export = Export::new(&nodes, outgoing, push.patches);
+            let pairs = export.tables(push.before, push.after)?;
+            pairs.iter().try_for_each(|pair| {
+                if pair.before.is_none() && push.inline.contains(&pair.after) {
+                    export.inline(pair.after)
+                } else {
+                    export.rows(pair)
+                }
+            })
         })
     }
+}
+
+/// What a push of rows sends: see [`Repository::export_rows`].
+#[derive(Debug, Clone)]
+pub struct RowsPush {
+    /// The snapshot as it is encoded, which need not be stored.
+    pub snapshot: Bytes,
+    /// A map of tables that the receiver holds whole.
+    pub before: Option<Digest>,
+    /// The map of tables of the snapshot.
+    pub after: Digest,
+    /// Whether nodes come as patches of those that they replace, where that is less. A receiver that turns out to lack these
+    /// needs a pack without.
+    pub patches: bool,
+    /// Maps of rows that are known to name nothing beside their nodes: where all of one goes, its leaves need not be read.
+    pub inline: Vec<Digest>,
 }
 
 impl Export<'_> {
@@ -82,6 +98,14 @@ impl Export<'_> {
             }
         }
         Ok(pairs)
+    }
+
+    /// Sends all nodes of a map of rows that names nothing else.
+    fn inline(&mut self, root: Digest) -> Result<(), Error> {
+        for digest in digests(self.nodes, root) {
+            self.outgoing.push(digest.map_err(map_error)?)?;
+        }
+        Ok(())
     }
 
     /// Sends nodes and whatever they name, in any order, so that a map of which all is new is gone through once.

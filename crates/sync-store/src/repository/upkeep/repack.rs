@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::PAGE;
 use super::packing::Packing;
 use crate::catalogue::{StoredObject, StoredPack};
-use crate::pack::{BlockDecoder, Span};
+use crate::pack::Span;
 use crate::protocol::GcReport;
 use crate::repository::{Repository, blocks};
 use crate::{Error, task};
@@ -121,10 +121,9 @@ impl Repository {
     ) -> Result<HashSet<u32>, Error> {
         let mut damaged = HashSet::new();
         let mut packing = Packing::new()?;
-        let mut decoder = BlockDecoder::new()?;
         let block = |object: &StoredObject| (object.number, object.location.place.block);
         for group in objects.chunk_by(|a, b| block(a) == block(b)) {
-            match self.copy_block(runtime, &mut decoder, group, &mut packing) {
+            match self.copy_block(runtime, group, &mut packing) {
                 Ok(()) => {}
                 Err(Error::Corrupt { .. }) => {
                     damaged.insert(group[0].number);
@@ -133,10 +132,10 @@ impl Repository {
             }
             if packing.len() >= self.roll_bytes {
                 let full = std::mem::replace(&mut packing, Packing::new()?);
-                runtime.block_on(self.record_copies(from, full))?;
+                task::block_on(runtime, self.record_copies(from, full))?;
             }
         }
-        runtime.block_on(self.record_copies(from, packing))?;
+        task::block_on(runtime, self.record_copies(from, packing))?;
         Ok(damaged)
     }
 
@@ -144,13 +143,12 @@ impl Repository {
     fn copy_block(
         &self,
         runtime: &Handle,
-        decoder: &mut BlockDecoder,
         group: &[StoredObject],
         packing: &mut Packing,
     ) -> Result<(), Error> {
         let location = group[0].location;
-        let stored = runtime.block_on(self.stored_block(&location))?;
-        let block = blocks::decode(decoder, stored.clone(), &location.pack)?;
+        let stored = task::block_on(runtime, self.stored_block(&location))?;
+        let block = blocks::decode(stored.clone(), &location.pack)?;
         let mut spans = Vec::with_capacity(group.len());
         let mut contents = Vec::with_capacity(group.len());
         for object in group {

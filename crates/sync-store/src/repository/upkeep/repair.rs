@@ -10,7 +10,7 @@ use super::packing::Packing;
 use crate::Error;
 use crate::catalogue::Location;
 use crate::error::BoxError;
-use crate::pack::{BlockDecoder, Class, Event, PackDecoder, PackError};
+use crate::pack::{Class, Event, PackDecoder, PackError};
 use crate::protocol::Repaired;
 use crate::repository::{Repository, blocks};
 
@@ -98,7 +98,7 @@ impl Repository {
     ) -> Result<Option<&'static str>, Error> {
         let read = async {
             let stored = self.stored_block(location).await?;
-            let block = blocks::decode(&mut BlockDecoder::new()?, stored, &location.pack)?;
+            let block = blocks::decode(stored, &location.pack)?;
             blocks::object(&block.raw, location, digest)
         };
         match read.await {
