@@ -1,0 +1,113 @@
+//! What the disk says: the items of every unit, of which only those are read that have changed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use sync_core::{Digest, TreePath};
+
+use crate::Error;
+use crate::disk::{Captured, Place, Reader};
+use crate::kind::{Kind, Unit};
+use crate::record::Key;
+use crate::rows::{Base, Rows};
+
+/// What the disk says, from what was captured: files that are as they were agreed on are not read.
+pub(crate) struct Said {
+    /// The digest of each item, and its unit.
+    pub(crate) items: BTreeMap<Key, (Digest, TreePath)>,
+    /// Items that are not decided about.
+    pub(crate) blocked: HashSet<Key>,
+    pub(crate) problems: Vec<Error>,
+    /// Units that do not parse.
+    pub(crate) failed: HashSet<TreePath>,
+    /// Units that were read because nothing says what is in them.
+    pub(crate) read: HashSet<TreePath>,
+}
+
+/// Reads the units that have changed.
+pub(crate) fn listen<K: Kind>(
+    place: &Place,
+    captured: &mut Captured<K>,
+    rows: &Rows,
+) -> Result<Said, Error> {
+    let mut recorded: HashMap<&str, Vec<(&Key, &Base)>> = HashMap::new();
+    for (key, base) in &rows.bases {
+        recorded
+            .entry(base.path.as_str())
+            .or_default()
+            .push((key, base));
+    }
+    let mut said = Said {
+        items: BTreeMap::new(),
+        blocked: HashSet::new(),
+        problems: std::mem::take(&mut captured.problems),
+        failed: HashSet::new(),
+        read: HashSet::new(),
+    };
+    let tree = place.open()?;
+    let mut reader = Reader::new(&tree)?;
+    for unit in &captured.units {
+        let known = recorded
+            .get(unit.home.as_str())
+            .map_or(&[][..], Vec::as_slice);
+        let stamped = rows.units.get(unit.home.as_str());
+        let is_known = stamped.is_some_and(|(stamp, items)| {
+            *stamp == unit.stamp.to_string() && *items == known.len()
+        });
+        if is_known {
+            for (key, base) in known {
+                said.add::<K>((*key).clone(), base.digest, unit);
+            }
+            continue;
+        }
+        match reader.read(&captured.kind, unit) {
+            Ok(reading) => {
+                said.read.insert(unit.home.clone());
+                for (key, record) in reading.items {
+                    said.add::<K>(key, record.digest(K::FIELDS), unit);
+                }
+            }
+            // The disk changes under us: that is no mistake in a file.
+            Err(error) if error.is_moved() => return Err(error),
+            Err(error) => {
+                said.blocked
+                    .extend(known.iter().map(|(key, _)| (*key).clone()));
+                said.failed.insert(unit.home.clone());
+                said.problems.push(error);
+            }
+        }
+    }
+    Ok(said)
+}
+
+impl Said {
+    fn add<K: Kind>(&mut self, key: Key, digest: Digest, unit: &Unit) {
+        if let Some((_, first)) = self.items.get(&key) {
+            self.problems.push(Error::Twice {
+                kind: K::NAME,
+                key: key.to_string(),
+                first: first.to_string(),
+                second: unit.home.to_string(),
+            });
+            self.blocked.insert(key);
+            return;
+        }
+        self.items.insert(key, (digest, unit.home.clone()));
+    }
+}
+
+impl Said {
+    /// Refuses items whose rows belong to somebody else.
+    pub(crate) fn refuse_foreign<K: Kind>(&mut self, rows: &Rows) {
+        for (key, (_, home)) in &self.items {
+            if let Some(owner) = rows.foreign.get(key) {
+                self.problems.push(Error::Taken {
+                    kind: K::NAME,
+                    key: key.to_string(),
+                    path: home.to_string(),
+                    owner: owner.clone(),
+                });
+                self.blocked.insert(key.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Items between a directory and a real PostgreSQL.
+
+// `allow-unwrap-in-tests` sees test functions only, not what they call.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod access;
+mod content;
+mod round_trip;
+mod skills;
+mod support;
