@@ -77,17 +77,12 @@ impl Bench {
                 .tempdir_in(&self.directory)
                 .with_context(|_| context())?;
             fs::create_dir(directory.path().join("home")).with_context(|_| context())?;
+            let short = name.get(..40).unwrap_or(name).replace('_', "-");
             let place = Place {
                 bench: self,
                 directory: directory.path().to_owned(),
                 // Scenarios of two suites may have one name, and `up` and `test` may meet a tenant of an earlier run.
-                tenant: format!(
-                    "{suite}-{}-{}",
-                    name.replace('_', "-")
-                        .get(..40)
-                        .unwrap_or(&name.replace('_', "-")),
-                    std::process::id()
-                ),
+                tenant: format!("{suite}-{short}-{}", std::process::id()),
             };
             let failure = caught(|| scenario(&place));
             let verdict = if failure.is_none() { "ok" } else { "FAILED" };

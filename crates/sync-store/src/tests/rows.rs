@@ -469,20 +469,27 @@ async fn objects_are_stored_while_they_are_made() {
         .await
         .unwrap()
         .rolling_at(50_000);
-    let (mut writer, writing) = repository.writer();
-    let making = tokio::task::spawn_blocking(move || {
-        let mut tree = Tree::default();
-        let mut builder = map::Builder::new(&mut writer);
-        for n in 0..5000 {
-            builder.push(&key(n), &row(&mut tree, 1 + n % 6)).unwrap();
-        }
-        builder.finish().unwrap()
-    });
-    let made = making.await.unwrap();
-    writing.finish().await.unwrap();
+    let make = async || {
+        let (mut writer, writing) = repository.writer();
+        let making = tokio::task::spawn_blocking(move || {
+            let mut tree = Tree::default();
+            let mut builder = map::Builder::new(&mut writer);
+            for n in 0..5000 {
+                builder.push(&key(n), &row(&mut tree, n)).unwrap();
+            }
+            builder.finish().unwrap()
+        });
+        let made = making.await.unwrap();
+        writing.finish().await.unwrap();
+        (made, store.blobs().list(None, 99).await.unwrap().len())
+    };
+    let (made, packs) = make().await;
+    assert_eq!(packs, 8);
     let nodes = repository.nodes();
     let counted = move || map::len(&nodes, made.root).unwrap();
     assert_eq!(tokio::task::spawn_blocking(counted).await.unwrap(), 5000);
+    // What is there already is not stored again.
+    assert_eq!(make().await, (made, packs));
 }
 
 /// However much comes, what waits for the disk is a few packs: a maker is held back.

@@ -193,14 +193,15 @@ pub(super) fn a_cut_look_fetches_only_the_rest(place: &Place) {
     };
     let (told, all) = look("whole");
     assert_eq!(told["cloud"]["added"], 6000);
+    // A reset would also take what waits in the kernel, and how much that is depends on the machine.
     own.proxy
-        .break_at(Direction::Down, all * 7 / 10, How::Reset);
+        .break_at(Direction::Down, all * 7 / 10, How::Truncate);
     let (again, received) = look("cut");
     assert!(!own.proxy.mend(), "the connection was not cut");
     assert_eq!(again, told);
-    // What was cut off in the middle of a block, or was on its way, comes again; all of it would be 1.7 times.
+    // What was cut off in the middle of a block comes again; all of it would be 1.7 times.
     assert!(
-        received < all * 160 / 100,
+        received < all * 115 / 100,
         "{received} bytes came for {all}: it began anew"
     );
 }

@@ -103,12 +103,7 @@ pub(super) fn show(terminal: Terminal, report: &RowsReport) {
         several => format!("{several} requests"),
     };
     let time = seconds(report.duration_ms);
-    let total = |tables: &[TableCounts]| {
-        tables
-            .iter()
-            .map(|t| t.created + t.updated + t.deleted)
-            .sum::<u64>()
-    };
+    let total = |tables: &[TableCounts]| tables.iter().map(TableCounts::total).sum::<u64>();
     let (pulled, pushed) = (total(&report.pulled), total(&report.pushed));
     let summary = match (report.operation.as_str(), report.standing) {
         ("push database", Some(Standing::CloudAhead)) => {
