@@ -1,6 +1,6 @@
 //! Nodes that were read here and there, by tenant: an operation reads the same few again and again, each in a block of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -8,12 +8,12 @@ use sync_core::Digest;
 
 use crate::catalogue::TenantId;
 
-/// Half of what is held at the most, in bytes of nodes.
-pub(crate) const GENERATION: usize = 6 << 20;
+/// How many bytes of nodes are held at the most: what a change of a thousand scattered rows reads and makes.
+pub(crate) const MAX_BYTES: usize = 16 << 20;
 
 type Key = (TenantId, Digest);
 
-/// The nodes that were read last, in two generations: what is asked for stays, what is not goes with the older one.
+/// The nodes that were read last. What came first goes first, unless it was asked for since its turn came last.
 #[derive(Debug, Default)]
 pub(crate) struct NodeCache {
     held: Mutex<Held>,
@@ -21,9 +21,16 @@ pub(crate) struct NodeCache {
 
 #[derive(Debug, Default)]
 struct Held {
-    young: HashMap<Key, Bytes>,
-    old: HashMap<Key, Bytes>,
+    nodes: HashMap<Key, Entry>,
+    /// In the order in which they may go.
+    turns: VecDeque<Key>,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    node: Bytes,
+    was_asked_for: bool,
 }
 
 impl NodeCache {
@@ -33,14 +40,10 @@ impl NodeCache {
     }
 
     pub(crate) fn get(&self, tenant: TenantId, digest: &Digest) -> Option<Bytes> {
-        let key = (tenant, *digest);
         let mut held = self.lock();
-        if let Some(node) = held.young.get(&key) {
-            return Some(node.clone());
-        }
-        let node = held.old.remove(&key)?;
-        held.insert(key, node.clone());
-        Some(node)
+        let entry = held.nodes.get_mut(&(tenant, *digest))?;
+        entry.was_asked_for = true;
+        Some(entry.node.clone())
     }
 
     /// Holds a copy: the slice that was read holds on to the whole of its block.
@@ -57,13 +60,32 @@ impl NodeCache {
 
 impl Held {
     fn insert(&mut self, key: Key, node: Bytes) {
-        if self.bytes + node.len() > GENERATION {
-            self.old = std::mem::take(&mut self.young);
-            self.bytes = 0;
+        let (len, was_asked_for) = (node.len(), false);
+        let entry = Entry {
+            node,
+            was_asked_for,
+        };
+        if self.nodes.insert(key, entry).is_some() {
+            return;
         }
-        self.bytes += node.len();
-        if let Some(before) = self.young.insert(key, node) {
-            self.bytes -= before.len();
+        self.bytes += len;
+        self.turns.push_back(key);
+        while self.bytes > MAX_BYTES
+            && let Some(next) = self.turns.pop_front()
+        {
+            self.turn(next);
+        }
+    }
+
+    fn turn(&mut self, key: Key) {
+        let Some(entry) = self.nodes.get_mut(&key) else {
+            return;
+        };
+        if std::mem::take(&mut entry.was_asked_for) {
+            self.turns.push_back(key);
+        } else {
+            self.bytes -= entry.node.len();
+            self.nodes.remove(&key);
         }
     }
 }

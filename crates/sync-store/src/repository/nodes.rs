@@ -98,7 +98,7 @@ impl RepositoryNodes {
             });
             near.keep(named.collect());
         } else if near.is_touched((location.pack, location.place.block)) {
-            near.keep(self.recorded(&block)?);
+            near.keep(self.named(&block)?);
         } else if block.class == Class::Nodes {
             self.repository.remember(*digest, &object);
         }
@@ -148,14 +148,17 @@ impl RepositoryNodes {
         Ok(())
     }
 
-    /// The objects of a block that are recorded somewhere: what a collection has removed stays in its block for a while,
-    /// and must not be taken for stored.
-    fn recorded(&self, block: &Block) -> Result<Vec<(Digest, Bytes)>, Error> {
+    /// The objects of a block, those alone that are recorded somewhere where something is concluded from it: what a
+    /// collection has removed stays in its block for a while, and must not be taken for stored.
+    fn named(&self, block: &Block) -> Result<Vec<(Digest, Bytes)>, Error> {
         let object = |span: &Span| {
             let bytes = span.of(&block.raw)?;
             Some((Digest::of(&bytes), bytes))
         };
         let objects: Vec<_> = block.spans.iter().filter_map(object).collect();
+        if self.from_memory {
+            return Ok(objects);
+        }
         let digests: Vec<_> = objects.iter().map(|(digest, _)| *digest).collect();
         let found = self.locations(&digests)?;
         let objects = objects.into_iter().zip(found);

@@ -7,7 +7,7 @@ use sync_core::map::{NodeSink, StoreError};
 use tokio::task::JoinHandle;
 
 use super::Repository;
-use super::node_cache::GENERATION;
+use super::node_cache;
 use super::receive::Named;
 use crate::Error;
 use crate::pack::Class;
@@ -35,7 +35,7 @@ impl Repository {
         let (sender, receiver) = sync_channel(WAITING);
         let repository = self.clone();
         let storing = tokio::spawn(async move {
-            let (cached, mut left) = (repository.clone(), GENERATION);
+            let (cached, mut left) = (repository.clone(), node_cache::MAX_BYTES / 2);
             let objects = move || {
                 receiver
                     .into_iter()

@@ -16,8 +16,8 @@ use super::tables::{self, LAYOUT, META, OLDEST_LAYOUT};
 use crate::Error;
 use crate::error::{BoxError, HeldSnafu, LayoutSnafu};
 
-/// Pages kept in memory: 10 MiB. The operating system's own cache is behind it.
-const CACHE_BYTES: usize = 10 << 20;
+/// Pages kept in memory: 8 MiB. The operating system's own cache is behind it.
+const CACHE_BYTES: usize = 8 << 20;
 
 /// The file, and how it is open now.
 pub(super) struct CatalogueFile {
