@@ -37,15 +37,19 @@ impl Repository {
         let storing = tokio::spawn(async move {
             let (cached, mut left) = (repository.clone(), node_cache::MAX_BYTES / 2);
             let objects = move || {
-                receiver
-                    .into_iter()
-                    .inspect(move |(class, digest, object): &Named| {
-                        // A few nodes are those of a change, which is looked at next.
-                        if *class == Class::Nodes && object.len() <= left {
-                            left -= object.len();
-                            cached.remember(*digest, object);
-                        }
-                    })
+                receiver.into_iter().inspect(move |named: &Named| {
+                    // A few nodes are those of a change, which is looked at next. Of many none will be there by then.
+                    let (class, digest, object) = named;
+                    if *class != Class::Nodes || left == 0 {
+                        return;
+                    }
+                    left = left.saturating_sub(object.len());
+                    if left == 0 {
+                        cached.cached.clear();
+                    } else {
+                        cached.remember(*digest, object);
+                    }
+                })
             };
             let prepared = repository.prepare_named(objects).await?;
             repository.record(&prepared).await
