@@ -17,6 +17,7 @@ mod capture;
 mod connect;
 mod definitions;
 mod error;
+mod health;
 mod listen;
 mod migrate;
 mod relation;
@@ -37,6 +38,7 @@ pub use apply::{
 pub use capture::{CaptureEvent, Objects};
 pub use connect::{ConnectOptions, Database};
 pub use error::{Error, Refusal};
+pub use health::{Agreement, Health, Hold, Holder};
 pub use listen::Listener;
 pub use migrate::Migrated;
 pub use relation::{ForeignKey, Relation, RelationColumn, UniqueKey};

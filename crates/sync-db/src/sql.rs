@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{GenericClient, Row};
 
 /// The first half of all our advisory locks: `sync` in ASCII.
-const LOCKS: i32 = 0x7379_6e63;
+pub(crate) const LOCKS: i32 = 0x7379_6e63;
 
 /// What one transaction at a time does.
 #[derive(Debug, Clone, Copy)]

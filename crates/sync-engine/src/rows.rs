@@ -33,7 +33,7 @@ pub use look::{RowsRoots, RowsStatus};
 pub(crate) use memory::kept;
 pub use plan::{Direction, RowsPlan};
 pub use sync_core::rows::TableCounts;
-pub use sync_db::{Database, TableSpec, default_tables};
+pub use sync_db::{Agreement, Database, Health, Hold, Holder, TableSpec, default_tables};
 pub use sync_rows::{OpenConflict, Resolution, RowChange, RowKind};
 
 /// One run with the database of a workspace.

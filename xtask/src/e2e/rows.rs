@@ -118,6 +118,10 @@ pub(super) const SCENARIOS: Suite = &[
         refusals::lesson_25_nothing_waits_for_ever,
     ),
     (
+        "what_holds_a_database_is_named",
+        refusals::what_holds_a_database_is_named,
+    ),
+    (
         "lesson_26_rows_are_only_for_their_tenant",
         trust::lesson_26_rows_are_only_for_their_tenant,
     ),

@@ -1,12 +1,13 @@
 //! `db`: what a database needs to be synced.
 
 use serde_json::json;
-use sync_engine::rows::Database;
+use sync_engine::rows::{Database, Hold, Holder};
 
 use super::{Place, rows};
 use crate::args::{Db, DbTrack, DbUntrack, DbVerb, DbVerify};
 use crate::connect::Purpose;
 use crate::progress::Progress;
+use crate::terminal::seconds;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, db: Db) -> Result<Outcome, Error> {
@@ -90,18 +91,22 @@ async fn untrack(
 }
 
 async fn status(place: &Place<'_>, database: &Database) -> Result<Outcome, Error> {
-    let tracked = database.tracked().await?;
-    place.terminal.value(&json!({
+    let (tracked, health) = (database.tracked().await?, database.health().await?);
+    let terminal = place.terminal;
+    terminal.value(&json!({
         "operation": "db status",
         "success": true,
         "at": database.at(),
         "tracked": tracked,
+        "health": health,
     }));
-    place
-        .terminal
-        .line(&format!("database   {}", database.at()));
+    terminal.line(&format!("database   {}", database.at()));
+    for agreed in &health.agreed {
+        let snapshot = agreed.snapshot.as_deref().unwrap_or("nothing yet");
+        terminal.line(&format!("agreed     {snapshot} with {}", agreed.remote));
+    }
     if tracked.is_empty() {
-        place.terminal.line(
+        terminal.line(
             "nothing is tracked: every sync reads all rows; `sync-cli db track` changes that",
         );
     }
@@ -111,12 +116,42 @@ async fn status(place: &Place<'_>, database: &Database) -> Result<Outcome, Error
         } else {
             "broken: run `sync-cli db track` again"
         };
-        place.terminal.line(&format!(
+        terminal.line(&format!(
             "{:<24} {state}, {} changes to be read",
             table.name, table.keys
         ));
     }
+    health
+        .holders
+        .iter()
+        .for_each(|holder| terminal.line(&holder_line(holder)));
+    if health.listeners > 0 {
+        terminal.line(&format!("listeners  {}", health.listeners));
+    }
     Ok(Outcome::Done)
+}
+
+/// Who holds the database, and what that means.
+fn holder_line(holder: &Holder) -> String {
+    let user = holder.user.as_deref().unwrap_or("somebody");
+    let application = match holder.application.as_deref() {
+        None | Some("") => String::new(),
+        Some(application) => format!(" ({application})"),
+    };
+    let time = holder.running_ms.map(|ms| format!(" for {}", seconds(ms)));
+    let time = time.unwrap_or_default();
+    let tables = holder.tables.join(", ");
+    let what = match holder.holds {
+        Hold::Changes => {
+            format!("has uncommitted changes in {tables}: the next sync after its commit has them")
+        }
+        Hold::Locks => format!("has locked {tables}: a sync that changes it waits"),
+        Hold::Sync => "is another sync".to_owned(),
+    };
+    format!(
+        "held       {user}{application}, process {}{time}: {what}",
+        holder.pid
+    )
 }
 
 /// Compares both sides by their roots.

@@ -193,7 +193,7 @@ pub(super) fn a_server_killed_anywhere_goes_on(place: &Place) {
     let serve = place.serve(&data);
     let log = place.directory().join("calls");
     let traced = place.directory().join("traced.log");
-    for verb in [Verb::Push, Verb::Sync] {
+    for verb in [Verb::Push, Verb::Pull, Verb::Sync] {
         players.begin(verb);
         done(sound.stop());
         let counted = done(Server::start_as(tracer::counted(&serve, &log), &traced));

@@ -100,3 +100,62 @@ pub(super) fn lesson_25_nothing_waits_for_ever(place: &Place) {
         );
     }
 }
+
+pub(super) fn what_holds_a_database_is_named(place: &Place) {
+    let stage = Stage::new(place, ITEMS);
+    let (here, there) = (stage.side("here"), stage.side("there"));
+    there.track();
+    here.ask("INSERT INTO items (id, a) VALUES ('first', 'old'), ('second', 'old')");
+    here.push().ok();
+    there.pull().ok();
+    let holders = || {
+        let status = there.call(&["db", "status"]).ok().json();
+        assert_eq!(
+            status["health"]["agreed"][0]["snapshot"]
+                .as_str()
+                .map(str::len),
+            Some(64)
+        );
+        let holders = status["health"]["holders"].as_array().cloned();
+        let holders = holders.expect("a list").into_iter();
+        let told =
+            holders.map(|holder| (holder["holds"].to_string(), holder["tables"].to_string()));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(holders(), []);
+
+    let mut other = there.db.session();
+    other
+        .ask("BEGIN; UPDATE items SET a = 'mine' WHERE id = 'first'")
+        .expect("begin");
+    let writing = ("\"changes\"".to_owned(), "[\"items\"]".to_owned());
+    assert_eq!(holders(), std::slice::from_ref(&writing));
+
+    // The pull has to wait for the row; what it waits for is to be seen meanwhile.
+    here.ask("UPDATE items SET a = 'theirs'");
+    here.push().ok();
+    let workspace = there.workspace.clone();
+    let pull = thread::spawn(move || workspace.call(&["pull", "database"]));
+    let began = Instant::now();
+    while holders().len() < 2 {
+        assert!(began.elapsed() < BOUND, "the pull did not come to wait");
+        assert!(!pull.is_finished(), "the pull did not wait");
+    }
+    let found = holders();
+    assert!(found.contains(&writing), "{found:?}");
+    assert!(
+        found.iter().any(|(holds, _)| holds == "\"sync\""),
+        "{found:?}"
+    );
+    assert!(!pull.is_finished(), "the pull did not wait");
+    other.ask("COMMIT").expect("commit");
+
+    // What was committed meanwhile is not overwritten: the pull plans anew, and a person is asked.
+    let report = pull.join().expect("a thread").exits(3).json();
+    assert_eq!(report["errors"][0]["code"], "engine/conflict", "{report}");
+    assert_eq!(report["conflicts"][0]["key"][0][1], "first", "{report}");
+    assert_eq!(there.ask("SELECT a FROM items WHERE id = 'first'"), "mine");
+    assert_eq!(there.ask("SELECT a FROM items WHERE id = 'second'"), "old");
+    there.sync().exits(3);
+    assert_eq!(holders(), []);
+}
