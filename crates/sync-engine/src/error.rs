@@ -91,6 +91,12 @@ pub enum Error {
         /// What `sync-rows` said.
         source: sync_rows::Error,
     },
+    /// Skills, content or access control beside their rows.
+    #[snafu(transparent)]
+    Local {
+        /// What `sync-local` said.
+        source: sync_local::Error,
+    },
     /// No conflict, or several, are named so.
     #[snafu(display("{found} conflicts are named `{id}`"))]
     NoConflict {
@@ -278,6 +284,7 @@ impl Error {
         match self {
             Self::Stale { .. } => true,
             Self::Rows { source } => source.is_moved(),
+            Self::Local { source } => source.is_moved(),
             _ => false,
         }
     }
@@ -303,6 +310,7 @@ impl Fault for Error {
             Self::Files { source } => source.code(),
             Self::Store { .. } => "engine/store",
             Self::Rows { source } => source.code(),
+            Self::Local { source } => source.code(),
             Self::NoConflict { .. } => "engine/no-conflict",
             Self::Map { .. } => "engine/map",
             Self::Transport { source } => source.code(),
@@ -346,6 +354,7 @@ impl Fault for Error {
             Self::Files { source } => source.class(),
             Self::Store { source } => source.class(),
             Self::Rows { source } => source.class(),
+            Self::Local { source } => source.class(),
             Self::Transport { source } => source.class(),
             Self::Locked { .. } | Self::Cut => Class::Unavailable,
             Self::State { .. }
@@ -394,6 +403,7 @@ impl Fault for Error {
             Self::Locked { .. } => "wait for it to end",
             Self::Files { source } => return source.hint(),
             Self::Rows { source } => return source.hint(),
+            Self::Local { source } => return source.hint(),
             Self::NoConflict { .. } => "`sync-cli conflicts list` shows them",
             Self::Transport { source } => return source.hint(),
             Self::Store { source } if source.class() == Class::Unavailable => return source.hint(),

@@ -313,6 +313,15 @@ async fn one_identity_belongs_to_one_file_and_one_source() {
             .await,
         "b"
     );
+    // Neither is one of no source, where a table of the application allows that.
+    fixture.run("ALTER TABLE markdown_content ALTER source_id DROP NOT NULL; UPDATE markdown_content SET source_id = NULL WHERE slug = 'theirs'").await;
+    let plan = fixture.plan_push().await;
+    assert!(
+        plan.problems[0]
+            .to_string()
+            .ends_with("belongs to no content source")
+    );
+    assert!(fixture.plan_pull().await.problems.is_empty());
 }
 
 #[tokio::test]
