@@ -207,3 +207,37 @@ async fn an_export_is_what_an_import_takes() {
         .await;
     fixture.assert_settled().await;
 }
+
+#[tokio::test]
+async fn an_entry_changes_where_it_stands() {
+    let fixture = Fixture::new(LocalKind::AccessControl).await;
+    let rules = "rules:\n  # the first\n  - entity_type: agent\n    entity_id: a\n    roles: [x, y]\n    justification: Old.   # why\n\
+        \x20 # the second, alike\n  - entity_type: agent\n    entity_id: b\n    roles: [x]\n  - entity_type: agent\n    entity_id: b\n    roles: [y]\n";
+    fixture.write("access-control/agents.yaml", rules);
+    fixture.push().await;
+    let change = "UPDATE access_control_rules SET justification = 'New.', access = 'deny' WHERE entity_id = 'a'; \
+        UPDATE access_control_entities SET default_included = true WHERE entity_id = 'b'";
+    fixture.run(change).await;
+    fixture.pull().await;
+    let expected = rules
+        .replace(
+            "justification: Old.   # why",
+            "justification: New.   # why\n    access: deny",
+        )
+        .replacen(
+            "entity_id: b\n    roles: [x]\n",
+            "entity_id: b\n    roles: [x]\n    default_included: true\n",
+            1,
+        );
+    assert_eq!(fixture.read("access-control/agents.yaml"), expected);
+    fixture.assert_settled().await;
+    // A role that leaves its entry for another rule gets one of its own.
+    fixture.run("UPDATE access_control_rules SET access = 'allow' WHERE entity_id = 'a' AND rule_value = 'y'").await;
+    fixture.pull().await;
+    let text = fixture.read("access-control/agents.yaml");
+    assert!(
+        text.contains("# the first\n  - entity_type: agent\n    entity_id: a\n    roles: [x]\n"),
+        "{text}"
+    );
+    fixture.assert_settled().await;
+}

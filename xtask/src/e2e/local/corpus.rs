@@ -134,7 +134,10 @@ fn skill(desk: &Desk<'_>, random: &mut Random, number: usize) {
                     scalar(random)
                 ),
             );
-            desk.write(&format!("{dir}/index.md"), &format!("{body}\nthe end"));
+            desk.write(
+                &format!("{dir}/index.md"),
+                &format!("Begin.\n\n{body}\nthe end"),
+            );
         }
         1 => desk.write(
             &format!("{dir}/SKILL.md"),

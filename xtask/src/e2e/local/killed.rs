@@ -1,6 +1,7 @@
 //! kill -9 at each step, between database and disk and in the middle of each: one more run, and both sides are whole and equal.
 
 use std::{
+    fmt::Write as _,
     os::unix::process::ExitStatusExt as _,
     process::{Command, Stdio},
     thread,
@@ -95,7 +96,10 @@ impl<'p> Player<'p> {
         );
         let mut rules = "rules:\n".to_owned();
         for number in 0..PAGES {
-            rules.push_str(&format!("  - entity_type: agent\n    entity_id: e{number}\n    roles: [admin]\n    justification: generation {generation}\n"));
+            let _ = write!(
+                rules,
+                "  - entity_type: agent\n    entity_id: e{number}\n    roles: [admin]\n    justification: generation {generation}\n"
+            );
         }
         self.desk.write("access-control/agents.yaml", &rules);
     }

@@ -11,7 +11,7 @@ const PAGE: &str = "---\n# why it is here\nslug: one\ntitle: 'The one'\nkind: ar
 const SKILL: &str = "---\nname: Check links\ndescription: Checks\nlicense: MIT # unknown to the table\nmetadata:\n  owner: ada\n---\n\nDo it.\n\n---\n\nThen rest.";
 const RULES: &str = "# agents\nrules:\n  - entity_type: agent\n    entity_id: triage\n    roles: [support, admin]\n    justification: Queues.\n\n  # tools\n  - entity_type: agent\n    entity_id: notes\n    default_included: true\n    roles: []\n";
 
-fn all_kinds(place: &Place) -> Desk<'_> {
+fn all_kinds<'p>(place: &'p Place<'p>) -> Desk<'p> {
     let desk = Desk::new(place);
     desk.write("content/config.yaml", SOURCES);
     desk.write("content/blog/one.md", PAGE);
@@ -33,6 +33,9 @@ pub(super) fn lesson_32_nothing_is_modified_for_ever(place: &Place) {
     desk.ask("UPDATE markdown_content SET version_hash = 'of somebody', updated_at = now() - interval '1 year'");
     desk.ask("UPDATE agent_skills SET updated_at = now() - interval '1 year'");
     for kind in KINDS {
+        // The rows are other versions, which are read and found to say the same.
+        let pushed = desk.push(kind).ok().json();
+        assert_eq!(counts(&pushed), [0; 3], "{pushed}");
         desk.assert_settled(kind);
     }
     // Every field counts: a program changes one, and it is seen, brought over, and settled at once.

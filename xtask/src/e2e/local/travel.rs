@@ -139,7 +139,7 @@ pub(super) fn a_generated_corpus_comes_back_as_it_was(place: &Place) {
 }
 
 /// Some pages, on both sides.
-fn pages(place: &Place) -> Desk<'_> {
+fn pages<'p>(place: &'p Place<'p>) -> Desk<'p> {
     let desk = Desk::new(place);
     desk.write("content/config.yaml", SOURCES);
     for name in ["one", "two", "three"] {

@@ -55,7 +55,7 @@ pub(super) fn a_save_is_in_the_database_at_once(place: &Place) {
         desk.write(
             "skills/s/SKILL.md",
             "---\nname: s\ndescription: d\n---\nDo.\n",
-        )
+        );
     };
     times.push(took(&desk, skill, "SELECT count(*) FROM agent_skills", "1"));
     times.sort();

@@ -1,5 +1,7 @@
 //! How items are shown to people, and what programs are told of them.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use sync_core::Fault;
@@ -263,12 +265,12 @@ pub(super) fn status(place: &Place<'_>, kind: LocalKind, summary: &LocalSummary)
     let mut line = format!("{:<14}  {:<14}", kind.as_str(), summary.standing.as_str());
     for (side, counts) in [("disk", summary.disk), ("database", summary.database)] {
         if counts.total() > 0 {
-            line.push_str(&format!("  {side}: {counts}"));
+            let _ = write!(line, "  {side}: {counts}");
         }
     }
     let conflicts = summary.conflicts().count();
     if conflicts > 0 {
-        line.push_str(&format!("  {conflicts} in conflict"));
+        let _ = write!(line, "  {conflicts} in conflict");
     }
     terminal.line(&format!("{line}  {} in sync", summary.in_sync));
     let errors: Vec<&Problem> = summary.problems.iter().chain(&summary.left_out).collect();
