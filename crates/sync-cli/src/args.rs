@@ -1,5 +1,6 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
+mod jobs;
 mod rows;
 mod transfer;
 mod upkeep;
@@ -13,6 +14,7 @@ use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
 use sync_store::protocol::Scope;
 
+pub(crate) use jobs::{Daemon, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use rows::{
     Conflicts, ConflictsResolve, ConflictsVerb, Db, DbTrack, DbUntrack, DbVerb, DbVerify,
     TenantDatabase,
@@ -109,6 +111,10 @@ pub(crate) enum Verb {
     Db(Db),
     /// Choose between rows.
     Conflicts(Conflicts),
+    /// Run jobs, and look back at them.
+    Jobs(Jobs),
+    /// Run jobs when they are due.
+    Daemon(Daemon),
 }
 
 impl Verb {
@@ -140,6 +146,8 @@ impl Verb {
             Self::Retention(_) => "retention",
             Self::Db(_) => "db",
             Self::Conflicts(_) => "conflicts",
+            Self::Jobs(_) => "jobs",
+            Self::Daemon(_) => "daemon",
         }
     }
 }
@@ -388,6 +396,11 @@ mod tests {
             "db migrate",
             "db --url-env X track agents users",
             "conflicts resolve 7f3a theirs",
+            "jobs list",
+            "jobs run content_sync --direction to_disk --delete-orphans --override-existing",
+            "jobs history -n 3",
+            "jobs history nightly",
+            "daemon",
             "tenant database acme --data d --url-env X",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
@@ -396,6 +409,7 @@ mod tests {
             "push everything",
             "push skills --on-conflict ours",
             "sync skills",
+            "jobs run content_sync --direction up",
             "sync --on-conflict both",
             "push --max-delete 101%",
             "--output xml status",

@@ -8,6 +8,7 @@ mod diff;
 mod doctor;
 mod history;
 mod init;
+mod jobs;
 mod local;
 mod login;
 mod pull;
@@ -76,6 +77,8 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         },
         Some(Verb::Db(db)) => Box::pin(db::run(&place, db)).await,
         Some(Verb::Conflicts(conflicts)) => conflicts::run(&place, &conflicts.verb),
+        Some(Verb::Jobs(asked)) => jobs::run(&place, asked.verb).await,
+        Some(Verb::Daemon(_)) => jobs::daemon(&place).await,
         Some(Verb::Token(token)) => match token.verb {
             TokenVerb::Create(create) => admin::create_token(&place, create).await,
             TokenVerb::List(list) => admin::list_tokens(&place, &list).await,

@@ -105,6 +105,18 @@ pub enum Error {
         /// How many.
         found: usize,
     },
+    /// There is no such job.
+    #[snafu(display("there is no job `{name}`"))]
+    NoJob {
+        /// As given.
+        name: String,
+    },
+    /// Somebody else runs the job.
+    #[snafu(display("job `{name}` is running already"))]
+    JobRunning {
+        /// Which.
+        name: String,
+    },
     /// A map could not be read.
     #[snafu(display("the map of files could not be read"))]
     Map {
@@ -312,6 +324,8 @@ impl Fault for Error {
             Self::Rows { source } => source.code(),
             Self::Local { source } => source.code(),
             Self::NoConflict { .. } => "engine/no-conflict",
+            Self::NoJob { .. } => "engine/no-job",
+            Self::JobRunning { .. } => "engine/job-running",
             Self::Map { .. } => "engine/map",
             Self::Transport { source } => source.code(),
             Self::Refused { .. } => "engine/refused",
@@ -346,6 +360,7 @@ impl Fault for Error {
             | Self::NoRemote
             | Self::NoSnapshot { .. }
             | Self::NoConflict { .. }
+            | Self::NoJob { .. }
             | Self::Splits
             | Self::NothingToUndo
             | Self::NoHead
@@ -356,7 +371,7 @@ impl Fault for Error {
             Self::Rows { source } => source.class(),
             Self::Local { source } => source.class(),
             Self::Transport { source } => source.class(),
-            Self::Locked { .. } | Self::Cut => Class::Unavailable,
+            Self::Locked { .. } | Self::JobRunning { .. } | Self::Cut => Class::Unavailable,
             Self::State { .. }
             | Self::Answer { .. }
             | Self::Hostile { .. }
@@ -400,7 +415,8 @@ impl Fault for Error {
             Self::State { .. } => {
                 "restore the file; without it the next sync takes workspace and tenant for two that never met"
             }
-            Self::Locked { .. } => "wait for it to end",
+            Self::Locked { .. } | Self::JobRunning { .. } => "wait for it to end",
+            Self::NoJob { .. } => "`sync-cli jobs list` lists them",
             Self::Files { source } => return source.hint(),
             Self::Rows { source } => return source.hint(),
             Self::Local { source } => return source.hint(),

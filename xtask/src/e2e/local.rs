@@ -9,6 +9,7 @@
 
 mod corpus;
 mod desk;
+mod jobs;
 mod killed;
 mod lessons;
 mod travel;
@@ -85,6 +86,12 @@ pub(super) const SCENARIOS: Suite = &[
     (
         "a_watch_outlives_its_database",
         watching::a_watch_outlives_its_database,
+    ),
+    ("jobs_run_and_are_recorded", jobs::jobs_run_and_are_recorded),
+    ("a_job_runs_one_at_a_time", jobs::a_job_runs_one_at_a_time),
+    (
+        "of_two_daemons_one_does_a_run",
+        jobs::of_two_daemons_one_does_a_run,
     ),
     (
         "a_run_killed_anywhere_goes_on",
