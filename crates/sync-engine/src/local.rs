@@ -269,6 +269,9 @@ impl Local {
     ///
     /// As [`Self::plan`] and [`Self::apply`], but that a plan that is refused is no error: its summary says why.
     pub async fn run(&self, asked: &LocalRun) -> Result<LocalDone, Error> {
+        if asked.direction == Direction::ToDisk {
+            self.make_tree()?;
+        }
         let mut round = 1;
         loop {
             let plan = self
@@ -292,6 +295,16 @@ impl Local {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Makes the directory of the tree where nothing was ever agreed on: git, for one, keeps no empty directories. One that
+    /// is gone later is not an empty one.
+    fn make_tree(&self) -> Result<(), Error> {
+        let tree = self.workspace.tree();
+        if kept(&self.workspace.private()).is_none() && !tree.exists() {
+            std::fs::create_dir_all(&tree).context(WriteSnafu { path: tree })?;
+        }
+        Ok(())
     }
 
     fn sync(&self, kind: LocalKind) -> LocalSync {

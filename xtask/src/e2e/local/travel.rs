@@ -330,6 +330,13 @@ pub(super) fn what_is_missing_is_named(place: &Place) {
         .says("db/no-table")
         .says("sync-cli db migrate");
     desk.call(&["db", "migrate"]).ok();
+    // A tree that was never there is made by a pull; one that is gone is not an empty one.
+    let fresh = desk.elsewhere("fresh");
+    trees::remove(fresh.workspace.root(), "services");
+    fresh.pull("access-control").ok();
+    assert!(fresh.tree().exists());
+    trees::remove(fresh.workspace.root(), "services");
+    assert_ne!(fresh.pull("access-control").code, 0);
     // Among several, the others are done.
     desk.ask("DROP TABLE agent_skills");
     desk.write(
