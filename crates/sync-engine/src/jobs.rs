@@ -361,7 +361,8 @@ impl Jobs {
         ran.context(JobRunningSnafu { name: &job.name })
     }
 
-    /// Runs a job for this time; `None` where somebody else does, or has done it.
+    /// Runs a job for this time; `None` where somebody else does, or has done it. A run that is missed because an earlier one
+    /// goes on is recorded as such.
     async fn run_for(
         &self,
         job: &Job,
@@ -369,7 +370,13 @@ impl Jobs {
     ) -> Result<Option<JobRun>, Error> {
         self.ensure_bookkeeping().await?;
         let Some(turn) = self.turn(job).await? else {
-            return Ok(None);
+            // Whoever has it may still be at an earlier run: then nobody will do this one.
+            return match scheduled_for {
+                Some(time) if self.is_overdue(job, time).await? => {
+                    self.record_missed(job, 1, time).await
+                }
+                _ => Ok(None),
+            };
         };
         let Some(id) = self.begin(job, scheduled_for).await? else {
             return Ok(None);

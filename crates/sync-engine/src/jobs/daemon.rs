@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sync_core::retry::Backoff;
 
-use super::{Job, JobRun, Jobs, is_away};
+use super::{Job, JobRun, JobState, Jobs, is_away};
 use crate::{Error, Problem};
 
 /// How long at most before the clock is looked at again: it may be set while we sleep.
@@ -166,6 +166,9 @@ impl Jobs {
             };
             drop(run);
             match ran {
+                Some(Ok(Some(run))) if run.state == JobState::Missed => {
+                    tell(JobEvent::Missed { run: Box::new(run) });
+                }
                 Some(Ok(Some(run))) => tell(JobEvent::Ended { run: Box::new(run) }),
                 Some(Ok(None)) => tell(JobEvent::Elsewhere {
                     job: job.name.clone(),

@@ -216,6 +216,21 @@ impl Jobs {
         recorded.await.map_err(failed)
     }
 
+    /// Whether a run of a job that began for an earlier time, or was asked for by a person, is still under way.
+    pub(super) async fn is_overdue(&self, job: &Job, time: u64) -> Result<bool, Error> {
+        let earlier = "SELECT count(*)::text FROM sync.job_run WHERE job = $1 AND state = 'running' \
+            AND (scheduled_for IS NULL OR scheduled_for < to_timestamp($2::float8 / 1000))";
+        let transaction = self.transaction().await?;
+        let asked = async {
+            let values = [job.name.as_str(), &time.to_string()];
+            let rows = transaction.query(DOING, earlier, &values).await?;
+            transaction.commit(DOING).await?;
+            Ok(rows.into_iter().flatten().next().flatten())
+        };
+        let count: Option<String> = asked.await.map_err(failed)?;
+        Ok(count.is_some_and(|count| count != "0"))
+    }
+
     /// When a job was last due, as far as anybody has recorded it.
     pub(super) async fn last_due(&self, job: &Job) -> Result<Option<u64>, Error> {
         let last = "SELECT (extract(epoch FROM max(scheduled_for)) * 1000)::bigint::text FROM sync.job_run WHERE job = $1";

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     path::PathBuf,
     process::{Child, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::process::{Pid, Signal};
@@ -198,6 +198,7 @@ pub(super) fn of_two_daemons_one_does_a_run(place: &Place) {
     let desk = desk(
         place,
         "[[jobs]]\nname = \"often\"\nschedule = \"* * * * *\"\nrun = \"push content\"\n\
+        [[jobs]]\nname = \"busy\"\nschedule = \"* * * * *\"\nrun = \"pull content\"\n\
         [[jobs]]\nname = \"daily\"\nschedule = \"0 3 * * *\"\nrun = \"push access-control\"\n",
     );
     // The bookkeeping is there, and somebody has run a job three days ago.
@@ -206,6 +207,12 @@ pub(super) fn of_two_daemons_one_does_a_run(place: &Place) {
         "INSERT INTO sync.job_run (job, scheduled_for, started_at, ended_at, state) \
         SELECT 'daily', t, t, t, 'completed' FROM (SELECT now() - interval '72 hours') u(t)",
     );
+    // Nothing is due while they start, and then soon: what waits for a lock gives up after 30 s.
+    let since_minute = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.expect("a clock").as_secs() % 60
+    };
+    wait_until("the end of a minute", || (38..48).contains(&since_minute()));
     let daemons = [Daemon::start(&desk, "one"), Daemon::start(&desk, "two")];
     let missed = "SELECT string_agg(missed::text, ' ') FROM sync.job_run WHERE state = 'missed'";
     wait_until("what was missed", || desk.ask(missed) == "3");
@@ -219,8 +226,14 @@ pub(super) fn of_two_daemons_one_does_a_run(place: &Place) {
     // The run that is due next hangs: the other daemon leaves it alone.
     let mut other = desk.db.session();
     done(other.ask("BEGIN; LOCK markdown_content IN ACCESS EXCLUSIVE MODE"));
+    // A person's run of another job hangs, too: what is due of that meanwhile is missed.
+    let mut command = desk.workspace.cli().command(&["jobs", "run", "busy"]);
+    let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut by_hand = command.spawn().expect("run sync-cli");
+    let busy = "SELECT string_agg(state, ' ' ORDER BY id) FROM sync.job_run WHERE job = 'busy'";
+    wait_until("the run by hand", || desk.ask(busy) == "running");
     let began = Instant::now();
-    while told("started") < 2 || told("elsewhere") < 1 {
+    while told("elsewhere") < 1 {
         assert!(began.elapsed() < Duration::from_secs(90), "nothing was due");
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(20));
@@ -232,6 +245,12 @@ pub(super) fn of_two_daemons_one_does_a_run(place: &Place) {
     } else {
         (one, two)
     };
+    wait_until("what was missed meanwhile", || {
+        desk.ask(busy) == "running missed"
+    });
+    wait_until("that it is told", || {
+        idle.told("missed") + runs.told("missed") == 2
+    });
     idle.tell_to_end();
     let took = idle.wait();
     assert!(took < Duration::from_secs(1), "{took:?}");
@@ -239,13 +258,15 @@ pub(super) fn of_two_daemons_one_does_a_run(place: &Place) {
     runs.tell_to_end();
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
     let mut looking = desk.db.session();
-    wait_until("the run that waits", || done(looking.ask(waits)) == "1");
+    wait_until("the runs that wait", || done(looking.ask(waits)) == "2");
     done(other.ask("ROLLBACK"));
     runs.wait();
+    assert!(by_hand.wait().expect("wait for sync-cli").success());
+    assert_eq!(desk.ask(busy), "completed missed");
     assert_eq!(
         desk.ask("SELECT string_agg(state, ' ') FROM sync.job_run WHERE job = 'often'"),
         "completed"
     );
     assert_eq!(desk.ask(BODY), "Hello.");
-    assert_eq!(desk.ask(missed), "3");
+    assert_eq!(desk.ask(&format!("{missed} AND job = 'daily'")), "3");
 }
