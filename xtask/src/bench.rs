@@ -1,12 +1,13 @@
-//! `cargo xtask bench files|rows`: ours beside its peers, in the same run, on the same disk.
+//! `cargo xtask bench files|rows|local`: ours beside its peers, in the same run, on the same disk.
 //!
-//! For files, //! [`corpus`] makes the trees, [`volume`] the disk, [`meter`] measures processes, [`distance`] puts a round trip between them, [`contender`] says how each tool does a job, [`report`] makes the tables.
+//! For files, [`corpus`] makes the trees, [`volume`] the disk, [`meter`] measures processes, [`distance`] puts a round trip between them, [`contender`] says how each tool does a job, [`report`] makes the tables.
 //! Tools take turns operation by operation, so that a noisy minute of the machine hits all of them.
-//! [`rows`] does the same for databases.
+//! [`rows`] does the same for databases, [`local`] for pages between a directory and a database.
 
 mod contender;
 mod corpus;
 mod distance;
+mod local;
 mod meter;
 mod report;
 mod rows;
@@ -36,7 +37,7 @@ use volume::Volume;
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bench")]
 pub(crate) struct Arguments {
-    /// files or rows; or upload, download and sink: ends of the tar contenders, which start themselves
+    /// files, rows or local; or upload, download and sink: ends of the tar contenders, which start themselves
     #[argh(positional)]
     what: String,
 
@@ -79,6 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "files" if in_own_mounts()? => Ok(()),
         "files" => files(arguments),
         "rows" => rows::run(arguments),
+        "local" => local::run(arguments),
         end => tarball::run(end, &arguments.operands),
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod cli;
 mod faults;
 mod files;
 mod legacy;
+mod local;
 mod postgres;
 mod rows;
 mod scenario;
@@ -72,9 +73,10 @@ impl Arguments {
 }
 
 /// Every suite by its name.
-const SUITES: [(&str, Suite); 6] = [
+const SUITES: [(&str, Suite); 7] = [
     ("postgres", postgres::SCENARIOS),
     ("rows", rows::SCENARIOS),
+    ("local", local::SCENARIOS),
     ("files", files::SCENARIOS),
     ("legacy", legacy::SCENARIOS),
     ("upkeep", upkeep::SCENARIOS),
@@ -100,7 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         words.next().is_none()
             && suite.is_none_or(|suite| SUITES.iter().any(|(name, _)| *name == suite)),
         UnexpectedSnafu {
-            what: "usage: cargo xtask e2e [up|test|down|run] [postgres|rows|files|legacy|upkeep|faults]"
+            what: "usage: cargo xtask e2e [up|test|down|run] [postgres|rows|local|files|legacy|upkeep|faults]"
         }
     );
     let only = arguments.only.as_deref().unwrap_or_default();

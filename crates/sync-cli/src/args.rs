@@ -1,6 +1,8 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
+mod jobs;
 mod rows;
+mod transfer;
 mod upkeep;
 mod values;
 
@@ -10,15 +12,19 @@ use std::str::FromStr;
 
 use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
-use sync_engine::{MaxDelete, OnConflict};
 use sync_store::protocol::Scope;
 
+pub(crate) use jobs::{Daemon, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use rows::{
     Conflicts, ConflictsResolve, ConflictsVerb, Db, DbTrack, DbUntrack, DbVerb, DbVerify,
     TenantDatabase,
 };
+pub(crate) use transfer::{Diff, Pull, Push, Rollback, Status, SyncBoth, Undo, Watch};
 pub(crate) use upkeep::{Gc, Retention, RetentionSet, RetentionShow, RetentionVerb, Verify};
-pub(crate) use values::{Color, Format, Lifetime, LogFormat, Shell, Target};
+use values::named;
+pub(crate) use values::{
+    Aim, Chosen, Color, Format, ITEMS, Lifetime, LogFormat, Shell, TENANT, Target,
+};
 
 /// Keeps an AI-agent workspace identical, reviewable and recoverable: shows what would change, makes it so, remembers.
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -105,36 +111,28 @@ pub(crate) enum Verb {
     Db(Db),
     /// Choose between rows.
     Conflicts(Conflicts),
+    /// Run jobs, and look back at them.
+    Jobs(Jobs),
+    /// Run jobs when they are due.
+    Daemon(Daemon),
 }
 
 impl Verb {
     /// The verb as it stands in reports.
-    pub(crate) const fn as_str(&self) -> &'static str {
+    pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Init(_) => "init",
-            Self::Status(status) => match status.target {
-                Target::Files => "status files",
-                Target::Database => "status database",
-            },
+            Self::Status(verb) => named("status", &verb.targets),
             Self::Diff(_) => "diff",
-            Self::Push(verb) => match verb.target {
-                Target::Files => "push files",
-                Target::Database => "push database",
-            },
-            Self::Pull(verb) => match verb.target {
-                Target::Files => "pull files",
-                Target::Database => "pull database",
-            },
+            Self::Push(verb) => named("push", &verb.targets),
+            Self::Pull(verb) => named("pull", &verb.targets),
             Self::Sync(verb) => match verb.target {
                 Target::Files => "sync files",
                 Target::Database => "sync database",
             },
             Self::Rollback(_) => "rollback",
             Self::Undo(_) => "undo",
-            Self::Watch(verb) => match verb.target {
-                Target::Files => "watch files",
-                Target::Database => "watch database",
-            },
+            Self::Watch(verb) => named("watch", &verb.targets),
             Self::Log(_) => "log",
             Self::Show(_) => "show",
             Self::Doctor(_) => "doctor",
@@ -148,6 +146,8 @@ impl Verb {
             Self::Retention(_) => "retention",
             Self::Db(_) => "db",
             Self::Conflicts(_) => "conflicts",
+            Self::Jobs(_) => "jobs",
+            Self::Daemon(_) => "daemon",
         }
     }
 }
@@ -168,184 +168,6 @@ pub(crate) struct Init {
     /// what people call the workspace; the directory's name where absent
     #[argh(option)]
     pub(crate) name: Option<String>,
-}
-
-/// say where workspace and tenant stand, and how much differs on which side
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "status")]
-pub(crate) struct Status {
-    /// what to look at: files or database
-    #[argh(positional, default = "Target::Files")]
-    pub(crate) target: Target,
-    /// only these paths, in git's pattern syntax; may be repeated
-    #[argh(option)]
-    pub(crate) filter: Vec<String>,
-    /// exit with 10 where there are differences
-    #[argh(switch)]
-    pub(crate) exit_code: bool,
-}
-
-/// show what differs: the base and the workspace, a snapshot A and the workspace, or snapshots A and B
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "diff", example = "sync-cli diff 7f3a9c0 9b1e44d")]
-pub(crate) struct Diff {
-    /// none, one or two snapshots, older first, each by at least 4 digits of its id; then files or database
-    #[argh(positional)]
-    pub(crate) snapshots: Vec<String>,
-    /// only these paths, in git's pattern syntax; may be repeated
-    #[argh(option)]
-    pub(crate) filter: Vec<String>,
-    /// only the paths, without the lines that differ
-    #[argh(switch)]
-    pub(crate) stat: bool,
-    /// exit with 10 where there are differences
-    #[argh(switch)]
-    pub(crate) exit_code: bool,
-}
-
-/// send what changed here to the tenant, as a new snapshot
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(
-    subcommand,
-    name = "push",
-    example = "sync-cli push files -m \"tune triage agent\""
-)]
-pub(crate) struct Push {
-    /// what to push: files or database
-    #[argh(positional, default = "Target::Files")]
-    pub(crate) target: Target,
-    /// print what would be done and do nothing, on either side
-    #[argh(switch)]
-    pub(crate) dry_run: bool,
-    /// only these paths, in git's pattern syntax, may be repeated; the rest is left as it is on both sides
-    #[argh(option)]
-    pub(crate) filter: Vec<String>,
-    /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
-    #[argh(option, default = "MaxDelete::default()")]
-    pub(crate) max_delete: MaxDelete,
-    /// remove as much as it takes, unasked
-    #[argh(switch, short = 'y')]
-    pub(crate) yes: bool,
-    /// why, for the log; made from what changed where absent
-    #[argh(option, short = 'm')]
-    pub(crate) message: Option<String>,
-}
-
-/// bring what changed on the tenant into the workspace; a local edit is never overwritten
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "pull")]
-pub(crate) struct Pull {
-    /// what to pull: files or database
-    #[argh(positional, default = "Target::Files")]
-    pub(crate) target: Target,
-    /// print what would be done and do nothing, on either side
-    #[argh(switch)]
-    pub(crate) dry_run: bool,
-    /// only these paths, in git's pattern syntax, may be repeated; the rest is left as it is on both sides
-    #[argh(option)]
-    pub(crate) filter: Vec<String>,
-    /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
-    #[argh(option, default = "MaxDelete::default()")]
-    pub(crate) max_delete: MaxDelete,
-    /// remove as much as it takes, unasked
-    #[argh(switch, short = 'y')]
-    pub(crate) yes: bool,
-}
-
-/// bring what changed on the tenant, merge it with what changed here, and send the result
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(
-    subcommand,
-    name = "sync",
-    note = "Texts are merged by line; what cannot be merged is listed with exit code 3, and nothing is written.",
-    example = "sync-cli sync files --on-conflict keep-both"
-)]
-pub(crate) struct SyncBoth {
-    /// what to sync: files or database
-    #[argh(positional, default = "Target::Files")]
-    pub(crate) target: Target,
-    /// print what would be done and do nothing, on either side
-    #[argh(switch)]
-    pub(crate) dry_run: bool,
-    /// what to do where both sides changed the same: ask, ours, theirs or keep-both
-    #[argh(option, default = "OnConflict::Ask")]
-    pub(crate) on_conflict: OnConflict,
-    /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
-    #[argh(option, default = "MaxDelete::default()")]
-    pub(crate) max_delete: MaxDelete,
-    /// remove as much as it takes, unasked
-    #[argh(switch, short = 'y')]
-    pub(crate) yes: bool,
-    /// why, for the log; made from what changed where absent
-    #[argh(option, short = 'm')]
-    pub(crate) message: Option<String>,
-}
-
-/// make a new snapshot with the files of an old one, here and on the tenant
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(
-    subcommand,
-    name = "rollback",
-    example = "sync-cli rollback 7f3a9c0 -m \"the new prompt was worse\""
-)]
-pub(crate) struct Rollback {
-    /// the snapshot, by at least 4 digits of its id
-    #[argh(positional)]
-    pub(crate) snapshot: String,
-    /// what comes back: files or database
-    #[argh(positional, default = "Target::Files")]
-    pub(crate) target: Target,
-    /// print what would be done and do nothing, on either side
-    #[argh(switch)]
-    pub(crate) dry_run: bool,
-    /// what to do with edits of files that change: ask, ours, theirs or keep-both
-    #[argh(option, default = "OnConflict::Ask")]
-    pub(crate) on_conflict: OnConflict,
-    /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
-    #[argh(option, default = "MaxDelete::default()")]
-    pub(crate) max_delete: MaxDelete,
-    /// remove as much as it takes, unasked
-    #[argh(switch, short = 'y')]
-    pub(crate) yes: bool,
-    /// why, for the log; made from what changed where absent
-    #[argh(option, short = 'm')]
-    pub(crate) message: Option<String>,
-}
-
-/// bring back what the last pull, sync, rollback or undo replaced in the workspace
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "undo")]
-pub(crate) struct Undo {
-    /// what comes back: files or database
-    #[argh(positional, default = "Target::Files")]
-    pub(crate) target: Target,
-    /// print what would be done and do nothing, on either side
-    #[argh(switch)]
-    pub(crate) dry_run: bool,
-    /// what to do with edits since then: ask, ours (they stay), theirs (they go) or keep-both
-    #[argh(option, default = "OnConflict::Ask")]
-    pub(crate) on_conflict: OnConflict,
-    /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
-    #[argh(option, default = "MaxDelete::default()")]
-    pub(crate) max_delete: MaxDelete,
-    /// remove as much as it takes, unasked
-    #[argh(switch, short = 'y')]
-    pub(crate) yes: bool,
-}
-
-/// sync once, then again whenever something is saved in the tree, until interrupted
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "watch")]
-pub(crate) struct Watch {
-    /// what to watch: files or database
-    #[argh(positional, default = "Target::Files")]
-    pub(crate) target: Target,
-    /// what to do where both sides changed the same: ask, ours, theirs or keep-both
-    #[argh(option, default = "OnConflict::Ask")]
-    pub(crate) on_conflict: OnConflict,
-    /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
-    #[argh(option, default = "MaxDelete::default()")]
-    pub(crate) max_delete: MaxDelete,
 }
 
 /// show the snapshots of the tenant's branch, newest first
@@ -564,18 +386,30 @@ mod tests {
             "retention set --data d --tenant acme --branch main --last 20",
             "retention show --data d --tenant acme --branch main",
             "push database --dry-run",
+            "push skills content --delete --on-conflict disk --keep-going",
+            "pull access-control --dry-run",
+            "watch content skills --on-conflict database",
+            "diff content --stat",
             "diff 7f3a9c0 database",
             "rollback 7f3a9c0 database",
             "undo database",
             "db migrate",
             "db --url-env X track agents users",
             "conflicts resolve 7f3a theirs",
+            "jobs list",
+            "jobs run content_sync --direction to_disk --delete-orphans --override-existing",
+            "jobs history -n 3",
+            "jobs history nightly",
+            "daemon",
             "tenant database acme --data d --url-env X",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }
         for line in [
             "push everything",
+            "push skills --on-conflict ours",
+            "sync skills",
+            "jobs run content_sync --direction up",
             "sync --on-conflict both",
             "push --max-delete 101%",
             "--output xml status",

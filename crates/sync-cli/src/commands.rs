@@ -8,6 +8,8 @@ mod diff;
 mod doctor;
 mod history;
 mod init;
+mod jobs;
+mod local;
 mod login;
 mod pull;
 mod push;
@@ -20,6 +22,7 @@ mod transfer;
 mod undo;
 mod upkeep;
 mod watch;
+mod watch_local;
 mod watch_rows;
 
 use std::path::PathBuf;
@@ -47,10 +50,10 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
     match args.verb {
         None => Ok(completions::usage()),
         Some(Verb::Init(init)) => init::run(&place, init),
-        Some(Verb::Status(status)) => status::run(&place, &status).await,
-        Some(Verb::Diff(diff)) => diff::run(&place, diff).await,
-        Some(Verb::Push(push)) => push::run(&place, push).await,
-        Some(Verb::Pull(pull)) => Box::pin(pull::run(&place, &pull)).await,
+        Some(Verb::Status(status)) => Box::pin(status::run(&place, &status)).await,
+        Some(Verb::Diff(diff)) => Box::pin(diff::run(&place, diff)).await,
+        Some(Verb::Push(push)) => Box::pin(push::run(&place, push)).await,
+        Some(Verb::Pull(pull)) => Box::pin(pull::run(&place, pull)).await,
         Some(Verb::Sync(both)) => Box::pin(sync::run(&place, both)).await,
         Some(Verb::Rollback(rollback)) => Box::pin(rollback::run(&place, rollback)).await,
         Some(Verb::Undo(undo)) => Box::pin(undo::run(&place, &undo)).await,
@@ -74,6 +77,8 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         },
         Some(Verb::Db(db)) => Box::pin(db::run(&place, db)).await,
         Some(Verb::Conflicts(conflicts)) => conflicts::run(&place, &conflicts.verb),
+        Some(Verb::Jobs(asked)) => jobs::run(&place, asked.verb).await,
+        Some(Verb::Daemon(_)) => jobs::daemon(&place).await,
         Some(Verb::Token(token)) => match token.verb {
             TokenVerb::Create(create) => admin::create_token(&place, create).await,
             TokenVerb::List(list) => admin::list_tokens(&place, &list).await,
@@ -115,14 +120,29 @@ impl Place<'_> {
     ) -> Result<(Session, Connection), Error> {
         let workspace = self.workspace()?;
         let connection = Connection::open(&workspace, self.env, purpose).await?;
-        let context = Context {
+        let context = self.context(listener);
+        let session = Session::new(workspace, connection.remote.clone(), context)?;
+        Ok((session, connection))
+    }
+
+    /// What a run that begins now needs to know of the world.
+    fn context(&self, listener: Listener) -> Context {
+        Context {
             author: self.env.author(),
             now: Env::now(),
             random: Arc::new(Env::random),
             listener,
-        };
-        let session = Session::new(workspace, connection.remote.clone(), context)?;
-        Ok((session, connection))
+        }
+    }
+
+    /// The same place for a run that begins now.
+    fn anew(&self) -> Place<'_> {
+        Place {
+            dir: self.dir.clone(),
+            env: self.env,
+            terminal: self.terminal,
+            started: Instant::now(),
+        }
     }
 
     /// Paths that `--filter` chooses; `None` where it was not given.

@@ -85,6 +85,20 @@ pub(crate) enum Error {
         "a tenant's database is found by either `--url-env`, `--url-file` or `--none`"
     ))]
     WhichDatabase,
+    /// Things that are not synced by one command.
+    #[snafu(display("only skills, content and access-control can be named together"))]
+    Targets,
+    /// A flag for something else than what is named.
+    #[snafu(display("`{flag}` is for {targets}"))]
+    WrongFlag {
+        flag: &'static str,
+        targets: &'static str,
+    },
+    /// Snapshots of what has none.
+    #[snafu(display(
+        "skills, content and access-control have no snapshots of their own: they are compared with the database"
+    ))]
+    NoSnapshots,
     /// More than two snapshots to compare.
     #[snafu(display("two snapshots can be compared, not more"))]
     TooManySides,
@@ -115,6 +129,9 @@ impl Fault for Error {
             Self::ReadUrl { .. } => "cli/read-url",
             Self::NoFilter => "cli/no-filter",
             Self::WhichDatabase => "cli/which-database",
+            Self::Targets => "cli/targets",
+            Self::WrongFlag { .. } => "cli/wrong-flag",
+            Self::NoSnapshots => "cli/no-snapshots",
             Self::TooManySides => "cli/too-many-sides",
         }
     }
@@ -136,6 +153,9 @@ impl Fault for Error {
             | Self::NotAToken
             | Self::NoLogin
             | Self::TooManySides
+            | Self::Targets
+            | Self::WrongFlag { .. }
+            | Self::NoSnapshots
             | Self::NoDatabase { .. }
             | Self::NoFilter
             | Self::WhichDatabase
@@ -159,6 +179,7 @@ impl Fault for Error {
             Self::NoDatabase { .. } => {
                 "set it to `postgres://…`, or name another variable or file in `[database]` of sync.toml"
             }
+            Self::Targets => "run one command for each of the others",
             Self::NoHome => "set HOME, or give the token in SYNC_TOKEN",
             Self::NoToken { .. } => "set SYNC_TOKEN, or run `sync-cli login`",
             Self::NotAToken => "a token starts with `sync_`; `sync-cli token create` prints one",
@@ -171,6 +192,8 @@ impl Fault for Error {
             | Self::ReadToken { .. }
             | Self::NoLogin
             | Self::TooManySides
+            | Self::WrongFlag { .. }
+            | Self::NoSnapshots
             | Self::ReadUrl { .. }
             | Self::NoFilter
             | Self::WhichDatabase

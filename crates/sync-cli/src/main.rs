@@ -36,6 +36,8 @@ pub(crate) enum Outcome {
     Unsound,
     /// There are conflicts, which were printed: a person has to choose.
     Undecided,
+    /// It failed, and was printed.
+    Failed(Class),
     /// Something is damaged, and was printed.
     Damaged,
     /// There are differences, and the caller asked to be told by the exit code.
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Unsound) => ExitCode::from(Class::Failed.exit_code()),
         Ok(Outcome::Undecided) => ExitCode::from(Class::Conflict.exit_code()),
+        Ok(Outcome::Failed(class)) => ExitCode::from(class.exit_code()),
         Ok(Outcome::Damaged) => ExitCode::from(Class::Integrity.exit_code()),
         Ok(Outcome::Different) => ExitCode::from(DIFFERENT),
         Err(error) => {

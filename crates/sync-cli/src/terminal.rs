@@ -120,17 +120,7 @@ impl Terminal {
         if self.format == Format::Text {
             return self.error(error);
         }
-        let problem = Problem::from_fault(error);
-        self.value(&serde_json::json!({
-            "operation": self.operation,
-            "success": false,
-            "items_synced": 0,
-            "items_skipped": 0,
-            "snapshot": null,
-            "state": {"kind": "failed"},
-            "errors": [problem],
-            "exit_code": error.class().exit_code(),
-        }));
+        self.value(&failed(self.operation, error));
     }
 
     /// Prints a remark to stderr, whatever the format: events say the same to programs.
@@ -141,10 +131,12 @@ impl Terminal {
     /// Prints something that was left out, to stderr.
     pub(crate) fn problem(self, problem: &Problem) {
         if self.format == Format::Text && !self.quiet {
-            let what = problem
+            // A message that says where, as those of a line in a file do, says it once.
+            let path = problem
                 .path
                 .as_ref()
-                .map_or(String::new(), |path| format!(" `{path}`"));
+                .filter(|path| !problem.message.contains(path.as_str()));
+            let what = path.map_or(String::new(), |path| format!(" `{path}`"));
             let kind = if problem.code == "files/refused" {
                 "left out"
             } else {
@@ -214,6 +206,20 @@ impl Terminal {
             self.line(line.trim_end());
         }
     }
+}
+
+/// What a program is told of an operation that failed.
+pub(crate) fn failed(operation: &str, error: &impl Fault) -> serde_json::Value {
+    serde_json::json!({
+        "operation": operation,
+        "success": false,
+        "items_synced": 0,
+        "items_skipped": 0,
+        "snapshot": null,
+        "state": {"kind": "failed"},
+        "errors": [Problem::from_fault(error)],
+        "exit_code": error.class().exit_code(),
+    })
 }
 
 fn painted(on: bool, paint: Paint, text: &str) -> String {

@@ -9,6 +9,7 @@ use sync_db::TableSpec;
 
 use crate::Error;
 use crate::error::{ConfigSnafu, ConfigSyntaxSnafu, ReadSnafu};
+use crate::jobs::JobConfig;
 
 /// The name of the configuration file, which marks a workspace's root.
 pub const CONFIG_FILE: &str = "sync.toml";
@@ -28,6 +29,9 @@ pub struct Config {
     /// What of the database travels.
     #[serde(default)]
     pub database: DatabaseConfig,
+    /// What runs by a schedule.
+    #[serde(default)]
+    pub jobs: Vec<JobConfig>,
     /// The tenant it belongs to; commands that need one say so where it is absent.
     #[serde(default)]
     pub remote: Option<RemoteConfig>,
@@ -224,6 +228,36 @@ mod tests {
         check(
             "[[database.tables]]\nname = \"a.b.c\"",
             Some("a table is named"),
+        );
+        let job = |line: &str| format!("[[jobs]]\nname = \"a\"\n{line}\n");
+        check(
+            &job("schedule = \"0 3 * * *\"\nrun = \"push content skills\"\ndelete_orphans = true"),
+            None,
+        );
+        check(
+            &job("run = \"content_sync\"\ndirection = \"to-disk\""),
+            None,
+        );
+        check(
+            &job("run = \"sync content\""),
+            Some("expected `push` or `pull`"),
+        );
+        check(
+            &job("run = \"push files\""),
+            Some("expected `push` or `pull`"),
+        );
+        check(&job("run = \"push\""), Some("expected `push` or `pull`"));
+        check(
+            &job("run = \"content_sync\"\ndirection = \"up\""),
+            Some("expected `to-db` or `to-disk`"),
+        );
+        check(
+            &job("run = \"content_sync\"\nschedule = \"61 * * * *\""),
+            Some("line 4"),
+        );
+        check(
+            &job("run = \"content_sync\"\nshedule = \"* * * * *\""),
+            Some("line 4"),
         );
         check("[workspace]\ntree = \"../up\"", Some("`..`"));
         check("[remote", Some("line 1"));

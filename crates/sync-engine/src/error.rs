@@ -91,6 +91,12 @@ pub enum Error {
         /// What `sync-rows` said.
         source: sync_rows::Error,
     },
+    /// Skills, content or access control beside their rows.
+    #[snafu(transparent)]
+    Local {
+        /// What `sync-local` said.
+        source: sync_local::Error,
+    },
     /// No conflict, or several, are named so.
     #[snafu(display("{found} conflicts are named `{id}`"))]
     NoConflict {
@@ -98,6 +104,18 @@ pub enum Error {
         id: String,
         /// How many.
         found: usize,
+    },
+    /// There is no such job.
+    #[snafu(display("there is no job `{name}`"))]
+    NoJob {
+        /// As given.
+        name: String,
+    },
+    /// Somebody else runs the job.
+    #[snafu(display("job `{name}` is running already"))]
+    JobRunning {
+        /// Which.
+        name: String,
     },
     /// A map could not be read.
     #[snafu(display("the map of files could not be read"))]
@@ -278,6 +296,7 @@ impl Error {
         match self {
             Self::Stale { .. } => true,
             Self::Rows { source } => source.is_moved(),
+            Self::Local { source } => source.is_moved(),
             _ => false,
         }
     }
@@ -303,7 +322,10 @@ impl Fault for Error {
             Self::Files { source } => source.code(),
             Self::Store { .. } => "engine/store",
             Self::Rows { source } => source.code(),
+            Self::Local { source } => source.code(),
             Self::NoConflict { .. } => "engine/no-conflict",
+            Self::NoJob { .. } => "engine/no-job",
+            Self::JobRunning { .. } => "engine/job-running",
             Self::Map { .. } => "engine/map",
             Self::Transport { source } => source.code(),
             Self::Refused { .. } => "engine/refused",
@@ -338,6 +360,7 @@ impl Fault for Error {
             | Self::NoRemote
             | Self::NoSnapshot { .. }
             | Self::NoConflict { .. }
+            | Self::NoJob { .. }
             | Self::Splits
             | Self::NothingToUndo
             | Self::NoHead
@@ -346,8 +369,9 @@ impl Fault for Error {
             Self::Files { source } => source.class(),
             Self::Store { source } => source.class(),
             Self::Rows { source } => source.class(),
+            Self::Local { source } => source.class(),
             Self::Transport { source } => source.class(),
-            Self::Locked { .. } | Self::Cut => Class::Unavailable,
+            Self::Locked { .. } | Self::JobRunning { .. } | Self::Cut => Class::Unavailable,
             Self::State { .. }
             | Self::Answer { .. }
             | Self::Hostile { .. }
@@ -391,9 +415,11 @@ impl Fault for Error {
             Self::State { .. } => {
                 "restore the file; without it the next sync takes workspace and tenant for two that never met"
             }
-            Self::Locked { .. } => "wait for it to end",
+            Self::Locked { .. } | Self::JobRunning { .. } => "wait for it to end",
+            Self::NoJob { .. } => "`sync-cli jobs list` lists them",
             Self::Files { source } => return source.hint(),
             Self::Rows { source } => return source.hint(),
+            Self::Local { source } => return source.hint(),
             Self::NoConflict { .. } => "`sync-cli conflicts list` shows them",
             Self::Transport { source } => return source.hint(),
             Self::Store { source } if source.class() == Class::Unavailable => return source.hint(),

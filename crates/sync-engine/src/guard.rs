@@ -65,6 +65,10 @@ pub enum Place {
     Workspace,
     /// The tenant.
     Tenant,
+    /// The tree beside a database.
+    Disk,
+    /// The database beside a tree.
+    Database,
 }
 
 impl Place {
@@ -72,6 +76,8 @@ impl Place {
         match self {
             Self::Workspace => "the workspace",
             Self::Tenant => "the tenant",
+            Self::Disk => "the disk",
+            Self::Database => "the database",
         }
     }
 }
@@ -84,6 +90,8 @@ pub enum What {
     Files,
     /// Rows.
     Rows,
+    /// Skills, pages, entities under access control.
+    Items,
 }
 
 impl What {
@@ -91,6 +99,7 @@ impl What {
         match self {
             Self::Files => "files",
             Self::Rows => "rows",
+            Self::Items => "items",
         }
     }
 }

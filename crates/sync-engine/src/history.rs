@@ -315,7 +315,8 @@ fn line_changes(texts: &Texts, change: &FileChange) -> Option<Lines> {
     Some(line_diff(&before, &after))
 }
 
-fn line_diff(before: &str, after: &str) -> Lines {
+/// The lines in which two texts differ.
+pub(crate) fn line_diff(before: &str, after: &str) -> Lines {
     let diff = TextDiff::from_lines(before, after);
     let count = |tag| {
         diff.iter_all_changes()

@@ -6,7 +6,7 @@
 //! - [`config`]: `sync.toml`; [`workspace`]: where it is, and who works in it.
 //! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
 //! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`sync`], [`rollback`], [`status`],
-//!   [`history`], [`verify`], [`collect`]: the operations. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
+//!   [`history`], [`verify`], [`collect`]: the operations. [`local`]: those between tree and database; [`jobs`]: when nobody is there. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
 //! - [`report`] and [`event`]: what was done, and what is being done.
 //!
 //! It never prints, never reads the environment or the clock, and never opens a connection:
@@ -25,6 +25,8 @@ pub mod event;
 mod fetch;
 pub mod guard;
 pub mod history;
+pub mod jobs;
+pub mod local;
 mod look;
 mod maps;
 pub mod merge;
@@ -55,6 +57,7 @@ pub use error::Error;
 pub use event::{Event, Listener};
 pub use guard::{Limits, MaxDelete};
 pub use history::{Difference, FileDifference, Lines, Side};
+pub use local::{Local, LocalDone, LocalRun, LocalStanding, LocalSummary};
 pub use merge::{Conflict, OnConflict};
 pub use patience::open_store;
 pub use pull::{PullOutcome, PullPlan};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::map::{self, Map, MapError};
 use sync_core::{Digest, Entry, Snapshot, SnapshotId, TreePath};
-use sync_files::{CaptureEvent, CaptureOptions, IsKnown, Recovered, StatCache, Tree};
+use sync_files::{CaptureEvent, CaptureOptions, IsKnown, StatCache, Tree};
 use sync_store::Repository;
 use sync_store::pack::Class;
 use tokio::sync::OnceCell;
@@ -104,32 +104,7 @@ impl Session {
     /// Completes or takes back what an earlier run left when it was cut short. Call this before planning anything
     /// that will be applied.
     pub async fn recover(&self) -> Result<(), Error> {
-        if !self.workspace.private().join("txn").exists() {
-            return Ok(());
-        }
-        let _lock = self.lock()?;
-        let (tree, private) = (self.workspace.tree(), self.workspace.private());
-        let at = private.clone();
-        let recovered = blocking(move || Ok(Tree::open(&tree, &at)?.recover()?)).await?;
-        match recovered {
-            Recovered::Nothing | Recovered::Discarded => {}
-            Recovered::Finished { note } => {
-                self.settlement(&note)?.after(&private)?;
-                self.tell(Event::Recovered {
-                    finished: true,
-                    kept: Vec::new(),
-                });
-            }
-            Recovered::Undone { note, kept, .. } => {
-                self.settlement(&note)?.before(&private)?;
-                let kept = kept.iter().map(ToString::to_string).collect();
-                self.tell(Event::Recovered {
-                    finished: false,
-                    kept,
-                });
-            }
-        }
-        Ok(())
+        self.workspace.recover(&self.context).await
     }
 
     pub(crate) fn tell(&self, event: Event) {

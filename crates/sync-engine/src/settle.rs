@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sync_files::{Recovered, Tree};
 
-use crate::Error;
 use crate::error::StateSnafu;
-use crate::session::Session;
+use crate::event::Event;
+use crate::session::{Context, blocking};
 use crate::state::{Agreed, Replaced, State};
+use crate::{Error, Workspace};
 
 /// What holds before a change of the tree, and what after it. It travels in the journal of the change, so that whoever
 /// finishes or undoes the change writes down what then is true.
@@ -50,12 +52,49 @@ impl Known {
     }
 }
 
-impl Session {
-    /// The settlement in the note of a journal.
-    pub(crate) fn settlement(&self, note: &[u8]) -> Result<Settlement, Error> {
-        serde_json::from_slice(note).map_err(|error| {
+impl Workspace {
+    /// Completes or takes back what an earlier run left in the tree when it was cut short.
+    pub(crate) async fn recover(&self, context: &Context) -> Result<(), Error> {
+        if !self.private().join("txn").exists() {
+            return Ok(());
+        }
+        let _lock = self.lock(context.now)?;
+        let (tree, private) = (self.tree(), self.private());
+        let at = private.clone();
+        let recovered = blocking(move || Ok(Tree::open(&tree, &at)?.recover()?)).await?;
+        match recovered {
+            Recovered::Nothing | Recovered::Discarded => {}
+            Recovered::Finished { note } => {
+                if let Some(settlement) = self.settlement(&note)? {
+                    settlement.after(&private)?;
+                }
+                (context.listener)(Event::Recovered {
+                    finished: true,
+                    kept: Vec::new(),
+                });
+            }
+            Recovered::Undone { note, kept, .. } => {
+                if let Some(settlement) = self.settlement(&note)? {
+                    settlement.before(&private)?;
+                }
+                let kept = kept.iter().map(ToString::to_string).collect();
+                (context.listener)(Event::Recovered {
+                    finished: false,
+                    kept,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The settlement in the note of a journal; `None` where nothing has to be settled.
+    fn settlement(&self, note: &[u8]) -> Result<Option<Settlement>, Error> {
+        if note == sync_local::NOTE {
+            return Ok(None);
+        }
+        serde_json::from_slice(note).map(Some).map_err(|error| {
             StateSnafu {
-                path: self.workspace.private().join("txn"),
+                path: self.private().join("txn"),
                 reason: error.to_string(),
             }
             .build()

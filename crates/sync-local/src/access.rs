@@ -26,14 +26,8 @@ use entries::{Rule, read_entries};
 pub(crate) struct AccessControl(());
 
 const FIELDS: &[Field] = &[
-    Field {
-        name: "default_included",
-        shape: Shape::Flag,
-    },
-    Field {
-        name: "rules",
-        shape: Shape::Json,
-    },
+    Field::new("default_included", Shape::Flag),
+    Field::new("rules", Shape::Json),
 ];
 
 /// Where rules are, from the top of the tree.
@@ -67,11 +61,7 @@ impl Kind for AccessControl {
     }
 
     fn dirs(&self) -> Vec<Dir> {
-        vec![Dir {
-            path: TreePath::new(DIR).unwrap_or_else(|_| unreachable!("a path by its spelling")),
-            what: "access-control rules".to_owned(),
-            is_optional: true,
-        }]
+        vec![Dir::optional(DIR, "access-control rules")]
     }
 
     fn may_be(&self, path: &str) -> bool {

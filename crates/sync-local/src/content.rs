@@ -28,23 +28,19 @@ pub(crate) struct Content {
 }
 
 const FIELDS: &[Field] = &[
-    field("title", Shape::Text),
-    field("kind", Shape::Text),
-    field("author", Shape::Text),
-    field("published_at", Shape::Instant),
-    field("description", Shape::Text),
-    field("keywords", Shape::Text),
-    field("image", Shape::Optional),
-    field("category", Shape::Optional),
-    field("links", Shape::Json),
-    field("public", Shape::Flag),
-    field("source", Shape::Text),
-    field("body", Shape::Body),
+    Field::new("title", Shape::Text),
+    Field::new("kind", Shape::Text),
+    Field::new("author", Shape::Text),
+    Field::new("published_at", Shape::Instant),
+    Field::new("description", Shape::Text),
+    Field::new("keywords", Shape::Text),
+    Field::new("image", Shape::Optional),
+    Field::new("category", Shape::Optional),
+    Field::new("links", Shape::Json),
+    Field::new("public", Shape::Flag),
+    Field::new("source", Shape::Text),
+    Field::new("body", Shape::Body),
 ];
-
-const fn field(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape }
-}
 
 /// The language of a page that names none.
 const LOCALE: &str = "en";

@@ -106,7 +106,7 @@ pub enum Error {
         keys: Vec<String>,
     },
     /// Files that do not parse stop the run.
-    #[snafu(display("{count} files or rows cannot be synced as they are"))]
+    #[snafu(display("{}", if *count == 1 { "a file or row cannot be synced as it is".to_owned() } else { format!("{count} files or rows cannot be synced as they are") }))]
     Unfit {
         /// How many.
         count: usize,

@@ -50,6 +50,17 @@ pub(crate) struct Dir {
     pub(crate) is_optional: bool,
 }
 
+impl Dir {
+    /// One at a fixed place, given as the text of a path, that may be missing.
+    pub(crate) fn optional(path: &str, what: &str) -> Self {
+        Self {
+            path: TreePath::new(path).unwrap_or_else(|_| unreachable!("a path by its spelling")),
+            what: what.to_owned(),
+            is_optional: true,
+        }
+    }
+}
+
 /// Texts of files by path, as a kind is given and gives them.
 pub(crate) type Texts = BTreeMap<TreePath, String>;
 /// Gives the text of a file; `None` where there is none.

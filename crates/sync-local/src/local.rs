@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
+use sync_core::rows::{Kind as RowKind, text};
 use sync_db::{Database, Isolation};
 
 use crate::Error;
@@ -42,6 +43,9 @@ pub enum LocalKind {
 }
 
 impl LocalKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Skills, Self::Content, Self::AccessControl];
+
     /// The kind as it stands on a command line and in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -86,24 +90,13 @@ impl fmt::Debug for Ports {
 }
 
 impl Ports {
-    /// The time as the database takes it: seconds of the epoch as an interval from it need no calendar here.
+    /// The time as the database takes it.
     pub(crate) fn now(&self) -> String {
-        // Days since the epoch to a civil date, after Howard Hinnant's `civil_from_days`.
-        let days = i64::try_from(self.now / 86_400_000).unwrap_or(0) + 719_468;
-        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-        let year_of_era = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-        let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let shifted = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-        let month = if shifted < 10 {
-            shifted + 3
-        } else {
-            shifted - 9
-        };
-        let year = year_of_era + era * 400 + i64::from(month <= 2);
-        let (seconds, ms) = (self.now / 1000 % 86_400, self.now % 1000);
-        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+        // The database counts from 2000-01-01T00:00:00Z.
+        const EPOCH: i64 = 946_684_800_000;
+        let now = i64::try_from(self.now).unwrap_or(i64::MAX);
+        let micros = now.saturating_sub(EPOCH).saturating_mul(1000);
+        text(RowKind::TimestampTz, &micros.to_be_bytes())
     }
 
     /// A random UUID, version 4 (RFC 9562).
@@ -198,7 +191,9 @@ impl<K: Kind> Local<K> {
     }
 
     async fn apply(&self, plan: LocalPlan, ports: &Ports) -> Result<LocalOutcome, Error> {
-        plan.ensure_fit()?;
+        if let Some(refusal) = plan.refusal() {
+            return Err(refusal);
+        }
         let place = self.place.clone();
         if plan.is_empty() {
             let outcome = LocalOutcome::of(&plan);
@@ -409,9 +404,9 @@ mod tests {
             random: Arc::new(move || number),
         };
         let check = |now, expected: &str| assert_eq!(ports(now, 0).now(), expected);
-        check(0, "1970-01-01T00:00:00.000Z");
-        check(951_782_400_000, "2000-02-29T00:00:00.000Z");
-        check(1_798_761_599_999, "2026-12-31T23:59:59.999Z");
+        check(0, "1970-01-01 00:00:00+00");
+        check(951_782_400_000, "2000-02-29 00:00:00+00");
+        check(1_798_761_599_999, "2026-12-31 23:59:59.999+00");
         assert_eq!(ports(0, 0).uuid(), "00000000-0000-4000-8000-000000000000");
         assert_eq!(
             ports(0, u64::MAX).uuid(),

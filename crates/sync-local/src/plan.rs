@@ -133,20 +133,16 @@ impl LocalPlan {
             && self.count(Verdict::Forget) == 0
     }
 
-    /// Refuses what must not be applied.
-    pub(crate) fn ensure_fit(&self) -> Result<(), Error> {
+    /// Why it must not be applied; `None` where it may be. A plan that is to keep going may always be.
+    pub fn refusal(&self) -> Option<Error> {
         if self.keep_going {
-            return Ok(());
+            return None;
         }
         if !self.problems.is_empty() {
             let count = self.problems.len();
-            return Err(Error::Unfit { count });
+            return Some(Error::Unfit { count });
         }
         let keys: Vec<String> = self.conflicts().map(|item| item.key.to_string()).collect();
-        if keys.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Conflict { keys })
-        }
+        (!keys.is_empty()).then_some(Error::Conflict { keys })
     }
 }

@@ -33,6 +33,12 @@ pub(crate) struct Field {
     pub(crate) shape: Shape,
 }
 
+impl Field {
+    pub(crate) const fn new(name: &'static str, shape: Shape) -> Self {
+        Self { name, shape }
+    }
+}
+
 /// What a field can hold. What programs cannot tell apart is one value: an empty list is none, and so is an empty
 /// optional text; blanks around a body belong to its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,22 +245,10 @@ mod tests {
     use super::*;
 
     const FIELDS: &[Field] = &[
-        Field {
-            name: "a",
-            shape: Shape::Text,
-        },
-        Field {
-            name: "b",
-            shape: Shape::Optional,
-        },
-        Field {
-            name: "c",
-            shape: Shape::List,
-        },
-        Field {
-            name: "d",
-            shape: Shape::Body,
-        },
+        Field::new("a", Shape::Text),
+        Field::new("b", Shape::Optional),
+        Field::new("c", Shape::List),
+        Field::new("d", Shape::Body),
     ];
 
     fn row(json: &str) -> Record {

@@ -29,17 +29,13 @@ mod rows;
 pub(crate) struct Skills(());
 
 const FIELDS: &[Field] = &[
-    field("name", Shape::Text),
-    field("description", Shape::Text),
-    field("enabled", Shape::Flag),
-    field("tags", Shape::List),
-    field("category", Shape::Optional),
-    field("instructions", Shape::Body),
+    Field::new("name", Shape::Text),
+    Field::new("description", Shape::Text),
+    Field::new("enabled", Shape::Flag),
+    Field::new("tags", Shape::List),
+    Field::new("category", Shape::Optional),
+    Field::new("instructions", Shape::Body),
 ];
-
-const fn field(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape }
-}
 
 /// Where skills are, from the top of the tree.
 const DIR: &str = "skills";
@@ -95,11 +91,7 @@ impl Kind for Skills {
     }
 
     fn dirs(&self) -> Vec<Dir> {
-        vec![Dir {
-            path: TreePath::new(DIR).unwrap_or_else(|_| unreachable!("a path by its spelling")),
-            what: "skills".to_owned(),
-            is_optional: true,
-        }]
+        vec![Dir::optional(DIR, "skills")]
     }
 
     fn may_be(&self, path: &str) -> bool {

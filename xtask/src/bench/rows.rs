@@ -2,7 +2,7 @@
 //!
 //! [`table`] makes the rows, [`database`] the databases, [`place`] is ours, [`peers`] are the others, [`watching`] and [`history`] measure what is no single push, [`report`] makes the tables.
 
-mod database;
+pub(super) mod database;
 mod history;
 mod peers;
 mod place;

@@ -13,7 +13,7 @@ mod hostile;
 mod merging;
 mod outage;
 mod two_people;
-mod watching;
+pub(super) mod watching;
 
 use super::scenario::{Place, Suite};
 

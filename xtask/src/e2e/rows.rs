@@ -13,7 +13,7 @@ mod lessons;
 mod loss;
 mod refusals;
 mod schedules;
-mod stage;
+pub(super) mod stage;
 mod travel;
 mod trust;
 mod writers;

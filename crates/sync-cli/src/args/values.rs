@@ -3,6 +3,12 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use sync_engine::OnConflict;
+use sync_engine::local::{LocalKind, Side};
+
+use crate::Error;
+use crate::error::{TargetsSnafu, WrongFlagSnafu};
+
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -80,6 +86,151 @@ impl Target {
     }
 }
 
+/// What one word after a verb names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// Between workspace and tenant.
+    Tenant(Target),
+    /// Between the tree and the workspace's database.
+    Local(LocalKind),
+}
+
+impl FromStr for Aim {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let local = LocalKind::ALL.into_iter();
+        let local = local.map(Self::Local);
+        let tenant = [Target::Files, Target::Database].map(Self::Tenant);
+        let mut all = tenant.into_iter().chain(local);
+        all.find(|aim| aim.as_str() == text).ok_or_else(|| {
+            "expected `files`, `database`, `skills`, `content` or `access-control`".into()
+        })
+    }
+}
+
+impl Aim {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant(target) => target.as_str(),
+            Self::Local(kind) => kind.as_str(),
+        }
+    }
+}
+
+/// The verb and what it is about, as they stand in reports: one of the two alone where several are named.
+pub(crate) fn named(verb: &'static str, aims: &[Aim]) -> &'static str {
+    /// Every verb that can be about several things, with each.
+    const NAMES: &[&str] = &[
+        "push files",
+        "push database",
+        "push skills",
+        "push content",
+        "push access-control",
+        "pull files",
+        "pull database",
+        "pull skills",
+        "pull content",
+        "pull access-control",
+        "status files",
+        "status database",
+        "status skills",
+        "status content",
+        "status access-control",
+        "watch files",
+        "watch database",
+        "watch skills",
+        "watch content",
+        "watch access-control",
+    ];
+    let aim = match aims {
+        [] => Target::Files.as_str(),
+        [aim] => aim.as_str(),
+        _ => return verb,
+    };
+    let is_it = |name: &&&str| name.split_once(' ') == Some((verb, aim));
+    NAMES.iter().find(is_it).copied().unwrap_or(verb)
+}
+
+/// What the words after a verb name together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// One thing between workspace and tenant.
+    Tenant(Target),
+    /// Some between the tree and the workspace's database, in the order in which they were named.
+    Local(Vec<LocalKind>),
+}
+
+impl Chosen {
+    /// Files where nothing is named.
+    pub(crate) fn of(aims: &[Aim]) -> Result<Self, Error> {
+        let mut kinds = Vec::new();
+        for aim in aims {
+            match aim {
+                Aim::Tenant(target) if aims.len() == 1 => return Ok(Self::Tenant(*target)),
+                Aim::Tenant(_) => return TargetsSnafu.fail(),
+                Aim::Local(kind) if !kinds.contains(kind) => kinds.push(*kind),
+                Aim::Local(_) => {}
+            }
+        }
+        Ok(if kinds.is_empty() {
+            Self::Tenant(Target::Files)
+        } else {
+            Self::Local(kinds)
+        })
+    }
+}
+
+/// What is done where both sides changed the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// Between workspace and tenant.
+    Tenant(OnConflict),
+    /// Between the tree and the workspace's database.
+    Local(Side),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse().map(Self::Local) {
+            Ok(choice) => Ok(choice),
+            Err(_) => text.parse().map(Self::Tenant),
+        }
+    }
+}
+
+impl Choice {
+    /// As it is meant between workspace and tenant.
+    pub(crate) fn for_tenant(self) -> Result<OnConflict, Error> {
+        match self {
+            Self::Tenant(choice) => Ok(choice),
+            Self::Local(_) => WrongFlagSnafu {
+                flag: "--on-conflict disk|database",
+                targets: ITEMS,
+            }
+            .fail(),
+        }
+    }
+
+    /// As it is meant between the tree and the workspace's database.
+    pub(crate) fn for_local(self) -> Result<Option<Side>, Error> {
+        match self {
+            Self::Tenant(OnConflict::Ask) => Ok(None),
+            Self::Local(side) => Ok(Some(side)),
+            Self::Tenant(_) => WrongFlagSnafu {
+                flag: "--on-conflict ours|theirs|keep-both",
+                targets: TENANT,
+            }
+            .fail(),
+        }
+    }
+}
+
+/// What is synced between the tree and the workspace's database, for people.
+pub(crate) const ITEMS: &str = "skills, content and access-control";
+/// What is synced between workspace and tenant.
+pub(crate) const TENANT: &str = "files and database";
+
 /// A length of time as people write it: a number and one of `s`, `m`, `h`, `d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetime(pub(crate) Duration);
@@ -154,6 +305,31 @@ impl FromStr for LogFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_named_together() {
+        let chosen = |words: &[&str]| {
+            let aims: Vec<Aim> = words.iter().map(|word| word.parse().unwrap()).collect();
+            Chosen::of(&aims).ok()
+        };
+        assert_eq!(chosen(&[]), Some(Chosen::Tenant(Target::Files)));
+        assert_eq!(
+            chosen(&["database"]),
+            Some(Chosen::Tenant(Target::Database))
+        );
+        assert_eq!(
+            chosen(&["content", "skills", "content"]),
+            Some(Chosen::Local(vec![LocalKind::Content, LocalKind::Skills]))
+        );
+        assert_eq!(chosen(&["files", "skills"]), None);
+        assert_eq!(chosen(&["files", "database"]), None);
+        for verb in ["push", "pull", "status", "watch"] {
+            for word in ["files", "database", "skills", "content", "access-control"] {
+                let aims = [word.parse().unwrap()];
+                assert_eq!(named(verb, &aims), format!("{verb} {word}"));
+            }
+        }
+    }
 
     #[test]
     fn lifetimes() {

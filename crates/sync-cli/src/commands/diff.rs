@@ -3,27 +3,35 @@
 use snafu::ensure;
 use sync_engine::{ChangeKind, Difference, FileDifference, Side};
 
-use super::{Place, rows};
-use crate::args::{Diff, Target};
+use super::{Place, local, rows};
+use crate::args::{Aim, Chosen, Diff, Target};
 use crate::connect::Purpose;
-use crate::error::TooManySidesSnafu;
+use crate::error::{NoSnapshotsSnafu, TooManySidesSnafu};
 use crate::progress::Progress;
 use crate::terminal::{Paint, Terminal};
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, diff: Diff) -> Result<Outcome, Error> {
     let mut named = diff.snapshots.clone();
-    let target = named.last().and_then(|last| last.parse::<Target>().ok());
-    if target.is_some() {
+    let mut aims = Vec::new();
+    while let Some(aim) = named.last().and_then(|last| last.parse::<Aim>().ok()) {
+        aims.insert(0, aim);
         named.pop();
     }
+    let target = match Chosen::of(&aims)? {
+        Chosen::Local(kinds) => {
+            ensure!(named.is_empty(), NoSnapshotsSnafu);
+            return local::diff(place, &kinds, &diff).await;
+        }
+        Chosen::Tenant(target) => target,
+    };
     let mut sides = named.into_iter().map(Side::Snapshot);
     let (a, b) = (
         sides.next().unwrap_or(Side::Base),
         sides.next().unwrap_or(Side::Workspace),
     );
     ensure!(sides.next().is_none(), TooManySidesSnafu);
-    if target == Some(Target::Database) {
+    if target == Target::Database {
         return rows::diff(place, &diff, [a, b]).await;
     }
     let filter = Place::filter(&diff.filter)?;
@@ -81,7 +89,7 @@ fn heading(terminal: Terminal, file: &FileDifference) -> String {
 }
 
 /// A line of a unified diff, with control characters made visible: a file must not write to the terminal.
-fn coloured(terminal: Terminal, line: &str) -> String {
+pub(super) fn coloured(terminal: Terminal, line: &str) -> String {
     let visible: String = line
         .chars()
         .map(|c| {

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
-use super::{Place, rows};
-use crate::args::{Pull, Target};
+use super::{Place, local, rows};
+use crate::args::{Chosen, Pull, Target};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
-pub(super) async fn run(place: &Place<'_>, pull: &Pull) -> Result<Outcome, Error> {
-    if pull.target == Target::Database {
-        return rows::pull(place, pull).await;
+pub(super) async fn run(place: &Place<'_>, pull: Pull) -> Result<Outcome, Error> {
+    let target = match Chosen::of(&pull.targets)? {
+        Chosen::Local(kinds) => return local::pull(place, &kinds, pull).await,
+        Chosen::Tenant(target) => target,
+    };
+    local::ensure_no_flags(pull.delete, pull.on_conflict.is_some(), pull.keep_going)?;
+    if target == Target::Database {
+        return rows::pull(place, &pull).await;
     }
     let progress = Progress::new(place.terminal);
     let filter = Place::filter(&pull.filter)?;
@@ -35,7 +40,7 @@ pub(super) async fn run(place: &Place<'_>, pull: &Pull) -> Result<Outcome, Error
         (outcome.changes, Some(applied))
     };
     let planned = Planned {
-        target: pull.target,
+        target,
         standing: Some(standing),
         changes: Arc::new(changes),
         conflicts,

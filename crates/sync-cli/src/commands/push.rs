@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
-use super::{Place, rows};
-use crate::args::{Push, Target};
+use super::{Place, local, rows};
+use crate::args::{Chosen, Push, Target};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, push: Push) -> Result<Outcome, Error> {
-    if push.target == Target::Database {
+    let target = match Chosen::of(&push.targets)? {
+        Chosen::Local(kinds) => return local::push(place, &kinds, push).await,
+        Chosen::Tenant(target) => target,
+    };
+    local::ensure_no_flags(push.delete, push.on_conflict.is_some(), push.keep_going)?;
+    if target == Target::Database {
         return rows::push(place, push).await;
     }
     let progress = Progress::new(place.terminal);
@@ -19,7 +24,7 @@ pub(super) async fn run(place: &Place<'_>, push: Push) -> Result<Outcome, Error>
     let mut problems = std::mem::take(&mut plan.refused);
     problems.append(&mut plan.collisions);
     let planned = Planned {
-        target: push.target,
+        target,
         standing: Some(plan.standing),
         changes: Arc::clone(&plan.changes),
         problems,

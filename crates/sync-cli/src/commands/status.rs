@@ -3,14 +3,18 @@
 use serde_json::json;
 use sync_engine::{Counts, Standing};
 
-use super::{Place, rows};
-use crate::args::{Status, Target};
+use super::{Place, local, rows};
+use crate::args::{Chosen, Status, Target};
 use crate::connect::Purpose;
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, status: &Status) -> Result<Outcome, Error> {
-    if status.target == Target::Database {
+    let target = match Chosen::of(&status.targets)? {
+        Chosen::Local(kinds) => return local::status(place, &kinds, status).await,
+        Chosen::Tenant(target) => target,
+    };
+    if target == Target::Database {
         return rows::status(place, status).await;
     }
     let progress = Progress::new(place.terminal);
@@ -24,7 +28,7 @@ pub(super) async fn run(place: &Place<'_>, status: &Status) -> Result<Outcome, E
     let found = found?;
     let terminal = place.terminal;
     terminal.value(&json!({
-        "operation": format!("status {}", status.target.as_str()),
+        "operation": format!("status {}", target.as_str()),
         "success": true,
         "files": &found,
         "errors": &found.refused,

@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 use snafu::ResultExt;
 use sync_core::retry::Backoff;
-use sync_engine::Watcher;
+use sync_engine::{OnConflict, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::sync::sync;
 use super::transfer::{Verb, begin, collect, is_unavailable, limits, print};
-use super::{Place, watch_rows};
-use crate::args::{Target, Watch};
+use super::{Place, local, watch_local, watch_rows};
+use crate::args::{Chosen, Target, Watch};
 use crate::env::Env;
 use crate::error::SetupSnafu;
 use crate::progress::Progress;
@@ -26,9 +26,16 @@ pub(super) const PATIENCE: Backoff = Backoff {
 };
 
 pub(super) async fn run(place: &Place<'_>, watch: &Watch) -> Result<Outcome, Error> {
-    if watch.target == Target::Database {
-        return Box::pin(watch_rows::run(place, watch)).await;
+    match Chosen::of(&watch.targets)? {
+        Chosen::Local(kinds) => return Box::pin(watch_local::run(place, watch, &kinds)).await,
+        Chosen::Tenant(target) => {
+            local::ensure_no_flags(watch.delete, false, watch.keep_going)?;
+            if target == Target::Database {
+                return Box::pin(watch_rows::run(place, watch)).await;
+            }
+        }
     }
+    let on_conflict = watch.on_conflict.for_tenant()?;
     let workspace = place.workspace()?;
     let mut terminate = signal(SignalKind::terminate()).context(SetupSnafu)?;
     let mut interrupt = signal(SignalKind::interrupt()).context(SetupSnafu)?;
@@ -43,7 +50,7 @@ pub(super) async fn run(place: &Place<'_>, watch: &Watch) -> Result<Outcome, Err
     place.terminal.value(&json!({"event": "watching"}));
     let mut failures = 0;
     loop {
-        let wait = match once(place, watch).await {
+        let wait = match once(place, watch, on_conflict).await {
             Ok(()) => {
                 failures = 0;
                 None
@@ -77,17 +84,12 @@ pub(super) async fn run(place: &Place<'_>, watch: &Watch) -> Result<Outcome, Err
 }
 
 /// One sync, with its report where it did something.
-async fn once(place: &Place<'_>, watch: &Watch) -> Result<(), Error> {
-    let place = Place {
-        dir: place.dir.clone(),
-        env: place.env,
-        terminal: place.terminal,
-        started: std::time::Instant::now(),
-    };
+async fn once(place: &Place<'_>, watch: &Watch, on_conflict: OnConflict) -> Result<(), Error> {
+    let place = place.anew();
     let progress = Progress::new(place.terminal);
     let (session, connection) = begin(&place, &progress, false).await?;
     let limits = limits(watch.max_delete, false);
-    let synced = Box::pin(sync(&session, watch.on_conflict, Some(&limits), None)).await;
+    let synced = Box::pin(sync(&session, on_conflict, Some(&limits), None)).await;
     progress.finish();
     let traffic = session.remote().traffic();
     if synced.is_ok() {
@@ -95,8 +97,7 @@ async fn once(place: &Place<'_>, watch: &Watch) -> Result<(), Error> {
     }
     drop(session);
     connection.close().await;
-    let (mut planned, applied) = synced?;
-    planned.target = watch.target;
+    let (planned, applied) = synced?;
     let quiet =
         planned.changes.is_empty() && planned.pulled.is_empty() && planned.conflicts.is_empty();
     if !quiet {

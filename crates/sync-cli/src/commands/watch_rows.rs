@@ -9,7 +9,7 @@ use serde_json::json;
 use snafu::ResultExt;
 use sync_core::SnapshotId;
 use sync_engine::rows::Database;
-use sync_engine::{Context, Direction, Remote, Session};
+use sync_engine::{Direction, Remote, Session};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::rows::{Asked, Planned, database, print, transfer};
@@ -139,24 +139,14 @@ async fn once(
     database: &Database,
     remote: &Remote,
 ) -> Result<(Option<SnapshotId>, bool), Error> {
-    let place = Place {
-        dir: place.dir.clone(),
-        env: place.env,
-        terminal: place.terminal,
-        started: std::time::Instant::now(),
-    };
+    let place = place.anew();
     let progress = Progress::new(place.terminal);
-    let context = Context {
-        author: place.env.author(),
-        now: Env::now(),
-        random: std::sync::Arc::new(Env::random),
-        listener: progress.listener(),
-    };
+    let context = place.context(progress.listener());
     // The private store is let go of in between: other commands want it, too.
     let session = Session::new(place.workspace()?, remote.clone(), context)?;
     let wanted = Asked {
         dry_run: false,
-        on_conflict: asked.on_conflict,
+        on_conflict: asked.on_conflict.for_tenant()?,
         message: None,
         limits: limits(asked.max_delete, false),
     };

@@ -34,3 +34,22 @@ CREATE TABLE sync.local_file (
     PRIMARY KEY (kind, path)
 );
 CREATE INDEX ON sync.local_file (kind, home);
+
+-- Runs of scheduled jobs, and runs that did not take place.
+CREATE TABLE sync.job_run (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job text NOT NULL,
+    -- When it was to run; null where a person asked for it.
+    scheduled_for timestamptz,
+    started_at timestamptz NOT NULL,
+    ended_at timestamptz,
+    state text NOT NULL CHECK (state IN ('running', 'completed', 'failed', 'interrupted', 'missed')),
+    -- How many runs it stands for, where they were missed.
+    missed int NOT NULL DEFAULT 0,
+    -- Counts by what was synced.
+    results jsonb NOT NULL DEFAULT '{}',
+    errors jsonb NOT NULL DEFAULT '[]',
+    -- Of two that wake up for one run, one does it.
+    UNIQUE (job, scheduled_for)
+);
+CREATE INDEX ON sync.job_run (job, id);

@@ -5,6 +5,7 @@
 
 mod apply;
 mod capture;
+mod server;
 mod support;
 mod track;
 mod types;

@@ -10,41 +10,7 @@ use sync_db::{
     Capture, ConnectOptions, Database, Epoch, Error, Known, Objects, Settlement, TableSpec,
 };
 
-/// Where the PostgreSQL for tests is; the role has to be a superuser.
-fn server() -> String {
-    std::env::var("SYNC_TEST_POSTGRES").expect(
-        "SYNC_TEST_POSTGRES is not set: run `cargo xtask e2e up`, which starts a PostgreSQL and says how to set it",
-    )
-}
-
-/// The URL of another database on that server.
-fn url_of(name: &str) -> String {
-    let server = server();
-    let (base, query) = match server.split_once('?') {
-        Some((base, query)) => (base, format!("?{query}")),
-        None => (server.as_str(), String::new()),
-    };
-    let (host, _) = base.rsplit_once('/').expect("the URL names a database");
-    format!("{host}/{name}{query}")
-}
-
-/// Runs statements on a connection of their own.
-async fn run(url: &str, script: &str) {
-    let (client, connection) = connect(url).await;
-    let ran = client.batch_execute(script).await;
-    drop(client);
-    connection.await.expect("the connection ends");
-    ran.unwrap_or_else(|error| panic!("{error:?}\n{script}"));
-}
-
-async fn connect(url: &str) -> (tokio_postgres::Client, tokio::task::JoinHandle<()>) {
-    let connected = tokio_postgres::connect(url, tokio_postgres::NoTls).await;
-    let (client, connection) = connected.expect("the PostgreSQL for tests answers");
-    let task = tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    (client, task)
-}
+use crate::server::{connect, create, discard, run, server};
 
 /// A database that is dropped with this.
 pub(crate) struct Fixture {
@@ -65,14 +31,7 @@ impl Fixture {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("sync_test_{}_{number}", std::process::id());
-        let server = server();
-        run(
-            &server,
-            &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
-        )
-        .await;
-        run(&server, &format!("CREATE DATABASE {name} {options}")).await;
-        let url = url_of(&name);
+        let url = create(&name, options).await;
         let db = Database::new(&url, ConnectOptions::default()).expect("the URL is one");
         Self {
             db,
@@ -160,17 +119,7 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        let (server, name) = (server(), self.name.clone());
-        // A thread of its own: the runtime of the test may be about to end.
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            let script = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-            runtime.block_on(run(&server, &script));
-        });
-        let _ = dropped.join();
+        discard(&self.name);
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn query(ours: &[&str]) -> String {
     format!(
         "SELECT CASE WHEN m.locale = 'en' AND position('@' IN m.slug) = 0 THEN m.slug ELSE m.slug || '@' || m.locale END AS key, \
         m.tableoid || ':' || m.xmin || ':' || m.ctid AS mark, \
-        CASE WHEN m.source_id NOT IN (SELECT json_array_elements_text('{ours}'::json)) \
+        CASE WHEN m.source_id IS NULL THEN 'no content source' WHEN m.source_id NOT IN (SELECT json_array_elements_text('{ours}'::json)) \
             THEN 'content source `' || m.source_id || '`' END AS owner, false AS made, \
         json_build_object('title', m.title, 'kind', m.kind, 'author', m.author, 'published_at', m.published_at::text, \
             'description', m.description, 'keywords', m.keywords, 'image', m.image, 'category', m.category_id, \

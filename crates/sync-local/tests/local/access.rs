@@ -3,7 +3,7 @@
 use sync_core::Fault;
 use sync_local::{Direction, LocalKind, LocalOptions, Side};
 
-use crate::support::{Fixture, winning};
+use crate::support::{Fixture, deleting, keep_going, winning};
 
 const AGENTS: &str = "# Who may use which agent\nrules:\n\
     \x20 - entity_type: agent\n    entity_id: triage\n    access: allow\n    default_included: true\n    roles: [support, admin]\n    justification: Queues.\n\n\
@@ -109,25 +109,15 @@ async fn a_file_that_does_not_parse_takes_no_grant_away() {
         "access-control/tools.yaml",
         "rules:\n- entity_type: mcp_server\n  entity_id: git\n  role: [product]\n",
     );
-    let plan = fixture
-        .plan(Direction::ToDatabase, &LocalOptions::default())
-        .await
-        .unwrap();
+    let plan = fixture.plan_push().await;
     assert_eq!(
         plan.problems[0].to_string(),
         "`access-control/tools.yaml`, line 4: unknown key `role`: expected entity_type, entity_id, access, default_included, roles, justification"
     );
     fixture.write("access-control/agents.yaml", "rules: []\n");
-    let options = LocalOptions {
-        keep_going: true,
-        ..LocalOptions::default()
-    };
+    let options = keep_going();
     assert_eq!(
-        fixture
-            .go(Direction::ToDatabase, &options)
-            .await
-            .unwrap()
-            .total(),
+        fixture.done(Direction::ToDatabase, &options).await.total(),
         0
     );
     assert_eq!(
@@ -164,18 +154,8 @@ async fn a_pull_edits_the_entries() {
     fixture
         .run("DELETE FROM access_control_entities WHERE entity_id = 'release-notes'")
         .await;
-    let options = LocalOptions {
-        delete: true,
-        ..LocalOptions::default()
-    };
-    assert_eq!(
-        fixture
-            .go(Direction::ToDisk, &options)
-            .await
-            .unwrap()
-            .deleted,
-        1
-    );
+    let options = deleting();
+    assert_eq!(fixture.done(Direction::ToDisk, &options).await.deleted, 1);
     assert!(
         !fixture
             .read("access-control/agents.yaml")
@@ -210,9 +190,8 @@ async fn an_export_is_what_an_import_takes() {
         .run("UPDATE access_control_entities SET default_included = true WHERE entity_id = 'git'")
         .await;
     let error = fixture
-        .go(Direction::ToDisk, &LocalOptions::default())
-        .await
-        .unwrap_err();
+        .refused(Direction::ToDisk, &LocalOptions::default())
+        .await;
     assert_eq!(error.code(), "local/edit");
     // Both sides changed one entity.
     fixture.write(
@@ -220,13 +199,45 @@ async fn an_export_is_what_an_import_takes() {
         &TOOLS.replace("product", "admin"),
     );
     let error = fixture
-        .go(Direction::ToDatabase, &LocalOptions::default())
-        .await
-        .unwrap_err();
+        .refused(Direction::ToDatabase, &LocalOptions::default())
+        .await;
     assert_eq!(error.code(), "local/conflict");
     fixture
-        .go(Direction::ToDatabase, &winning(Side::Disk))
-        .await
-        .unwrap();
+        .done(Direction::ToDatabase, &winning(Side::Disk))
+        .await;
+    fixture.assert_settled().await;
+}
+
+#[tokio::test]
+async fn an_entry_changes_where_it_stands() {
+    let fixture = Fixture::new(LocalKind::AccessControl).await;
+    let rules = "rules:\n  # the first\n  - entity_type: agent\n    entity_id: a\n    roles: [x, y]\n    justification: Old.   # why\n\
+        \x20 # the second, alike\n  - entity_type: agent\n    entity_id: b\n    roles: [x]\n  - entity_type: agent\n    entity_id: b\n    roles: [y]\n";
+    fixture.write("access-control/agents.yaml", rules);
+    fixture.push().await;
+    let change = "UPDATE access_control_rules SET justification = 'New.', access = 'deny' WHERE entity_id = 'a'; \
+        UPDATE access_control_entities SET default_included = true WHERE entity_id = 'b'";
+    fixture.run(change).await;
+    fixture.pull().await;
+    let expected = rules
+        .replace(
+            "justification: Old.   # why",
+            "justification: New.   # why\n    access: deny",
+        )
+        .replacen(
+            "entity_id: b\n    roles: [x]\n",
+            "entity_id: b\n    roles: [x]\n    default_included: true\n",
+            1,
+        );
+    assert_eq!(fixture.read("access-control/agents.yaml"), expected);
+    fixture.assert_settled().await;
+    // A role that leaves its entry for another rule gets one of its own.
+    fixture.run("UPDATE access_control_rules SET access = 'allow' WHERE entity_id = 'a' AND rule_value = 'y'").await;
+    fixture.pull().await;
+    let text = fixture.read("access-control/agents.yaml");
+    assert!(
+        text.contains("# the first\n  - entity_type: agent\n    entity_id: a\n    roles: [x]\n"),
+        "{text}"
+    );
     fixture.assert_settled().await;
 }

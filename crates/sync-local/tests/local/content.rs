@@ -61,11 +61,7 @@ async fn an_edit_on_one_side_goes_to_the_other_and_not_back() {
         .run("UPDATE markdown_content SET title = 'New: title', body = 'Other.' WHERE slug = 'two'")
         .await;
     fixture.write("content/blog/one.md", &page("one", "", "Edited."));
-    let to_database = LocalOptions::default();
-    let plan = fixture
-        .plan(Direction::ToDatabase, &to_database)
-        .await
-        .unwrap();
+    let plan = fixture.plan_push().await;
     assert_eq!(
         item(&plan, "one"),
         (Verdict::Update, Change::Edited, Change::None)
@@ -106,10 +102,7 @@ async fn an_edit_on_both_sides_is_for_a_person() {
         .run("UPDATE markdown_content SET body = 'Database.' WHERE slug = 'one'")
         .await;
     for direction in [Direction::ToDatabase, Direction::ToDisk] {
-        let error = fixture
-            .go(direction, &LocalOptions::default())
-            .await
-            .unwrap_err();
+        let error = fixture.refused(direction, &LocalOptions::default()).await;
         assert_eq!(
             (error.code(), error.class().exit_code()),
             ("local/conflict", 3)
@@ -120,14 +113,7 @@ async fn an_edit_on_both_sides_is_for_a_person() {
         } else {
             Side::Disk
         };
-        assert_eq!(
-            fixture
-                .go(direction, &winning(right))
-                .await
-                .unwrap()
-                .total(),
-            0
-        );
+        assert_eq!(fixture.done(direction, &winning(right)).await.total(), 0);
     }
     assert!(fixture.read("content/blog/one.md").contains("Disk."));
     assert_eq!(
@@ -137,9 +123,8 @@ async fn an_edit_on_both_sides_is_for_a_person() {
         "Database."
     );
     fixture
-        .go(Direction::ToDisk, &winning(Side::Database))
-        .await
-        .unwrap();
+        .done(Direction::ToDisk, &winning(Side::Database))
+        .await;
     assert_eq!(
         fixture.read("content/blog/one.md"),
         page("one", "", "Database.")
@@ -165,10 +150,7 @@ async fn what_is_gone_goes_only_when_asked() {
             .await,
         "one Ahead"
     );
-    assert_eq!(
-        fixture.go(to_database, &deleting()).await.unwrap().deleted,
-        1
-    );
+    assert_eq!(fixture.done(to_database, &deleting()).await.deleted, 1);
     assert_eq!(
         fixture.ask("SELECT slug FROM markdown_content").await,
         "two"
@@ -180,11 +162,7 @@ async fn what_is_gone_goes_only_when_asked() {
     fixture.assert_settled().await;
     fixture.run("DELETE FROM markdown_content").await;
     assert_eq!(
-        fixture
-            .go(Direction::ToDisk, &deleting())
-            .await
-            .unwrap()
-            .deleted,
+        fixture.done(Direction::ToDisk, &deleting()).await.deleted,
         1
     );
     assert!(!fixture.exists("content/blog/two/index.md"));
@@ -208,10 +186,7 @@ async fn a_file_that_does_not_parse_is_an_error_and_keeps_its_row() {
         said.len() == 1 && said[0].starts_with("`content/blog/one.md`, line 3: "),
         "{said:?}"
     );
-    let error = fixture
-        .go(Direction::ToDatabase, &options)
-        .await
-        .unwrap_err();
+    let error = fixture.refused(Direction::ToDatabase, &options).await;
     assert_eq!(
         (error.code(), error.class().exit_code()),
         ("local/unfit", 1)
@@ -226,7 +201,7 @@ async fn a_file_that_does_not_parse_is_an_error_and_keeps_its_row() {
         keep_going: true,
         ..deleting()
     };
-    let done = fixture.go(Direction::ToDatabase, &options).await.unwrap();
+    let done = fixture.done(Direction::ToDatabase, &options).await;
     assert_eq!((done.created, done.deleted), (1, 0));
     assert_eq!(
         fixture
@@ -276,10 +251,7 @@ async fn what_is_wrong_is_said_with_its_line() {
         (bad("", "title: The bad", "title: *gone"), 2, ""),
     ] {
         fixture.write("content/blog/bad.md", &text);
-        let plan = fixture
-            .plan(Direction::ToDatabase, &LocalOptions::default())
-            .await
-            .unwrap();
+        let plan = fixture.plan_push().await;
         let said: Vec<_> = plan.problems.iter().map(ToString::to_string).collect();
         let head = format!("`content/blog/bad.md`, line {line}: ");
         assert!(
@@ -289,9 +261,8 @@ async fn what_is_wrong_is_said_with_its_line() {
     }
     assert_eq!(
         fixture
-            .go(Direction::ToDatabase, &keep_going())
+            .done(Direction::ToDatabase, &keep_going())
             .await
-            .unwrap()
             .created,
         2
     );
@@ -304,10 +275,7 @@ async fn one_identity_belongs_to_one_file_and_one_source() {
     let fixture = fixture().await;
     fixture.push().await;
     fixture.write("content/handbook/one.md", &page("one", "", "Mine."));
-    let plan = fixture
-        .plan(Direction::ToDatabase, &LocalOptions::default())
-        .await
-        .unwrap();
+    let plan = fixture.plan_push().await;
     assert_eq!(
         plan.problems[0].to_string(),
         "`content/blog/one.md` and `content/handbook/one.md` are both content `one`"
@@ -328,10 +296,7 @@ async fn one_identity_belongs_to_one_file_and_one_source() {
     fixture.run("INSERT INTO markdown_content (id, slug, title, body, author, published_at, kind, source_id, version_hash) \
         VALUES ('x', 'theirs', 't', 'b', 'a', now(), 'k', 'elsewhere', '')").await;
     fixture.write("content/blog/theirs.md", &page("theirs", "", "Ours."));
-    let plan = fixture
-        .plan(Direction::ToDatabase, &LocalOptions::default())
-        .await
-        .unwrap();
+    let plan = fixture.plan_push().await;
     assert_eq!(
         plan.problems[0].to_string(),
         "`content/blog/theirs.md` is content `theirs`, and the row of that name belongs to content source `elsewhere`"
@@ -348,6 +313,15 @@ async fn one_identity_belongs_to_one_file_and_one_source() {
             .await,
         "b"
     );
+    // Neither is one of no source, where a table of the application allows that.
+    fixture.run("ALTER TABLE markdown_content ALTER source_id DROP NOT NULL; UPDATE markdown_content SET source_id = NULL WHERE slug = 'theirs'").await;
+    let plan = fixture.plan_push().await;
+    assert!(
+        plan.problems[0]
+            .to_string()
+            .ends_with("belongs to no content source")
+    );
+    assert!(fixture.plan_pull().await.problems.is_empty());
 }
 
 #[tokio::test]
@@ -359,7 +333,7 @@ async fn rows_of_programs_become_files() {
         false, '[{\"title\": \"T\", \"url\": \"u\"}]', 'D'), \
         ('2', 'plain', 'de', 'P', '', 'Ada', '2026-10-06', 'page', 'handbook', '', '', '', NULL, true, '[]', ''), \
         ('3', '../victim', 'en', 'V', 'x', 'Ada', '2026-10-06', 'page', 'handbook', '', '', NULL, NULL, true, '[]', '')").await;
-    let done = fixture.go(Direction::ToDisk, &keep_going()).await.unwrap();
+    let done = fixture.done(Direction::ToDisk, &keep_going()).await;
     assert_eq!(done.created, 2);
     assert_eq!(
         fixture.read("content/blog/made/here.md"),
@@ -372,10 +346,7 @@ async fn rows_of_programs_become_files() {
             .ends_with("locale: de\n---\n")
     );
     assert!(!fixture.dir.path().join("victim.md").exists() && !fixture.exists("content/victim.md"));
-    let plan = fixture
-        .plan(Direction::ToDisk, &LocalOptions::default())
-        .await
-        .unwrap();
+    let plan = fixture.plan_pull().await;
     assert_eq!(
         plan.problems.iter().map(Fault::code).collect::<Vec<_>>(),
         ["local/unnamable"]
@@ -460,10 +431,7 @@ async fn a_directory_that_is_gone_is_not_an_empty_one() {
     let fixture = fixture().await;
     fixture.push().await;
     fixture.remove("content/blog");
-    let error = fixture
-        .go(Direction::ToDatabase, &deleting())
-        .await
-        .unwrap_err();
+    let error = fixture.refused(Direction::ToDatabase, &deleting()).await;
     assert_eq!(error.code(), "local/no-directory");
     assert_eq!(
         fixture

@@ -6,5 +6,7 @@
 mod access;
 mod content;
 mod round_trip;
+#[path = "../../../sync-db/tests/db/server.rs"]
+mod server;
 mod skills;
 mod support;

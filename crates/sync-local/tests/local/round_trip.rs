@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use sync_local::{Direction, LocalKind, LocalOptions};
+use sync_local::LocalKind;
 
 use crate::support::Fixture;
 
@@ -87,7 +87,7 @@ fn any_valid_page_comes_back_as_it_was() {
             let _ = std::fs::remove_dir_all(fixture.tree().join("content/blog"));
             let home = format!("{dir}/page.md");
             fixture.write(&home, &text);
-            let plan = fixture.plan(Direction::ToDatabase, &LocalOptions::default()).await.unwrap();
+            let plan = fixture.plan_push().await;
             if !plan.problems.is_empty() {
                 // A title may be nothing but blanks.
                 let said = plan.problems[0].to_string();

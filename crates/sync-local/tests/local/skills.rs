@@ -91,11 +91,7 @@ async fn a_skill_that_goes_leaves_what_is_not_its_text() {
     fixture.push().await;
     fixture.run("DELETE FROM agent_skills").await;
     assert_eq!(
-        fixture
-            .go(Direction::ToDisk, &deleting())
-            .await
-            .unwrap()
-            .deleted,
+        fixture.done(Direction::ToDisk, &deleting()).await.deleted,
         3
     );
     let left: Vec<_> = fixture.files().into_iter().map(|(path, _)| path).collect();
@@ -118,9 +114,8 @@ async fn a_skill_that_a_program_made_gets_a_file_in_the_open_layout() {
             ('../out', 'y', 'N', 'D', 'I', true, NULL, 's')")
         .await;
     let error = fixture
-        .go(Direction::ToDisk, &LocalOptions::default())
-        .await
-        .unwrap_err();
+        .refused(Direction::ToDisk, &LocalOptions::default())
+        .await;
     assert_eq!(error.code(), "local/unfit");
     fixture
         .run("DELETE FROM agent_skills WHERE name = 'N'")
@@ -145,10 +140,7 @@ async fn what_is_wrong_is_said() {
     fixture.push().await;
     let check = async |path: &str, text: &str, expected: &str| {
         fixture.write(path, text);
-        let plan = fixture
-            .plan(Direction::ToDatabase, &LocalOptions::default())
-            .await
-            .unwrap();
+        let plan = fixture.plan_push().await;
         let said: Vec<_> = plan.problems.iter().map(ToString::to_string).collect();
         assert!(said.iter().any(|said| said.contains(expected)), "{said:?}");
         fixture.remove(path);

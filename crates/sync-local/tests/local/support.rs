@@ -10,37 +10,15 @@ use sync_local::{
     LocalSync, Ports, Verdict,
 };
 
-/// Where the PostgreSQL for tests is; the role has to be a superuser.
-fn server() -> String {
-    std::env::var("SYNC_TEST_POSTGRES").expect(
-        "SYNC_TEST_POSTGRES is not set: run `cargo xtask e2e up`, which starts a PostgreSQL and says how to set it",
-    )
-}
+use crate::server::{connect, create, discard, run};
 
-/// The URL of another database on that server.
-fn url_of(name: &str) -> String {
-    let server = server();
-    let (base, query) = match server.split_once('?') {
-        Some((base, query)) => (base, format!("?{query}")),
-        None => (server.as_str(), String::new()),
-    };
-    let (host, _) = base.rsplit_once('/').expect("the URL names a database");
-    format!("{host}/{name}{query}")
-}
-
-async fn connect(url: &str) -> tokio_postgres::Client {
-    let connected = tokio_postgres::connect(url, tokio_postgres::NoTls).await;
-    let (client, connection) = connected.expect("the PostgreSQL for tests answers");
-    tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    client
-}
-
-async fn run(url: &str, script: &str) {
-    let ran = connect(url).await.batch_execute(script).await;
-    ran.unwrap_or_else(|error| panic!("{error:?}\n{script}"));
-}
+/// What a run is asked for where nothing else is said.
+static NOTHING_SPECIAL: LocalOptions = LocalOptions {
+    delete: false,
+    on_conflict: None,
+    keep_going: false,
+    filter: None,
+};
 
 /// A tree beside a database with the default tables.
 pub(crate) struct Fixture {
@@ -57,15 +35,9 @@ impl Fixture {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("sync_local_{}_{number}", std::process::id());
-        run(
-            &server(),
-            &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
-        )
-        .await;
-        run(&server(), &format!("CREATE DATABASE {name}")).await;
+        let url = create(&name, "").await;
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("services")).unwrap();
-        let url = url_of(&name);
         let fixture = Self {
             dir,
             kind,
@@ -162,7 +134,7 @@ impl Fixture {
 
     /// A text that a query gives; empty where it gives none.
     pub(crate) async fn ask(&self, query: &str) -> String {
-        let rows = connect(&self.url).await.query(query, &[]).await;
+        let rows = connect(&self.url).await.0.query(query, &[]).await;
         let rows = rows.unwrap_or_else(|error| panic!("{error:?}\n{query}"));
         let rows = rows
             .iter()
@@ -188,25 +160,45 @@ impl Fixture {
         sync.apply(plan, &self.ports()).await
     }
 
+    /// A run that has to succeed.
+    #[track_caller]
+    pub(crate) fn done(
+        &self,
+        direction: Direction,
+        options: &LocalOptions,
+    ) -> impl Future<Output = LocalOutcome> {
+        let at = std::panic::Location::caller();
+        let going = self.go(direction, options);
+        async move { going.await.unwrap_or_else(|error| panic!("{at}: {error}")) }
+    }
+
+    /// A run that has to fail.
+    pub(crate) async fn refused(&self, direction: Direction, options: &LocalOptions) -> Error {
+        self.go(direction, options).await.unwrap_err()
+    }
+
     /// A push with nothing special, which has to succeed.
     #[track_caller]
     pub(crate) fn push(&self) -> impl Future<Output = LocalOutcome> {
-        let at = std::panic::Location::caller();
-        async move {
-            let done = self
-                .go(Direction::ToDatabase, &LocalOptions::default())
-                .await;
-            done.unwrap_or_else(|error| panic!("{at}: {error}"))
-        }
+        self.done(Direction::ToDatabase, &NOTHING_SPECIAL)
     }
 
+    /// Likewise a pull.
     #[track_caller]
     pub(crate) fn pull(&self) -> impl Future<Output = LocalOutcome> {
-        let at = std::panic::Location::caller();
-        async move {
-            let done = self.go(Direction::ToDisk, &LocalOptions::default()).await;
-            done.unwrap_or_else(|error| panic!("{at}: {error}"))
-        }
+        self.done(Direction::ToDisk, &NOTHING_SPECIAL)
+    }
+
+    /// What a push with nothing special would do.
+    pub(crate) async fn plan_push(&self) -> LocalPlan {
+        let plan = self.plan(Direction::ToDatabase, &NOTHING_SPECIAL).await;
+        plan.unwrap()
+    }
+
+    /// Likewise a pull.
+    pub(crate) async fn plan_pull(&self) -> LocalPlan {
+        let plan = self.plan(Direction::ToDisk, &NOTHING_SPECIAL).await;
+        plan.unwrap()
     }
 
     /// What is not in sync, as `key verdict` lines.
@@ -219,16 +211,13 @@ impl Fixture {
 
     /// Both sides are equal, in either direction, and all of it is written down: nothing is left to be done.
     pub(crate) async fn assert_settled(&self) {
-        for direction in [Direction::ToDatabase, Direction::ToDisk] {
-            let plan = self
-                .plan(direction, &LocalOptions::default())
-                .await
-                .unwrap();
+        for plan in [self.plan_push().await, self.plan_pull().await] {
             assert!(plan.problems.is_empty(), "{:?}", plan.problems);
             assert!(plan.items.is_empty(), "{:?}", plan.items);
             assert!(
                 plan.is_empty(),
-                "{direction:?}: something is not written down"
+                "{:?}: something is not written down",
+                plan.direction
             );
         }
     }
@@ -236,20 +225,9 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        if self.name.is_empty() {
-            return;
+        if !self.name.is_empty() {
+            discard(&self.name);
         }
-        let (server, name) = (server(), self.name.clone());
-        // A thread of its own: the runtime of the test may be about to end.
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            let script = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-            runtime.block_on(run(&server, &script));
-        });
-        let _ = dropped.join();
     }
 }
 

@@ -19,7 +19,7 @@ const END: &str = "-- end of the answer --";
 
 /// The server that holds every database of a run.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(in crate::bench) struct Server {
     postgres: Postgres,
     address: Address,
 }
@@ -37,14 +37,14 @@ struct Address {
 
 /// A database; dropped with this value.
 #[derive(Debug)]
-pub(super) struct Database {
+pub(in crate::bench) struct Database {
     name: String,
     address: Address,
 }
 
 impl Server {
     /// The server that tests use, or a new one.
-    pub(super) fn new() -> Result<Self> {
+    pub(in crate::bench) fn new() -> Result<Self> {
         let postgres = Postgres::up_or_found()?;
         let ours = postgres.environment();
         let value = |name: &str| {
@@ -62,7 +62,7 @@ impl Server {
     }
 
     /// What it is, for the report.
-    pub(super) fn description(&self) -> Result<String> {
+    pub(in crate::bench) fn description(&self) -> Result<String> {
         let at = Database {
             name: "postgres".to_owned(),
             address: self.address.clone(),
@@ -88,7 +88,11 @@ impl Server {
     }
 
     /// A new database, empty or a copy of another.
-    pub(super) fn database(&self, name: &str, template: Option<&Database>) -> Result<Database> {
+    pub(in crate::bench) fn database(
+        &self,
+        name: &str,
+        template: Option<&Database>,
+    ) -> Result<Database> {
         let database = Database {
             name: format!("sync_bench_{}_{name}", std::process::id()),
             address: self.address.clone(),
@@ -101,7 +105,7 @@ impl Server {
     }
 
     /// Removes it if this process started it.
-    pub(super) fn down(self) -> Result<()> {
+    pub(in crate::bench) fn down(self) -> Result<()> {
         self.postgres.down()
     }
 }
@@ -124,12 +128,12 @@ impl Address {
 
 impl Database {
     /// Its name.
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::bench) fn name(&self) -> &str {
         &self.name
     }
 
     /// Its address, for ours.
-    pub(super) fn url(&self) -> String {
+    pub(in crate::bench) fn url(&self) -> String {
         let Address {
             user,
             password,
@@ -147,7 +151,7 @@ impl Database {
     }
 
     /// A program of PostgreSQL that finds this database in its environment.
-    pub(super) fn program(&self, program: &str) -> Command {
+    pub(in crate::bench) fn program(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
             .env("PGHOST", &self.address.host)
@@ -166,7 +170,7 @@ impl Database {
     }
 
     /// Runs SQL and gives its rows as text.
-    pub(super) fn run(&self, sql: &str) -> Result<String> {
+    pub(in crate::bench) fn run(&self, sql: &str) -> Result<String> {
         let mut command = self.psql();
         for statement in sql.split(";;") {
             command.args(["--command", statement]);
@@ -175,7 +179,7 @@ impl Database {
     }
 
     /// A number that a query gives.
-    pub(super) fn number(&self, sql: &str) -> Result<u64> {
+    pub(in crate::bench) fn number(&self, sql: &str) -> Result<u64> {
         let text = self.run(sql)?;
         text.trim().parse().ok().context(UnexpectedSnafu {
             what: format!("`{sql}` gave `{text}`"),
@@ -183,7 +187,7 @@ impl Database {
     }
 
     /// A session that stays open.
-    pub(super) fn session(&self) -> Result<Session> {
+    pub(in crate::bench) fn session(&self) -> Result<Session> {
         let action = || IoSnafu {
             action: "start psql",
         };
@@ -234,7 +238,7 @@ impl Drop for Database {
 
 /// A session of one client: what it asks is answered in a fraction of a millisecond.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(in crate::bench) struct Session {
     child: Child,
     /// `None` once it is closed.
     input: Option<ChildStdin>,
@@ -243,7 +247,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Runs one statement and gives its rows as text.
-    pub(super) fn ask(&mut self, sql: &str) -> Result<String> {
+    pub(in crate::bench) fn ask(&mut self, sql: &str) -> Result<String> {
         let context = || IoSnafu {
             action: "talk to psql",
         };

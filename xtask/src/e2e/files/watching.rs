@@ -21,21 +21,33 @@ use super::{
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// `sync-cli watch`, ended with the scenario.
-struct Watching(Child);
+pub(in crate::e2e) struct Watching(Child);
 
 impl Watching {
     fn start(workspace: &Workspace) -> Self {
-        let mut command: Command = workspace.cli().command(&["watch", "files"]);
+        Self::over(workspace, &["files"])
+    }
+
+    /// Over what these words name.
+    pub(in crate::e2e) fn over(workspace: &Workspace, words: &[&str]) -> Self {
+        let mut command: Command = workspace.cli().command(&[&["watch"], words].concat());
         let command = command.stdout(Stdio::null()).stderr(Stdio::null());
         Self(command.spawn().expect("run sync-cli"))
     }
 
     /// Asks it to end, and demands that it ends well.
-    fn stop(mut self) {
+    fn stop(self) {
+        self.end(Signal::TERM);
+    }
+
+    /// Likewise by a signal; says how long that took.
+    pub(in crate::e2e) fn end(mut self, by: Signal) -> Duration {
+        let began = Instant::now();
         let pid = rustix::process::Pid::from_child(&self.0);
-        server::signal(pid, Signal::TERM);
+        server::signal(pid, by);
         let status = self.0.wait().expect("wait for sync-cli");
         assert!(status.success(), "{status}");
+        began.elapsed()
     }
 }
 
@@ -47,7 +59,7 @@ impl Drop for Watching {
 }
 
 /// Waits until `is_so`.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(in crate::e2e) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < PATIENCE, "waited too long: {what}");

@@ -50,7 +50,7 @@ pub(super) const DEFAULTS: Tables = Tables {
 
 /// A database of a scenario's own, dropped with it.
 #[derive(Debug)]
-pub(super) struct Db<'p> {
+pub(in crate::e2e) struct Db<'p> {
     postgres: &'p Postgres,
     name: String,
     session: RefCell<Option<Session>>,
@@ -59,7 +59,7 @@ pub(super) struct Db<'p> {
 impl<'p> Db<'p> {
     /// A new database with tables.
     #[track_caller]
-    pub(super) fn new(postgres: &'p Postgres, role: &str, setup: &str) -> Self {
+    pub(in crate::e2e) fn new(postgres: &'p Postgres, role: &str, setup: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let db = Self {
@@ -74,33 +74,33 @@ impl<'p> Db<'p> {
 
     /// Runs SQL elsewhere than in this database.
     #[track_caller]
-    pub(super) fn superuser(&self, sql: &str) {
+    pub(in crate::e2e) fn superuser(&self, sql: &str) {
         let mut session = done(self.postgres.session("postgres"));
         done(session.ask(sql));
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::e2e) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(in crate::e2e) fn url(&self) -> String {
         self.postgres.url(&self.name)
     }
 
     /// A session of its own, for somebody who works beside the others.
     #[track_caller]
-    pub(super) fn session(&self) -> Session {
+    pub(in crate::e2e) fn session(&self) -> Session {
         done(self.postgres.session(&self.name))
     }
 
     /// Closes the session that [`Self::ask`] uses.
-    pub(super) fn close(&self) {
+    pub(in crate::e2e) fn close(&self) {
         self.session.take();
     }
 
     /// Runs SQL and returns the rows as text; in a new session where the last one was lost.
     #[track_caller]
-    pub(super) fn ask(&self, sql: &str) -> String {
+    pub(in crate::e2e) fn ask(&self, sql: &str) -> String {
         let mut slot = self.session.borrow_mut();
         let is_usable = slot.as_mut().is_some_and(|open| open.ask("").is_ok());
         if !is_usable {
