@@ -69,6 +69,7 @@ pub(crate) async fn apply<K: Kind>(
             (&batch.create, K::statements().insert),
             (&batch.update, K::statements().update),
         ] {
+            step_aside::<K>(&transaction, list, &now).await?;
             write::<K>(&transaction, statements, list, &now).await?;
         }
         let looked = marks.then_some(rows.as_str());
@@ -101,10 +102,11 @@ async fn expect<K: Kind>(
     kind: &K,
     plan: &LocalPlan,
 ) -> Result<(), Error> {
-    let expected: Vec<(&Key, Option<&str>)> = plan
-        .changes()
-        .map(|item| (&item.key, item.mark.as_deref()))
-        .collect();
+    let changes = plan.changes().map(|item| (&item.key, item.mark.as_deref()));
+    // What only moved is written, too.
+    let moves = plan.adopt.iter().filter(|adopt| adopt.is_moved);
+    let moves = moves.map(|adopt| (&adopt.key, adopt.mark.as_deref()));
+    let expected: Vec<(&Key, Option<&str>)> = changes.chain(moves).collect();
     let query = format!(
         "{}, i AS ({}) SELECT i.key, i.mark, i.owner FROM i",
         with_keys::<K>(),
@@ -153,6 +155,34 @@ async fn marks_are_sure<K: Kind>(transaction: &Transaction) -> Result<bool, Erro
     Ok(count.as_deref() == Some("0"))
 }
 
+/// Makes room for a list of rows.
+async fn step_aside<K: Kind>(
+    transaction: &Transaction,
+    list: &[Json],
+    now: &str,
+) -> Result<(), Error> {
+    let json = serde_json::to_string(list).map_err(|_| Error::Task)?;
+    for statement in K::statements().aside.iter().filter(|_| !list.is_empty()) {
+        over_rows::<K>(transaction, statement, &json, now).await?;
+    }
+    Ok(())
+}
+
+/// Runs a statement over rows, and says how many it changed.
+async fn over_rows<K: Kind>(
+    transaction: &Transaction,
+    statement: &str,
+    json: &str,
+    now: &str,
+) -> Result<u64, Error> {
+    let statement = format!(
+        "WITH r AS (SELECT * FROM json_to_recordset($1::json) AS r({})) {statement}",
+        K::ROW_COLUMNS
+    );
+    let values = [json, now];
+    Ok(transaction.execute(WRITING, &statement, &values).await?)
+}
+
 /// Runs the statements over a list of rows; the first one has to change each of them.
 async fn write<K: Kind>(
     transaction: &Transaction,
@@ -165,13 +195,7 @@ async fn write<K: Kind>(
     }
     let json = serde_json::to_string(list).map_err(|_| Error::Task)?;
     for (at, statement) in statements.iter().enumerate() {
-        let statement = format!(
-            "WITH r AS (SELECT * FROM json_to_recordset($1::json) AS r({})) {statement}",
-            K::ROW_COLUMNS
-        );
-        let changed = transaction
-            .execute(WRITING, &statement, &[&json, now])
-            .await?;
+        let changed = over_rows::<K>(transaction, statement, &json, now).await?;
         if at == 0 && changed != list.len() as u64 {
             return Err(Error::Moved {
                 what: format!("a row of {}", K::NAME),

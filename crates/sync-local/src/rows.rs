@@ -36,6 +36,8 @@ pub(crate) struct Rows {
     pub(crate) ours: BTreeMap<Key, Row>,
     /// Where other working copies have items that this one has never met.
     pub(crate) hints: HashMap<Key, TreePath>,
+    /// What other working copies have agreed on, where the files are the truth.
+    pub(crate) others: HashMap<Key, Vec<Digest>>,
     /// Rows that belong to somebody else.
     pub(crate) foreign: HashMap<Key, String>,
     /// By home: the stamp of what was read last, and how many items were in it.
@@ -57,6 +59,9 @@ pub(crate) async fn read<K: Kind>(
     if transaction.has_bookkeeping().await? {
         read_bases::<K>(&transaction, &all, copy, &mut found).await?;
         read_hints::<K>(&transaction, copy, &mut found).await?;
+        if K::FILES_ARE_TRUTH {
+            read_others::<K>(&transaction, copy, &mut found).await?;
+        }
         let units =
             "SELECT home, stamp, items::text FROM sync.local_unit WHERE copy = $1 AND kind = $2";
         for row in transaction.query(READING, units, &[copy, K::NAME]).await? {
@@ -160,6 +165,25 @@ async fn read_hints<K: Kind>(
     transaction
         .each(READING, hints, &[copy, K::NAME], add)
         .await
+}
+
+/// What other working copies have agreed on.
+async fn read_others<K: Kind>(
+    transaction: &Transaction,
+    copy: &str,
+    found: &mut Rows,
+) -> Result<(), Error> {
+    let others = "SELECT key, digest FROM sync.local_item WHERE kind = $2 AND copy <> $1";
+    let add = |row: Texts| {
+        let mut row = row.into_iter();
+        let mut next = || row.next().flatten().unwrap_or_default();
+        let (key, digest) = (Key(next().into()), next());
+        let digest = digest.parse().map_err(|_| Error::Task)?;
+        found.others.entry(key).or_default().push(digest);
+        Ok::<(), Error>(())
+    };
+    let values = [copy, K::NAME];
+    transaction.each(READING, others, &values, add).await
 }
 
 /// Adds a row that has to be looked into.

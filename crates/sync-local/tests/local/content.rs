@@ -321,7 +321,8 @@ async fn one_identity_belongs_to_one_file_and_one_source() {
             .to_string()
             .ends_with("belongs to no content source")
     );
-    assert!(fixture.plan_pull().await.problems.is_empty());
+    let plan = fixture.plan_pull().await;
+    assert!(plan.problems.is_empty(), "{:?}", plan.problems);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 
 mod access;
 mod content;
+mod held;
 mod round_trip;
 #[path = "../../../sync-db/tests/db/server.rs"]
 mod server;
