@@ -15,11 +15,13 @@ use crate::kind::{Frame, Kind, Unit};
 use crate::local::{LocalOutcome, Ports};
 use crate::plan::LocalPlan;
 use crate::record::Key;
-use crate::rows::{keys, rows_of_keys, with_keys};
+use crate::rows::{LONG_LISTS, keys, rows_of_keys, with_keys};
 
 const WRITING: &str = "writing items to the database";
 /// How many items are sent at once.
 pub(crate) const BATCH: usize = 500;
+/// So few items are looked up one by one.
+const FEW: usize = 50;
 /// How many bytes of text are sent at once, about.
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -54,6 +56,9 @@ pub(crate) async fn apply<K: Kind>(
     database.ensure_bookkeeping().await?;
     let transaction = database.begin(WRITING, Isolation::Latest).await?;
     transaction.lock_local(WRITING).await?;
+    if plan.changes().count() + plan.adopt.len() > FEW {
+        transaction.run(WRITING, LONG_LISTS).await?;
+    }
     let now = ports.now();
     expect::<K>(&transaction, &kind, &plan).await?;
     let marks = marks_are_sure::<K>(&transaction).await?;

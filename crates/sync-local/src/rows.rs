@@ -46,6 +46,10 @@ pub(crate) struct Rows {
 
 const READING: &str = "reading what the database has";
 
+/// Tables that were just filled have no statistics yet, and lists in JSON never have: a planner that takes them for short
+/// compares each row with each.
+pub(crate) const LONG_LISTS: &str = "SET LOCAL enable_nestloop = off";
+
 /// Reads it as it is at one moment. Of rows that are as they were agreed on only the mark is looked at.
 pub(crate) async fn read<K: Kind>(
     database: &Database,
@@ -53,11 +57,12 @@ pub(crate) async fn read<K: Kind>(
     copy: &str,
 ) -> Result<Rows, Error> {
     let transaction = database.begin(READING, Isolation::Snapshot).await?;
+    transaction.run(READING, LONG_LISTS).await?;
     ensure_tables::<K>(&transaction).await?;
     let mut found = Rows::default();
     let all = kind.rows().replace("{join}", "");
     if transaction.has_bookkeeping().await? {
-        read_bases::<K>(&transaction, &all, copy, &mut found).await?;
+        let is_changed = read_bases::<K>(&transaction, &all, copy, &mut found).await?;
         read_hints::<K>(&transaction, copy, &mut found).await?;
         if K::FILES_ARE_TRUTH {
             read_others::<K>(&transaction, copy, &mut found).await?;
@@ -78,9 +83,11 @@ pub(crate) async fn read<K: Kind>(
             LEFT JOIN sync.local_item b ON b.copy = $1 AND b.kind = $2 AND b.key = i.key AND b.mark = i.mark \
             WHERE b.key IS NULL"
         );
-        let values = [copy, K::NAME];
-        let each = |row| add_row(kind, row, &mut found);
-        transaction.each(READING, &changed, &values, each).await?;
+        if is_changed {
+            let values = [copy, K::NAME];
+            let each = |row| add_row(kind, row, &mut found);
+            transaction.each(READING, &changed, &values, each).await?;
+        }
     } else {
         let every = format!(
             "WITH i AS ({all}) SELECT i.key, i.mark, i.owner, i.made::text, \
@@ -108,40 +115,56 @@ async fn ensure_tables<K: Kind>(transaction: &Transaction) -> Result<(), Error> 
     Ok(())
 }
 
+/// Everything that is written down, and the rows that still are as it says; whether there are others.
 async fn read_bases<K: Kind>(
     transaction: &Transaction,
     all: &str,
     copy: &str,
     found: &mut Rows,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let bases = format!(
-        "WITH i AS ({all}) SELECT b.key, b.digest, b.path, b.mark, i.mark, i.made::text \
-        FROM sync.local_item b LEFT JOIN i ON i.key = b.key AND i.owner IS NULL AND i.mark = b.mark \
-        WHERE b.copy = $1 AND b.kind = $2"
+        "WITH i AS ({all}) SELECT b.key, b.digest, b.path, b.mark, i.key, i.mark, i.owner, i.made::text \
+        FROM (SELECT key, digest, path, mark FROM sync.local_item WHERE copy = $1 AND kind = $2) b \
+        FULL JOIN i ON i.key = b.key"
     );
+    let mut is_changed = false;
     let add = |row: Texts| {
         let mut row = row.into_iter();
         let mut next = || row.next().flatten();
-        let (key, digest) = (next().unwrap_or_default(), next().unwrap_or_default());
-        let key = Key(key.into());
-        let (path, mark) = (next().unwrap_or_default(), next());
-        let digest = digest.parse().map_err(|_| Error::Task)?;
-        if let Some(mark) = next() {
-            let is_made = next().as_deref() == Some("true");
-            let row = Row {
-                digest,
-                mark,
-                is_made,
-                home: None,
-            };
-            found.ours.insert(key.clone(), row);
+        let (written, digest, path, mark) = (next(), next(), next(), next());
+        let (seen, seen_mark, owner, made) = (next(), next(), next(), next());
+        let digest: Option<Digest> = match digest {
+            Some(digest) => Some(digest.parse().map_err(|_| Error::Task)?),
+            None => None,
+        };
+        match (seen, owner) {
+            (None, _) => {}
+            (Some(key), Some(owner)) => {
+                found.foreign.insert(Key(key.into()), owner);
+            }
+            (Some(key), None) => match (digest, &mark, seen_mark) {
+                (Some(digest), Some(mark), Some(seen_mark)) if *mark == seen_mark => {
+                    let row = Row {
+                        digest,
+                        mark: seen_mark,
+                        is_made: made.as_deref() == Some("true"),
+                        home: None,
+                    };
+                    found.ours.insert(Key(key.into()), row);
+                }
+                _ => is_changed = true,
+            },
         }
-        found.bases.insert(key, Base { digest, path, mark });
+        if let (Some(key), Some(digest)) = (written, digest) {
+            let path = path.unwrap_or_default();
+            let base = Base { digest, path, mark };
+            found.bases.insert(Key(key.into()), base);
+        }
         Ok::<(), Error>(())
     };
-    transaction
-        .each(READING, &bases, &[copy, K::NAME], add)
-        .await
+    let values = [copy, K::NAME];
+    transaction.each(READING, &bases, &values, add).await?;
+    Ok(is_changed)
 }
 
 /// Where the files that are kept of items were, for those that are not known here.
