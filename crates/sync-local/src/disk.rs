@@ -10,7 +10,7 @@ use crate::Error;
 use crate::kind::{Dir, Kind, Look, Reading, Unit, text_of, wrong};
 
 /// The longest file that is read, in bytes.
-const MAX_FILE: usize = 4 << 20;
+pub(crate) const MAX_FILE: usize = 4 << 20;
 
 /// Where files are.
 #[derive(Debug, Clone)]

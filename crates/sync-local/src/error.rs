@@ -55,14 +55,14 @@ pub enum Error {
         /// Whose the row is.
         owner: String,
     },
-    /// A row cannot be a file as it is named.
+    /// A row cannot be a file as it is, or as it is named.
     #[snafu(display("{kind} `{key}` of the database cannot be a file: {reason}"))]
     Unnamable {
         /// What kind of item.
         kind: &'static str,
         /// The item, with what could forge output left out.
         key: String,
-        /// What is wrong with its name.
+        /// What is wrong with it.
         reason: String,
     },
     /// Something else is where a file is to be.
@@ -139,6 +139,14 @@ impl Error {
                 | Self::Files {
                     source: sync_files::Error::Moved { .. }
                 }
+        )
+    }
+
+    /// Whether it is about single items, so that others can be synced all the same.
+    pub(crate) fn is_of_an_item(&self) -> bool {
+        matches!(
+            self,
+            Self::Parse { .. } | Self::Unnamable { .. } | Self::InTheWay { .. } | Self::Edit { .. }
         )
     }
 
@@ -234,7 +242,7 @@ impl Fault for Error {
             Self::Taken { .. } => {
                 "choose another slug; a source never takes over the row of another one"
             }
-            Self::Unnamable { .. } => "rename it in the database",
+            Self::Unnamable { .. } => "correct it in the database",
             Self::InTheWay { .. } => "move what is there to another place",
             Self::Edit { .. } => "make the change in the file by hand, then push",
             Self::NoDirectory { .. } => {

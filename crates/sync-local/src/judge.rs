@@ -37,6 +37,7 @@ pub(crate) fn judge<K: Kind>(
         adopt: Vec::new(),
         units: units.map(|unit| (unit.home.clone(), unit)).collect(),
         unrecorded: BTreeMap::new(),
+        edited: HashSet::new(),
         left: BTreeSet::new(),
         entries: std::mem::take(&mut captured.entries),
         cache: std::mem::take(&mut captured.cache),
@@ -57,6 +58,7 @@ pub(crate) fn judge<K: Kind>(
             is_truth: false,
         },
         others: &rows.others,
+        recorded: &rows.units,
         filter: options.filter.as_ref(),
         is_sure,
         plan,
@@ -85,6 +87,9 @@ pub(crate) fn judge<K: Kind>(
     if direction == Direction::ToDisk {
         plan.find_places(&captured.kind, &captured.tree, &said.failed);
     }
+    let read = said.read.iter();
+    let edited = read.filter(|home| rows.units.contains_key(home.as_str()));
+    plan.edited = edited.cloned().collect();
     // A unit is written down once everything in it is agreed on.
     for (key, (_, home)) in &said.items {
         if said.read.contains(home) && !unsettled.contains(home) {
@@ -107,6 +112,8 @@ struct Known<'k> {
 struct Judge<'j, K> {
     kind: &'j K,
     others: &'j HashMap<Key, Vec<Digest>>,
+    /// By home: the stamp of what was agreed on.
+    recorded: &'j HashMap<String, (String, usize)>,
     rules: Rules,
     filter: Option<&'j Patterns>,
     is_sure: bool,
@@ -157,6 +164,16 @@ impl<K: Kind> Judge<'_, K> {
             self.adopt(known, seen, home);
             return true;
         }
+        // What is in no column is nobody's but the file's: one that is not byte for byte as it was agreed on does not go.
+        let goes = verdict == Verdict::Delete && !to_database && !K::SHARES_FILES;
+        let is_edited = goes && known.home.is_some_and(|home| !self.is_as_agreed(home));
+        if is_edited {
+            verdict = match self.rules.on_conflict {
+                None => Verdict::Conflict,
+                Some(Side::Disk) => Verdict::Ahead,
+                Some(Side::Database) => verdict,
+            };
+        }
         let settles = verdict.is_change() || verdict == Verdict::Forget;
         if settles {
             let before = known.base.map(|base| base.path.clone());
@@ -166,12 +183,25 @@ impl<K: Kind> Judge<'_, K> {
             key: known.key.clone(),
             path,
             verdict,
-            disk: change(seen.base, seen.disk),
+            disk: if is_edited {
+                Change::Edited
+            } else {
+                change(seen.base, seen.disk)
+            },
             database: change(seen.base, seen.database),
             seen,
             mark: known.row.map(|row| row.mark.clone()),
+            size: known.row.map_or(0, |row| row.size),
         });
         settles
+    }
+
+    /// Whether the files of a unit are as they were when all of it was agreed on.
+    fn is_as_agreed(&self, home: &TreePath) -> bool {
+        let unit = self.plan.units.get(home);
+        let recorded = self.recorded.get(home.as_str());
+        let stamps = unit.zip(recorded);
+        stamps.is_some_and(|(unit, (stamp, _))| *stamp == unit.stamp.to_string())
     }
 
     /// Where the item is, or belongs. Whatever is written down: nothing outside of the directories of the kind is read,

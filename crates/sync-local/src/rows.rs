@@ -25,6 +25,8 @@ pub(crate) struct Row {
     pub(crate) mark: String,
     /// Whether only a run of ours can have made it.
     pub(crate) is_made: bool,
+    /// About how many bytes it has.
+    pub(crate) size: usize,
     /// Where it belongs, where nothing was agreed on about it.
     pub(crate) home: Option<TreePath>,
 }
@@ -43,6 +45,9 @@ pub(crate) struct Rows {
     /// By home: the stamp of what was read last, and how many items were in it.
     pub(crate) units: HashMap<String, (String, usize)>,
 }
+
+/// What a row counts that is as it was and was not read, in bytes.
+const UNREAD: usize = 64 << 10;
 
 const READING: &str = "reading what the database has";
 
@@ -148,6 +153,7 @@ async fn read_bases<K: Kind>(
                         digest,
                         mark: seen_mark,
                         is_made: made.as_deref() == Some("true"),
+                        size: UNREAD,
                         home: None,
                     };
                     found.ours.insert(Key(key.into()), row);
@@ -220,7 +226,8 @@ fn add_row<K: Kind>(kind: &K, row: Texts, found: &mut Rows) -> Result<(), Error>
         return Ok(());
     }
     let is_made = next().as_deref() == Some("true");
-    let record = record::<K>(&next().unwrap_or_default())?;
+    let value = next().unwrap_or_default();
+    let (record, size) = (record::<K>(&value)?, value.len());
     let home = if found.bases.contains_key(&key) {
         None
     } else {
@@ -231,6 +238,7 @@ fn add_row<K: Kind>(kind: &K, row: Texts, found: &mut Rows) -> Result<(), Error>
         digest: record.digest(K::FIELDS),
         mark,
         is_made,
+        size,
         home,
     };
     found.ours.insert(key, row);

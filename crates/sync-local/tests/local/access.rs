@@ -311,7 +311,9 @@ async fn an_export_is_what_an_import_takes() {
     let error = fixture
         .refused(Direction::ToDisk, &LocalOptions::default())
         .await;
-    assert_eq!(error.code(), "local/edit");
+    assert_eq!(error.code(), "local/unfit");
+    let plan = fixture.plan_pull().await;
+    assert_eq!(plan.problems[0].code(), "local/edit");
     // Both sides changed one entity.
     fixture.write(
         "access-control/tools.yaml",

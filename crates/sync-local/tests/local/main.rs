@@ -9,5 +9,7 @@ mod held;
 mod round_trip;
 #[path = "../../../sync-db/tests/db/server.rs"]
 mod server;
+mod shared;
 mod skills;
 mod support;
+mod unfit;
