@@ -4,6 +4,7 @@
 //! `up`, `test` and `down` are its parts, for somebody who looks around between them; `up` has a [PostgreSQL](crate::postgres) for tests, too, and `up postgres` only that.
 
 pub(crate) mod cli;
+mod engine;
 mod faults;
 mod files;
 mod legacy;
@@ -73,13 +74,14 @@ impl Arguments {
 }
 
 /// Every suite by its name.
-const SUITES: [(&str, Suite); 7] = [
+const SUITES: [(&str, Suite); 8] = [
     ("postgres", postgres::SCENARIOS),
     ("rows", rows::SCENARIOS),
     ("local", local::SCENARIOS),
     ("files", files::SCENARIOS),
     ("legacy", legacy::SCENARIOS),
     ("upkeep", upkeep::SCENARIOS),
+    ("engine", engine::SCENARIOS),
     ("faults", faults::SCENARIOS),
 ];
 
@@ -102,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         words.next().is_none()
             && suite.is_none_or(|suite| SUITES.iter().any(|(name, _)| *name == suite)),
         UnexpectedSnafu {
-            what: "usage: cargo xtask e2e [up|test|down|run] [postgres|rows|local|files|legacy|upkeep|faults]"
+            what: "usage: cargo xtask e2e [up|test|down|run] [postgres|rows|local|files|legacy|upkeep|engine|faults]"
         }
     );
     let only = arguments.only.as_deref().unwrap_or_default();

@@ -23,7 +23,7 @@ pub(crate) use transfer::{Diff, Pull, Push, Rollback, Status, SyncBoth, Undo, Wa
 pub(crate) use upkeep::{Gc, Retention, RetentionSet, RetentionShow, RetentionVerb, Verify};
 use values::named;
 pub(crate) use values::{
-    Aim, Chosen, Color, Format, ITEMS, Lifetime, LogFormat, Shell, TENANT, Target,
+    Aim, Chosen, Color, Format, ITEMS, Lifetime, LogFormat, Shell, SyncTarget, TENANT, Target,
 };
 
 /// Keeps an AI-agent workspace identical, reviewable and recoverable: shows what would change, makes it so, remembers.
@@ -127,8 +127,9 @@ impl Verb {
             Self::Push(verb) => named("push", &verb.targets),
             Self::Pull(verb) => named("pull", &verb.targets),
             Self::Sync(verb) => match verb.target {
-                Target::Files => "sync files",
-                Target::Database => "sync database",
+                SyncTarget::All => "sync all",
+                SyncTarget::One(Target::Files) => "sync files",
+                SyncTarget::One(Target::Database) => "sync database",
             },
             Self::Rollback(_) => "rollback",
             Self::Undo(_) => "undo",
@@ -365,6 +366,11 @@ mod tests {
             "init",
             "-C docs/example push files",
             "push",
+            "push all --yes",
+            "sync all",
+            "status all",
+            "diff all",
+            "diff 7f3a9c0 9b1e44d all",
             "push --dry-run -m why",
             "push --filter agents/ --filter *.md --max-delete 10%",
             "pull --yes --max-delete 5",

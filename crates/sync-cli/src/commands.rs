@@ -1,6 +1,7 @@
 //! The verbs, a module each.
 
 mod admin;
+mod all;
 mod completions;
 mod conflicts;
 mod db;

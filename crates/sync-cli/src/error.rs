@@ -12,6 +12,17 @@ pub(crate) enum Error {
     /// The engine failed.
     #[snafu(transparent)]
     Engine { source: sync_engine::Error },
+    /// The engine failed, in a way that several operations are told of.
+    #[snafu(transparent)]
+    Shared {
+        source: std::sync::Arc<sync_engine::Error>,
+    },
+    /// A person was asked, and said no.
+    #[snafu(display("nothing was changed: you said no"))]
+    Declined,
+    /// Files and rows are not watched together.
+    #[snafu(display("files and rows are watched by a command each"))]
+    WatchAll,
     /// The connection could not be prepared.
     #[snafu(transparent)]
     Transport { source: sync_transport::Error },
@@ -108,6 +119,9 @@ impl Fault for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::Engine { source } => source.code(),
+            Self::Shared { source } => source.code(),
+            Self::Declined => "cli/declined",
+            Self::WatchAll => "cli/watch-all",
             Self::Transport { source } => source.code(),
             Self::Store { source } => source.code(),
             Self::Database { source } => source.code(),
@@ -139,12 +153,14 @@ impl Fault for Error {
     fn class(&self) -> Class {
         match self {
             Self::Engine { source } => source.class(),
+            Self::Shared { source } => source.class(),
             Self::Transport { source } => source.class(),
             Self::Store { source } => source.class(),
             Self::Database { source } => source.class(),
             Self::CurrentDir { .. }
             | Self::Write { .. }
             | Self::ReadUrl { .. }
+            | Self::Declined
             | Self::Setup { .. } => Class::Failed,
             Self::CredentialsOpen { .. } | Self::NoToken { .. } => Class::Denied,
             Self::Credentials { .. }
@@ -154,6 +170,7 @@ impl Fault for Error {
             | Self::NoLogin
             | Self::TooManySides
             | Self::Targets
+            | Self::WatchAll
             | Self::WrongFlag { .. }
             | Self::NoSnapshots
             | Self::NoDatabase { .. }
@@ -169,6 +186,9 @@ impl Fault for Error {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Engine { source } => return source.hint(),
+            Self::Shared { source } => return source.hint(),
+            Self::Declined => "`--yes` asks nothing; `--dry-run` shows what would be done",
+            Self::WatchAll => "run `sync-cli watch files` and `sync-cli watch database`",
             Self::Transport { source } => return source.hint(),
             Self::Store { source } => return source.hint(),
             Self::Database { source } => return source.hint(),

@@ -44,6 +44,37 @@ pub(crate) enum Outcome {
     Different,
 }
 
+impl Outcome {
+    /// The exit code.
+    const fn exit_code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Unsound => Class::Failed.exit_code(),
+            Self::Undecided => Class::Conflict.exit_code(),
+            Self::Failed(class) => class.exit_code(),
+            Self::Damaged => Class::Integrity.exit_code(),
+            Self::Different => DIFFERENT,
+        }
+    }
+
+    /// The worse of two: what a person has to look at first.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        let rank = |outcome: Self| {
+            BAD_TO_GOOD
+                .iter()
+                .position(|code| *code == outcome.exit_code())
+        };
+        if rank(other) < rank(self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+/// Exit codes: our bug, integrity, failed, denied, unavailable, usage, conflict, differences, done.
+const BAD_TO_GOOD: [u8; 9] = [70, 5, 1, 6, 4, 2, 3, DIFFERENT, 0];
+
 /// `status --exit-code` and `diff --exit-code` found differences.
 const DIFFERENT: u8 = 10;
 
@@ -64,12 +95,7 @@ fn main() -> ExitCode {
     let terminal = Terminal::new(&args, &env);
     log(&args, &env);
     match run(args, &env, terminal) {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Unsound) => ExitCode::from(Class::Failed.exit_code()),
-        Ok(Outcome::Undecided) => ExitCode::from(Class::Conflict.exit_code()),
-        Ok(Outcome::Failed(class)) => ExitCode::from(class.exit_code()),
-        Ok(Outcome::Damaged) => ExitCode::from(Class::Integrity.exit_code()),
-        Ok(Outcome::Different) => ExitCode::from(DIFFERENT),
+        Ok(outcome) => ExitCode::from(outcome.exit_code()),
         Err(error) => {
             terminal.failure(&error);
             ExitCode::from(error.class().exit_code())

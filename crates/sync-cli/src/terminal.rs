@@ -128,6 +128,16 @@ impl Terminal {
         write_stderr(&visible(text));
     }
 
+    /// Asks a person, who may not know: only what begins with a y is yes.
+    pub(crate) fn ask(question: &str) -> bool {
+        let mut stderr = io::stderr().lock();
+        let asked = write!(stderr, "{} [y/N] ", visible(question)).and_then(|()| stderr.flush());
+        let mut answer = String::new();
+        asked.is_ok()
+            && io::stdin().read_line(&mut answer).is_ok()
+            && answer.trim_start().starts_with(['y', 'Y'])
+    }
+
     /// Prints something that was left out, to stderr.
     pub(crate) fn problem(self, problem: &Problem) {
         if self.format == Format::Text && !self.quiet {

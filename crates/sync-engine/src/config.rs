@@ -27,7 +27,7 @@ pub struct Config {
     #[serde(default)]
     pub files: FilesConfig,
     /// What of the database travels.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "named")]
     pub database: DatabaseConfig,
     /// What runs by a schedule.
     #[serde(default)]
@@ -90,6 +90,17 @@ pub struct DatabaseConfig {
     /// The row sets; without any, those of agents, their skills, users and their contexts.
     #[serde(rename = "tables")]
     pub row_sets: Option<Vec<TableSpec>>,
+    /// Whether `sync.toml` has this table at all: rows are part of `all` only then.
+    #[serde(skip)]
+    pub is_named: bool,
+}
+
+/// The table as it is written.
+fn named<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<DatabaseConfig, D::Error> {
+    Ok(DatabaseConfig {
+        is_named: true,
+        ..DatabaseConfig::deserialize(deserializer)?
+    })
 }
 
 impl Default for DatabaseConfig {
@@ -98,6 +109,7 @@ impl Default for DatabaseConfig {
             url_env: "DATABASE_URL".to_owned(),
             url_file: None,
             row_sets: None,
+            is_named: false,
         }
     }
 }

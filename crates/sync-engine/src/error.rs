@@ -301,6 +301,14 @@ impl Error {
         }
     }
 
+    /// Whether it is about the tenant's rows, so that files may well go without them.
+    pub(crate) fn is_about_rows(&self) -> bool {
+        let is_of_rows = |code: &str| {
+            code.starts_with("db/") || code.starts_with("rows/") || code == "server/no-database-url"
+        };
+        matches!(self, Self::Refused { code, .. } if is_of_rows(code))
+    }
+
     /// Whether the tenant says that a snapshot is known by name alone: its branch no longer keeps it.
     pub(crate) fn is_expired(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code == "store/expired")

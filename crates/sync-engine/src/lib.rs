@@ -7,6 +7,7 @@
 //! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
 //! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`sync`], [`rollback`], [`status`],
 //!   [`history`], [`verify`], [`collect`]: the operations. [`local`]: those between tree and database; [`jobs`]: when nobody is there. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
+//! - [`all`]: files and rows in one run.
 //! - [`report`] and [`event`]: what was done, and what is being done.
 //!
 //! It never prints, never reads the environment or the clock, and never opens a connection:
@@ -14,6 +15,7 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+pub mod all;
 mod bases;
 pub mod collect;
 mod collide;
@@ -50,6 +52,7 @@ pub mod verify;
 pub mod watch;
 pub mod workspace;
 
+pub use all::{AllOptions, AllOutcome, AllPlan, AllStatus, FilesOutcome, FilesPlan};
 pub use config::{Config, Location};
 pub use decide::{Point, Standing};
 pub use doctor::TreeFindings;

@@ -4,9 +4,10 @@ use crate::Error;
 use crate::decide::{Point, Standing, standing};
 use crate::error::BranchGoneSnafu;
 use crate::session::{Local, Session, point};
-use crate::state::Agreed;
+use crate::state::{Agreed, Remembered};
 use crate::tree_map::empty_root;
 use sync_core::Digest;
+use sync_store::protocol::Head;
 
 /// What workspace and tenant hold.
 #[derive(Debug)]
@@ -27,10 +28,16 @@ impl Session {
     /// Captures the tree while the head is asked for, with a conditional request.
     pub(crate) async fn look(&self) -> Result<Look, Error> {
         let remembered = self.remembered()?;
-        let seen = remembered.agreed;
-        let known = seen.base.map(|base| base.id);
+        let known = remembered.agreed.base.map(|base| base.id);
         let (answer, local) = tokio::join!(self.remote.head(known), self.capture());
-        let (answer, local) = (answer?, local?);
+        Ok(Look::of(&remembered, answer?, local?))
+    }
+}
+
+impl Look {
+    /// What is captured, beside what the tenant answered to who knew the base.
+    pub(crate) fn of(remembered: &Remembered, answer: Option<Head>, local: Local) -> Self {
+        let seen = remembered.agreed;
         let vacant = answer.as_ref().is_some_and(|head| head.vacant);
         let head = match answer {
             None => seen.base,
@@ -41,17 +48,15 @@ impl Session {
         };
         // A push that ended before it could say so has moved the base, too.
         let arrived = head.filter(|_| remembered.pushing.is_some() && remembered.pushing == head);
-        Ok(Look {
+        Self {
             agreed: arrived.map_or(seen, Agreed::on),
             seen,
             head,
             vacant,
             local,
-        })
+        }
     }
-}
 
-impl Look {
     /// Where the workspace stands to its tenant.
     pub(crate) fn standing(&self) -> Standing {
         standing(self.agreed.files(), self.local.root, self.head_files())

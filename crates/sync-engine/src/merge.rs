@@ -53,6 +53,18 @@ impl FromStr for OnConflict {
     }
 }
 
+impl OnConflict {
+    /// The word that people write.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ask => "ask",
+            Self::Ours => "ours",
+            Self::Theirs => "theirs",
+            Self::KeepBoth => "keep-both",
+        }
+    }
+}
+
 /// How two sides are merged.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Rules<'r> {

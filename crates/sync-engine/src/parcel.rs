@@ -14,10 +14,11 @@ use sync_core::{Chunk, Digest};
 use sync_files::Tree;
 use sync_store::pack::{Class as ObjectClass, PackError, PackWriter, Patch};
 use sync_store::protocol::MAX_SIGNED;
+use sync_store::{Repository, RowsPush};
 use tokio::sync::mpsc;
 
 use crate::Error;
-use crate::error::{HostileSnafu, MapSnafu};
+use crate::error::{HostileSnafu, MapSnafu, StoreSnafu};
 use crate::event::{Event, Listener};
 use crate::maps::Maps;
 use crate::parcel::blocks::Source;
@@ -35,6 +36,15 @@ pub(crate) struct Parcel {
     pub(crate) root: Digest,
     pub(crate) changes: Arc<Vec<FileChange>>,
     pub(crate) snapshot: Bytes,
+    /// The rows that go with the files.
+    pub(crate) rows: Option<RowsPart>,
+}
+
+/// Rows, and the store that has them.
+#[derive(Debug, Clone)]
+pub(crate) struct RowsPart {
+    pub(crate) repository: Repository,
+    pub(crate) push: RowsPush,
 }
 
 /// What is known of the tenant when the parcel is sent.
@@ -110,7 +120,7 @@ impl Parcel {
         replaced
     }
 
-    /// Writes the pack: the snapshot, new nodes, lists, then contents in path order; `held` limits the contents.
+    /// Writes the pack: the snapshot, new nodes, lists, contents in path order, then rows; `held` limits the contents.
     pub(crate) fn produce(
         &self,
         held: &Held,
@@ -186,6 +196,18 @@ impl Parcel {
         let source = Source::new(self, held, sent);
         if !blocks::send(source, &tree, &mut writer, sender, listener)? {
             return Ok(());
+        }
+        if let Some(part) = &self.rows {
+            let push = RowsPush {
+                patches: part.push.patches && held.bases.is_some(),
+                ..part.push.clone()
+            };
+            let sender = sender.clone();
+            let taker = move |piece| sender.blocking_send(Ok(piece)).is_ok();
+            match part.repository.write_rows(&push, writer, taker) {
+                Err(sync_store::Error::Cut { .. }) => return Ok(()),
+                written => writer = written.context(StoreSnafu)?,
+            }
         }
         pass_on(writer.finish().map_err(packed)?, sender);
         Ok(())

@@ -181,7 +181,17 @@ impl Session {
     /// A path that changed since the plan was made is reported, and nothing is written. [`Error::Conflict`] where the plan
     /// has conflicts, [`Error::Removes`] and [`Error::Empties`] where it removes more than `limits` allow.
     pub async fn apply_pull(&self, plan: PullPlan, limits: &Limits) -> Result<PullOutcome, Error> {
-        let _lock = self.lock_for(plan.apply.seen)?;
+        let _lock = self.lock()?;
+        self.bring_pull(plan, limits).await
+    }
+
+    /// Likewise, under the caller's lock.
+    pub(crate) async fn bring_pull(
+        &self,
+        plan: PullPlan,
+        limits: &Limits,
+    ) -> Result<PullOutcome, Error> {
+        self.ensure_seen(plan.apply.seen)?;
         let snapshot = plan.head.map(|head| head.id);
         let (_, changes) = Box::pin(self.apply_merge("pull", plan, limits)).await?;
         Ok(PullOutcome { snapshot, changes })

@@ -9,6 +9,7 @@ use sync_core::patch::Signature;
 use sync_core::retry::Backoff;
 use sync_core::{Class, Digest, Entry, Fault, Roots, Snapshot, SnapshotId, TreePath};
 use sync_files::Patterns;
+use sync_store::protocol::SetAsideRow;
 use sync_transport::Body;
 use tokio::sync::mpsc;
 
@@ -24,7 +25,8 @@ use crate::look::Look;
 use crate::parcel::{Held, Parcel};
 use crate::remote::Pushed;
 use crate::report::{Counts, FileChange, Problem};
-use crate::session::{Local, Session, blocking};
+use crate::rows::{BroughtRows, Rows};
+use crate::session::{Local, Session, blocking, point};
 use crate::state::Agreed;
 use crate::tree_map::{changes, check_shape, edit, removal};
 
@@ -56,7 +58,7 @@ pub struct PushPlan {
 }
 
 /// How the tenant comes to what a plan wants.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Step {
     /// What the new snapshot comes after, and where the head has to be.
     pub(crate) onto: Option<Point>,
@@ -73,6 +75,31 @@ pub(crate) struct Step {
 pub(crate) struct Moved {
     pub(crate) target: Point,
     pub(crate) message: String,
+    /// Rows that the tenant's database could not store: the target is a snapshot without them.
+    pub(crate) set_aside: Vec<SetAsideRow>,
+}
+
+/// Where the branch is after a push.
+struct Landed {
+    head: SnapshotId,
+    set_aside: Vec<SetAsideRow>,
+}
+
+/// What is left of an operation once everything here was done.
+#[derive(Debug)]
+pub(crate) enum Rest {
+    /// Nothing goes to the tenant; the snapshot is the one that is agreed on.
+    Nothing { snapshot: Option<SnapshotId> },
+    /// Files go.
+    Goes(Box<Going>),
+}
+
+/// Files that are about to go.
+#[derive(Debug)]
+pub(crate) struct Going {
+    pub(crate) local: Local,
+    pub(crate) step: Step,
+    pub(crate) vacant: bool,
 }
 
 /// What a push did.
@@ -93,6 +120,15 @@ impl Session {
     /// [`Error::Diverged`] where both sides have changed since they last agreed.
     pub async fn plan_push(&self, filter: Option<&Patterns>) -> Result<PushPlan, Error> {
         let look = self.look().await?;
+        self.plan_push_of(look, filter).await
+    }
+
+    /// Plans a push of what was looked at.
+    pub(crate) async fn plan_push_of(
+        &self,
+        look: Look,
+        filter: Option<&Patterns>,
+    ) -> Result<PushPlan, Error> {
         look.ensure_branch()?;
         let standing = look.standing();
         let Look {
@@ -199,7 +235,25 @@ impl Session {
         message: Option<String>,
         limits: &Limits,
     ) -> Result<PushOutcome, Error> {
-        let _lock = self.lock_for(plan.seen)?;
+        let _lock = self.lock()?;
+        match self.begin_push(plan).await? {
+            Rest::Nothing { snapshot } => Ok(PushOutcome {
+                snapshot,
+                message: None,
+            }),
+            Rest::Goes(going) => {
+                let moved = self.send_files(*going, message, limits).await?;
+                Ok(PushOutcome {
+                    snapshot: Some(moved.target.id),
+                    message: Some(moved.message),
+                })
+            }
+        }
+    }
+
+    /// Does everything of a push but the sending, under the caller's lock.
+    pub(crate) async fn begin_push(&self, plan: PushPlan) -> Result<Rest, Error> {
+        self.ensure_seen(plan.seen)?;
         let PushPlan {
             agreed,
             vacant,
@@ -212,19 +266,34 @@ impl Session {
             if let Some(agreed) = agreed {
                 self.agree(Agreed::on(agreed))?;
             }
-            return Ok(PushOutcome {
-                snapshot: agreed.or(step.onto).map(|point| point.id),
-                message: None,
-            });
+            let snapshot = agreed.or(step.onto).map(|point| point.id);
+            return Ok(Rest::Nothing { snapshot });
         }
-        let moved = self.advance(&local, step, message, vacant, limits).await?;
-        Ok(PushOutcome {
-            snapshot: Some(moved.target.id),
-            message: Some(moved.message),
-        })
+        Ok(Rest::Goes(Box::new(Going {
+            local,
+            step,
+            vacant,
+        })))
     }
 
-    /// Makes a snapshot and moves the branch to it, under the caller's lock.
+    /// Sends files alone.
+    pub(crate) async fn send_files(
+        &self,
+        going: Going,
+        message: Option<String>,
+        limits: &Limits,
+    ) -> Result<Moved, Error> {
+        let Going {
+            local,
+            step,
+            vacant,
+        } = going;
+        self.advance(&local, step, message, vacant, limits, None)
+            .await
+    }
+
+    /// Makes a snapshot and moves the branch to it, under the caller's lock. With `rows` it has those that go, too, which were
+    /// looked at beside the same head; what the tenant could not store of them is in the outcome.
     pub(crate) async fn advance(
         &self,
         local: &Local,
@@ -232,6 +301,7 @@ impl Session {
         message: Option<String>,
         vacant: bool,
         limits: &Limits,
+        rows: Option<(&Rows<'_>, &BroughtRows)>,
     ) -> Result<Moved, Error> {
         limits.check(step.removal)?;
         let Step {
@@ -249,7 +319,10 @@ impl Session {
             // What this push is not about stays as it is.
             roots: Roots {
                 files: Some(root),
-                rows: onto.and_then(|onto| onto.rows),
+                rows: match rows {
+                    Some((_, brought)) => Some(brought.root()),
+                    None => onto.and_then(|onto| onto.rows),
+                },
             },
             time: self.context.now,
         };
@@ -270,33 +343,55 @@ impl Session {
             root,
             changes: if held { Arc::default() } else { changes },
             snapshot: encoded.into(),
+            rows: rows.map(|(rows, brought)| rows.part(brought)),
         });
         let expected = onto.map(|onto| onto.id);
         if held {
             self.send(&parcel, expected, id, vacant).await?;
-            return Ok(Moved { target, message });
+            return Ok(Moved {
+                target,
+                message,
+                set_aside: Vec::new(),
+            });
         }
         local.maps.insert(id.0, parcel.snapshot.clone());
         // Noted before it is sent: should this run end in between, the next one knows its own push again.
         self.workspace.make_private()?;
         let earlier = self.remembered()?.pushing;
         self.set_pushing(onto, target)?;
+        if let Some((rows, brought)) = rows {
+            rows.note_push(brought, target)?;
+        }
         // The disk here and the tenant have nothing to wait for from each other.
         let sent = self.send(&parcel, expected, id, vacant);
         let (kept, sent) = tokio::join!(self.remember(local), sent);
         kept?;
+        let mut set_aside = Vec::new();
         let target = match (sent, earlier) {
-            (Ok(()), _) => target,
+            (Ok(landed), _) if landed.head == id => target,
+            (Ok(landed), _) => {
+                set_aside = landed.set_aside;
+                let found = self.remote.resolve(&landed.head.to_string()).await?;
+                let found = point(found.id, &found.snapshot);
+                let head = Some(found.id);
+                ensure!(found.files == root, StaleSnafu { head });
+                found
+            }
             // The push of a run that was killed was still on its way when this one looked: it has arrived.
             (Err(Error::Stale { head }), Some(earlier)) if head == Some(earlier.id) => {
                 self.agree(Agreed::on(earlier))?;
-                ensure!(earlier.files == root, StaleSnafu { head });
+                let same = earlier.files == root && (rows.is_none() || earlier.rows == target.rows);
+                ensure!(same, StaleSnafu { head });
                 earlier
             }
             (Err(error), _) => return Err(error),
         };
         self.agree(Agreed::on(target))?;
-        Ok(Moved { target, message })
+        Ok(Moved {
+            target,
+            message,
+            set_aside,
+        })
     }
 
     /// Sends the parcel, again and less of it where it was cut or found incomplete.
@@ -306,7 +401,7 @@ impl Session {
         expected: Option<SnapshotId>,
         target: SnapshotId,
         vacant: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Landed, Error> {
         let policy = Backoff {
             attempts: ATTEMPTS,
             ..Backoff::default()
@@ -324,7 +419,7 @@ impl Session {
                 bases: held.bases.clone(),
             };
             match self.send_once(parcel, expected, target, known).await {
-                Ok(Pushed::Done { .. }) => return Ok(()),
+                Ok(Pushed::Done { head, set_aside }) => return Ok(Landed { head, set_aside }),
                 Ok(Pushed::Stale { head }) => return StaleSnafu { head }.fail(),
                 Ok(Pushed::Incomplete { missing }) => {
                     let digest = missing.first().copied().unwrap_or_default();
@@ -484,7 +579,7 @@ pub(crate) fn retry_after(error: &Error) -> Option<Duration> {
 }
 
 /// Says what changed where nobody said why.
-fn default_message(changes: &[FileChange]) -> String {
+pub(crate) fn default_message(changes: &[FileChange]) -> String {
     match changes {
         [only] => {
             let verb = match only.kind {

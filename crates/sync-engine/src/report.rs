@@ -8,7 +8,11 @@ use sync_core::{Entry, Fault, SnapshotId, TreePath};
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum State {
     /// Nothing was tried.
-    NotStarted,
+    NotStarted {
+        /// Why not, where that is not plain from what was asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// Some of it was done.
     Partial {
         /// How many items were done.
@@ -53,6 +57,11 @@ pub struct FileChange {
     /// What the newer side has.
     #[serde(skip)]
     pub after: Option<Entry>,
+}
+
+impl State {
+    /// Nothing was tried, because nothing was to be.
+    pub const NOT_STARTED: Self = Self::NotStarted { reason: None };
 }
 
 impl FileChange {
@@ -215,9 +224,9 @@ pub struct Report {
     /// Why that snapshot was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// What went over the wire.
+    /// What went over the wire; `None` where that is told of several operations together.
     #[serde(flatten)]
-    pub traffic: Traffic,
+    pub traffic: Option<Traffic>,
     /// How long it took in milliseconds.
     pub duration_ms: u64,
     /// What was, or would be, changed: on the tenant, but for a pull and an undo, which change the workspace.

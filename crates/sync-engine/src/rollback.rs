@@ -145,7 +145,7 @@ impl Session {
             // Not yet agreed on: a run that ends here leaves a tree that a pull brings up to date.
             let message = message.unwrap_or_else(|| format!("roll back to {}", target.short()));
             let pushed = self
-                .advance(&apply.local, step, Some(message), false, limits)
+                .advance(&apply.local, step, Some(message), false, limits, None)
                 .await?;
             apply.agreed = Agreed::on(pushed.target);
         }

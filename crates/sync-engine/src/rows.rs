@@ -26,9 +26,11 @@ use crate::decide::Point;
 use crate::error::ConfigSnafu;
 use crate::{Error, Session};
 
+pub(crate) use apply::BroughtRows;
 pub use apply::RowsOutcome;
 pub use back::BackPlan;
 pub use difference::RowsDifference;
+pub(crate) use look::Look as RowsLook;
 pub use look::{RowsRoots, RowsStatus};
 pub(crate) use memory::kept;
 pub use plan::{Direction, RowsPlan};

@@ -128,8 +128,14 @@ impl Session {
     /// Takes the workspace for applying a plan that was made when `seen` was the base.
     pub(crate) fn lock_for(&self, seen: Agreed) -> Result<Lock, Error> {
         let lock = self.lock()?;
-        ensure!(self.agreed()? == seen, OvertakenSnafu);
+        self.ensure_seen(seen)?;
         Ok(lock)
+    }
+
+    /// Refuses to go on where `seen` is no longer what is agreed on, under the caller's lock.
+    pub(crate) fn ensure_seen(&self, seen: Agreed) -> Result<(), Error> {
+        ensure!(self.agreed()? == seen, OvertakenSnafu);
+        Ok(())
     }
 
     /// Makes the directory of the tree for a workspace that has never synced: git, for one, keeps no empty directories.

@@ -41,6 +41,15 @@ impl Session {
     pub async fn status(&self, filter: Option<&Patterns>) -> Result<FilesStatus, Error> {
         let _looking = self.forbearance.look();
         let look = self.look().await?;
+        self.status_of(look, filter).await
+    }
+
+    /// Likewise, of what was looked at.
+    pub(crate) async fn status_of(
+        &self,
+        look: Look,
+        filter: Option<&Patterns>,
+    ) -> Result<FilesStatus, Error> {
         let standing = look.standing();
         let head_root = look.head_files();
         let Look {

@@ -7,9 +7,10 @@ use sync_core::{SnapshotId, TreePath};
 use crate::Error;
 use crate::decide::Standing;
 use crate::guard::{Limits, Place};
+use crate::look::Look;
 use crate::merge::{Conflict, OnConflict, Rules};
 use crate::pull::{PullPlan, ensure_chosen};
-use crate::push::{Step, ensure_none_left_out};
+use crate::push::{Going, Rest, Step, ensure_none_left_out};
 use crate::report::{FileChange, Problem};
 use crate::session::{Session, blocking};
 use crate::tree_map::{changes, removal};
@@ -52,6 +53,15 @@ impl Session {
     /// Paths under `files.restricted` are never merged by line. The result does not depend on which side runs first.
     pub async fn plan_sync(&self, on_conflict: OnConflict) -> Result<SyncPlan, Error> {
         let look = self.look().await?;
+        self.plan_sync_of(look, on_conflict).await
+    }
+
+    /// Plans a sync of what was looked at.
+    pub(crate) async fn plan_sync_of(
+        &self,
+        look: Look,
+        on_conflict: OnConflict,
+    ) -> Result<SyncPlan, Error> {
         let vacant = look.vacant;
         let head_files = look.head_files();
         let rules = Rules {
@@ -109,6 +119,26 @@ impl Session {
         message: Option<String>,
         limits: &Limits,
     ) -> Result<SyncOutcome, Error> {
+        ensure_chosen(&plan.incoming.conflicts)?;
+        limits.check(plan.outgoing.removal)?;
+        let _lock = self.lock()?;
+        match self.begin_sync(plan, limits).await? {
+            Rest::Nothing { snapshot } => Ok(SyncOutcome {
+                snapshot,
+                message: None,
+            }),
+            Rest::Goes(going) => {
+                let pushed = self.send_files(*going, message, limits).await?;
+                Ok(SyncOutcome {
+                    snapshot: Some(pushed.target.id),
+                    message: Some(pushed.message),
+                })
+            }
+        }
+    }
+
+    /// Brings what a sync brings into the tree, under the caller's lock.
+    pub(crate) async fn begin_sync(&self, plan: SyncPlan, limits: &Limits) -> Result<Rest, Error> {
         let SyncPlan {
             incoming,
             outgoing,
@@ -117,21 +147,16 @@ impl Session {
         } = plan;
         ensure_chosen(&incoming.conflicts)?;
         limits.check(outgoing.removal)?;
-        let _lock = self.lock_for(incoming.apply.seen)?;
-        let head = incoming.head.map(|head| head.id);
+        self.ensure_seen(incoming.apply.seen)?;
+        let snapshot = incoming.head.map(|head| head.id);
         let (local, _) = Box::pin(self.apply_merge("sync", incoming, limits)).await?;
         if outgoing.changes.is_empty() {
-            return Ok(SyncOutcome {
-                snapshot: head,
-                message: None,
-            });
+            return Ok(Rest::Nothing { snapshot });
         }
-        let pushed = self
-            .advance(&local, outgoing, message, vacant, limits)
-            .await?;
-        Ok(SyncOutcome {
-            snapshot: Some(pushed.target.id),
-            message: Some(pushed.message),
-        })
+        Ok(Rest::Goes(Box::new(Going {
+            local,
+            step: outgoing,
+            vacant,
+        })))
     }
 }

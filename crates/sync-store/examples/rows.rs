@@ -69,13 +69,15 @@ async fn run(dir: PathBuf, count: u64, step: Option<String>) -> Result<(), BoxEr
         let mut file = std::fs::File::create(&pack)?;
         let started = Instant::now();
         let mut sent = 0;
-        let mut stream = private.export_rows(RowsPush {
-            snapshot: bytes,
-            before: None,
-            after,
-            patches: false,
-            inline: Vec::new(),
-        });
+        let mut stream = private.export_rows(
+            bytes,
+            RowsPush {
+                before: None,
+                after,
+                patches: false,
+                inline: Vec::new(),
+            },
+        );
         while let Some(piece) = stream.next().await {
             let piece = piece?;
             sent += piece.len() as u64;
@@ -142,13 +144,15 @@ async fn change(dir: &Path, count: u64) -> Result<(), BoxError> {
     let (id, bytes) = snapshot.encode()?;
     let again = Instant::now();
     let (mut pack, mut sent) = (Vec::new(), 0);
-    let mut stream = private.export_rows(RowsPush {
-        snapshot: bytes.into(),
-        before: Some(before),
-        after,
-        patches: true,
-        inline: Vec::new(),
-    });
+    let mut stream = private.export_rows(
+        bytes.into(),
+        RowsPush {
+            before: Some(before),
+            after,
+            patches: true,
+            inline: Vec::new(),
+        },
+    );
     while let Some(piece) = stream.next().await {
         pack.extend([Ok::<_, BoxError>(piece?)]);
     }

@@ -4,13 +4,13 @@ use argh::{ArgsInfo, FromArgs};
 use sync_engine::local::Side;
 use sync_engine::{MaxDelete, OnConflict};
 
-use super::values::{Aim, Choice, Target};
+use super::values::{Aim, Choice, SyncTarget, Target};
 
 /// say where workspace and tenant stand, and how much differs on which side
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "status")]
 pub(crate) struct Status {
-    /// what to look at: files or database, or any of skills, content and access-control; files where absent
+    /// what to look at: all, files or database, or any of skills, content and access-control; all where absent
     #[argh(positional)]
     pub(crate) targets: Vec<Aim>,
     /// only these paths, in git's pattern syntax; may be repeated
@@ -25,8 +25,8 @@ pub(crate) struct Status {
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "diff", example = "sync-cli diff 7f3a9c0 9b1e44d")]
 pub(crate) struct Diff {
-    /// none, one or two snapshots, older first, each by at least 4 digits of its id; then files or database, or, without
-    /// snapshots, any of skills, content and access-control
+    /// none, one or two snapshots, older first, each by at least 4 digits of its id; then all, files or database, or,
+    /// without snapshots, any of skills, content and access-control
     #[argh(positional)]
     pub(crate) snapshots: Vec<String>,
     /// only these paths, in git's pattern syntax; may be repeated
@@ -52,7 +52,7 @@ pub(crate) struct Diff {
     example = "sync-cli push files -m \"tune triage agent\""
 )]
 pub(crate) struct Push {
-    /// what to push: files or database, or any of skills, content and access-control; files where absent
+    /// what to push: all, files or database, or any of skills, content and access-control; all where absent
     #[argh(positional)]
     pub(crate) targets: Vec<Aim>,
     /// print what would be done and do nothing, on either side
@@ -64,7 +64,7 @@ pub(crate) struct Push {
     /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
     #[argh(option, default = "MaxDelete::default()")]
     pub(crate) max_delete: MaxDelete,
-    /// remove as much as it takes, unasked
+    /// remove as much as it takes, and ask nothing
     #[argh(switch, short = 'y')]
     pub(crate) yes: bool,
     /// skills and content: what is gone at the source goes at the target
@@ -89,7 +89,7 @@ pub(crate) struct Push {
 )]
 #[argh(subcommand, name = "pull")]
 pub(crate) struct Pull {
-    /// what to pull: files or database, or any of skills, content and access-control; files where absent
+    /// what to pull: all, files or database, or any of skills, content and access-control; all where absent
     #[argh(positional)]
     pub(crate) targets: Vec<Aim>,
     /// print what would be done and do nothing, on either side
@@ -101,7 +101,7 @@ pub(crate) struct Pull {
     /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
     #[argh(option, default = "MaxDelete::default()")]
     pub(crate) max_delete: MaxDelete,
-    /// remove as much as it takes, unasked
+    /// remove as much as it takes, and ask nothing
     #[argh(switch, short = 'y')]
     pub(crate) yes: bool,
     /// skills and content: what is gone at the source goes at the target
@@ -124,9 +124,9 @@ pub(crate) struct Pull {
     example = "sync-cli sync files --on-conflict keep-both"
 )]
 pub(crate) struct SyncBoth {
-    /// what to sync: files or database
-    #[argh(positional, default = "Target::Files")]
-    pub(crate) target: Target,
+    /// what to sync: all, files or database; all where absent
+    #[argh(positional, default = "SyncTarget::All")]
+    pub(crate) target: SyncTarget,
     /// print what would be done and do nothing, on either side
     #[argh(switch)]
     pub(crate) dry_run: bool,
@@ -136,7 +136,7 @@ pub(crate) struct SyncBoth {
     /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
     #[argh(option, default = "MaxDelete::default()")]
     pub(crate) max_delete: MaxDelete,
-    /// remove as much as it takes, unasked
+    /// remove as much as it takes, and ask nothing
     #[argh(switch, short = 'y')]
     pub(crate) yes: bool,
     /// why, for the log; made from what changed where absent
@@ -167,7 +167,7 @@ pub(crate) struct Rollback {
     /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
     #[argh(option, default = "MaxDelete::default()")]
     pub(crate) max_delete: MaxDelete,
-    /// remove as much as it takes, unasked
+    /// remove as much as it takes, and ask nothing
     #[argh(switch, short = 'y')]
     pub(crate) yes: bool,
     /// why, for the log; made from what changed where absent
@@ -191,7 +191,7 @@ pub(crate) struct Undo {
     /// how many files may be removed unasked, as a number or a share; 25% where absent, once it is over 20 files
     #[argh(option, default = "MaxDelete::default()")]
     pub(crate) max_delete: MaxDelete,
-    /// remove as much as it takes, unasked
+    /// remove as much as it takes, and ask nothing
     #[argh(switch, short = 'y')]
     pub(crate) yes: bool,
 }

@@ -86,9 +86,34 @@ impl Target {
     }
 }
 
+/// What a sync is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SyncTarget {
+    /// Files, and rows where there is a database.
+    All,
+    /// One of them.
+    One(Target),
+}
+
+impl FromStr for SyncTarget {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == ALL {
+            return Ok(Self::All);
+        }
+        let one = text.parse().map(Self::One);
+        one.map_err(|_: String| "expected `files`, `database` or `all`".into())
+    }
+}
+
+/// The word for everything that is configured.
+pub(crate) const ALL: &str = "all";
+
 /// What one word after a verb names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Aim {
+    /// Files, and rows where there is a database.
+    All,
     /// Between workspace and tenant.
     Tenant(Target),
     /// Between the tree and the workspace's database.
@@ -101,9 +126,9 @@ impl FromStr for Aim {
         let local = LocalKind::ALL.into_iter();
         let local = local.map(Self::Local);
         let tenant = [Target::Files, Target::Database].map(Self::Tenant);
-        let mut all = tenant.into_iter().chain(local);
-        all.find(|aim| aim.as_str() == text).ok_or_else(|| {
-            "expected `files`, `database`, `skills`, `content` or `access-control`".into()
+        let mut every = tenant.into_iter().chain(local).chain([Self::All]);
+        every.find(|aim| aim.as_str() == text).ok_or_else(|| {
+            "expected `files`, `database`, `skills`, `content`, `access-control` or `all`".into()
         })
     }
 }
@@ -111,6 +136,7 @@ impl FromStr for Aim {
 impl Aim {
     const fn as_str(self) -> &'static str {
         match self {
+            Self::All => ALL,
             Self::Tenant(target) => target.as_str(),
             Self::Local(kind) => kind.as_str(),
         }
@@ -121,17 +147,20 @@ impl Aim {
 pub(crate) fn named(verb: &'static str, aims: &[Aim]) -> &'static str {
     /// Every verb that can be about several things, with each.
     const NAMES: &[&str] = &[
+        "push all",
         "push files",
         "push database",
         "push skills",
         "push content",
         "push access-control",
+        "pull all",
         "pull files",
         "pull database",
         "pull skills",
         "pull content",
         "pull access-control",
         "status files",
+        "status all",
         "status database",
         "status skills",
         "status content",
@@ -143,7 +172,8 @@ pub(crate) fn named(verb: &'static str, aims: &[Aim]) -> &'static str {
         "watch access-control",
     ];
     let aim = match aims {
-        [] => Target::Files.as_str(),
+        [] if verb == "watch" => Target::Files.as_str(),
+        [] => ALL,
         [aim] => aim.as_str(),
         _ => return verb,
     };
@@ -154,6 +184,8 @@ pub(crate) fn named(verb: &'static str, aims: &[Aim]) -> &'static str {
 /// What the words after a verb name together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Chosen {
+    /// Files, and rows where there is a database.
+    All,
     /// One thing between workspace and tenant.
     Tenant(Target),
     /// Some between the tree and the workspace's database, in the order in which they were named.
@@ -161,19 +193,20 @@ pub(crate) enum Chosen {
 }
 
 impl Chosen {
-    /// Files where nothing is named.
+    /// Everything where nothing is named.
     pub(crate) fn of(aims: &[Aim]) -> Result<Self, Error> {
         let mut kinds = Vec::new();
         for aim in aims {
             match aim {
                 Aim::Tenant(target) if aims.len() == 1 => return Ok(Self::Tenant(*target)),
-                Aim::Tenant(_) => return TargetsSnafu.fail(),
+                Aim::All if aims.len() == 1 => return Ok(Self::All),
+                Aim::Tenant(_) | Aim::All => return TargetsSnafu.fail(),
                 Aim::Local(kind) if !kinds.contains(kind) => kinds.push(*kind),
                 Aim::Local(_) => {}
             }
         }
         Ok(if kinds.is_empty() {
-            Self::Tenant(Target::Files)
+            Self::All
         } else {
             Self::Local(kinds)
         })
@@ -312,7 +345,10 @@ mod tests {
             let aims: Vec<Aim> = words.iter().map(|word| word.parse().unwrap()).collect();
             Chosen::of(&aims).ok()
         };
-        assert_eq!(chosen(&[]), Some(Chosen::Tenant(Target::Files)));
+        assert_eq!(chosen(&[]), Some(Chosen::All));
+        assert_eq!(chosen(&["all"]), Some(Chosen::All));
+        assert_eq!(chosen(&["files"]), Some(Chosen::Tenant(Target::Files)));
+        assert_eq!(chosen(&["all", "database"]), None);
         assert_eq!(
             chosen(&["database"]),
             Some(Chosen::Tenant(Target::Database))
@@ -328,6 +364,14 @@ mod tests {
                 let aims = [word.parse().unwrap()];
                 assert_eq!(named(verb, &aims), format!("{verb} {word}"));
             }
+        }
+        for (verb, whole) in [
+            ("push", "push all"),
+            ("pull", "pull all"),
+            ("status", "status all"),
+            ("watch", "watch files"),
+        ] {
+            assert_eq!(named(verb, &[]), whole);
         }
     }
 

@@ -3,7 +3,7 @@
 use snafu::ensure;
 use sync_engine::{ChangeKind, Difference, FileDifference, Side};
 
-use super::{Place, local, rows};
+use super::{Place, all, local, rows};
 use crate::args::{Aim, Chosen, Diff, Target};
 use crate::connect::Purpose;
 use crate::error::{NoSnapshotsSnafu, TooManySidesSnafu};
@@ -23,7 +23,8 @@ pub(super) async fn run(place: &Place<'_>, diff: Diff) -> Result<Outcome, Error>
             ensure!(named.is_empty(), NoSnapshotsSnafu);
             return local::diff(place, &kinds, &diff).await;
         }
-        Chosen::Tenant(target) => target,
+        Chosen::Tenant(target) => Some(target),
+        Chosen::All => None,
     };
     let mut sides = named.into_iter().map(Side::Snapshot);
     let (a, b) = (
@@ -31,6 +32,9 @@ pub(super) async fn run(place: &Place<'_>, diff: Diff) -> Result<Outcome, Error>
         sides.next().unwrap_or(Side::Workspace),
     );
     ensure!(sides.next().is_none(), TooManySidesSnafu);
+    let Some(target) = target else {
+        return all::diff(place, &diff, [a, b]).await;
+    };
     if target == Target::Database {
         return rows::diff(place, &diff, [a, b]).await;
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
-use super::{Place, local, rows};
+use super::{Place, all, local, rows};
 use crate::args::{Chosen, Pull, Target};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
@@ -11,9 +11,13 @@ use crate::{Error, Outcome};
 pub(super) async fn run(place: &Place<'_>, pull: Pull) -> Result<Outcome, Error> {
     let target = match Chosen::of(&pull.targets)? {
         Chosen::Local(kinds) => return local::pull(place, &kinds, pull).await,
-        Chosen::Tenant(target) => target,
+        Chosen::Tenant(target) => Some(target),
+        Chosen::All => None,
     };
     local::ensure_no_flags(pull.delete, pull.on_conflict.is_some(), pull.keep_going)?;
+    let Some(target) = target else {
+        return all::pull(place, pull).await;
+    };
     if target == Target::Database {
         return rows::pull(place, &pull).await;
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
-use super::{Place, local, rows};
+use super::{Place, all, local, rows};
 use crate::args::{Chosen, Push, Target};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
@@ -11,9 +11,13 @@ use crate::{Error, Outcome};
 pub(super) async fn run(place: &Place<'_>, push: Push) -> Result<Outcome, Error> {
     let target = match Chosen::of(&push.targets)? {
         Chosen::Local(kinds) => return local::push(place, &kinds, push).await,
-        Chosen::Tenant(target) => target,
+        Chosen::Tenant(target) => Some(target),
+        Chosen::All => None,
     };
     local::ensure_no_flags(push.delete, push.on_conflict.is_some(), push.keep_going)?;
+    let Some(target) = target else {
+        return all::push(place, push).await;
+    };
     if target == Target::Database {
         return rows::push(place, push).await;
     }

@@ -9,25 +9,26 @@ use sync_engine::rows::{
     Database, OpenConflict, RowChange, Rows, RowsOutcome, RowsPlan, TableCounts,
 };
 use sync_engine::{
-    Direction, Limits, OnConflict, Problem, Session, Side, Standing, State, Traffic,
+    Direction, Limits, OnConflict, Problem, RowsStatus, Session, Side, Standing, State, Traffic,
 };
 
-use self::show::{RowsReport, problems, show, sum_line};
+use self::show::{problems, sum_line};
 use super::Place;
-use super::transfer::{begin, limits};
+use super::transfer::{begin, limits, snapshot_line};
 use crate::args::{Diff, Pull, Push, Status, SyncBoth};
 use crate::connect::{Connection, Purpose};
 use crate::error::{NoDatabaseSnafu, NoFilterSnafu};
 use crate::progress::Progress;
+use crate::terminal::Terminal;
 use crate::{Error, Outcome};
 
 pub(super) use self::back::{rollback, undo};
-pub(super) use self::show::{conflict_line, conflict_lines, difference};
+pub(super) use self::show::{RowsReport, conflict_line, conflict_lines, difference, show};
 
 /// How often an operation begins anew because rows or the branch moved meanwhile.
-const ROUNDS: u32 = 8;
+pub(super) const ROUNDS: u32 = 8;
 /// How many rows `diff` lists.
-const LISTED: usize = 100_000;
+pub(super) const LISTED: usize = 100_000;
 
 /// What was asked for.
 pub(super) struct Asked {
@@ -124,14 +125,14 @@ async fn run(place: &Place<'_>, direction: Direction, asked: Asked) -> Result<Ou
 pub(super) type Done = (Planned, Option<RowsOutcome>);
 
 /// What a plan says, without the plan.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Planned {
-    standing: Option<Standing>,
-    pulled: Vec<TableCounts>,
-    pushed: Vec<TableCounts>,
+    pub(super) standing: Option<Standing>,
+    pub(super) pulled: Vec<TableCounts>,
+    pub(super) pushed: Vec<TableCounts>,
     rows: Vec<RowChange>,
     omitted: u64,
-    conflicts: Vec<OpenConflict>,
+    pub(super) conflicts: Vec<OpenConflict>,
     /// Where the branch was.
     pub(super) head: Option<SnapshotId>,
     /// Whether transactions were writing while the database was read.
@@ -139,7 +140,7 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    fn of(plan: &RowsPlan) -> Self {
+    pub(super) fn of(plan: &RowsPlan) -> Self {
         let rows = plan.pulled.iter().chain(&plan.pushed);
         Self {
             standing: Some(plan.standing),
@@ -213,6 +214,25 @@ pub(super) fn print(
     outcome: Option<RowsOutcome>,
     traffic: Traffic,
 ) -> Outcome {
+    let terminal = place.terminal;
+    let (report, outcome) = report(place, operation, dry_run, planned, outcome, Some(traffic));
+    terminal.value(&report);
+    show(terminal, &report);
+    if outcome != Outcome::Undecided {
+        snapshot_line(terminal, report.snapshot, report.message.as_deref());
+    }
+    outcome
+}
+
+/// What programs are told of an operation, and how it ended; without `traffic` that is told of several together.
+pub(super) fn report(
+    place: &Place<'_>,
+    operation: &str,
+    dry_run: bool,
+    planned: Planned,
+    outcome: Option<RowsOutcome>,
+    traffic: Option<Traffic>,
+) -> (RowsReport, Outcome) {
     let done = outcome.is_some();
     let outcome = outcome.unwrap_or_default();
     let mut errors = problems(&outcome);
@@ -233,7 +253,7 @@ pub(super) fn print(
     let all = total(&planned.pulled) + total(&planned.pushed);
     let state = match (undecided, done, skipped) {
         (true, ..) => State::Failed,
-        (false, false, _) => State::NotStarted,
+        (false, false, _) => State::NOT_STARTED,
         (false, true, 0) => State::Completed,
         (false, true, skipped) => State::Partial {
             completed: all.saturating_sub(skipped),
@@ -259,14 +279,14 @@ pub(super) fn print(
         traffic,
         duration_ms: place.elapsed_ms(),
     };
-    show(place.terminal, &report);
-    if undecided {
+    let outcome = if undecided {
         Outcome::Undecided
     } else if skipped > 0 {
         Outcome::Unsound
     } else {
         Outcome::Done
-    }
+    };
+    (report, outcome)
 }
 
 pub(super) async fn status(place: &Place<'_>, status: &Status) -> Result<Outcome, Error> {
@@ -294,6 +314,17 @@ pub(super) async fn status(place: &Place<'_>, status: &Status) -> Result<Outcome
         "requests": traffic.requests,
         "duration_ms": place.elapsed_ms(),
     }));
+    show_status(terminal, &found);
+    let different = status.exit_code && found.standing != Standing::InSync;
+    Ok(if different {
+        Outcome::Different
+    } else {
+        Outcome::Done
+    })
+}
+
+/// Shows people where the rows stand.
+pub(super) fn show_status(terminal: Terminal, found: &RowsStatus) {
     let base = found.base.map_or_else(
         || "never synced".to_owned(),
         |base| format!("base {}", base.short()),
@@ -304,12 +335,6 @@ pub(super) async fn status(place: &Place<'_>, status: &Status) -> Result<Outcome
             terminal.line(&format!("  {side:<8} {}", sum_line(sum)));
         }
     }
-    let different = status.exit_code && found.standing != Standing::InSync;
-    Ok(if different {
-        Outcome::Different
-    } else {
-        Outcome::Done
-    })
 }
 
 pub(super) async fn diff(

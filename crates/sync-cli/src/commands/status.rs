@@ -1,17 +1,19 @@
 //! `status`: where workspace and tenant stand.
 
 use serde_json::json;
-use sync_engine::{Counts, Standing};
+use sync_engine::{Counts, FilesStatus, Standing};
 
-use super::{Place, local, rows};
+use super::{Place, all, local, rows};
 use crate::args::{Chosen, Status, Target};
 use crate::connect::Purpose;
 use crate::progress::Progress;
+use crate::terminal::Terminal;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, status: &Status) -> Result<Outcome, Error> {
     let target = match Chosen::of(&status.targets)? {
         Chosen::Local(kinds) => return local::status(place, &kinds, status).await,
+        Chosen::All => return all::status(place, status).await,
         Chosen::Tenant(target) => target,
     };
     if target == Target::Database {
@@ -37,6 +39,17 @@ pub(super) async fn run(place: &Place<'_>, status: &Status) -> Result<Outcome, E
         "requests": traffic.requests,
         "duration_ms": place.elapsed_ms(),
     }));
+    show(terminal, &found);
+    let different = status.exit_code && found.standing != Standing::InSync;
+    Ok(if different {
+        Outcome::Different
+    } else {
+        Outcome::Done
+    })
+}
+
+/// Shows people where the files stand.
+pub(super) fn show(terminal: Terminal, found: &FilesStatus) {
     found
         .refused
         .iter()
@@ -58,10 +71,4 @@ pub(super) async fn run(place: &Place<'_>, status: &Status) -> Result<Outcome, E
         side("here:", found.local),
         side("tenant:", found.cloud)
     ));
-    let different = status.exit_code && found.standing != Standing::InSync;
-    Ok(if different {
-        Outcome::Different
-    } else {
-        Outcome::Done
-    })
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use sync_engine::{Limits, OnConflict, Session};
+use sync_engine::{Limits, OnConflict, Session, SyncPlan};
 
 use super::transfer::{Applied, Planned, Verb, begin, conclude, is_race, limits};
-use super::{Place, rows};
-use crate::args::{SyncBoth, Target};
+use super::{Place, all, rows};
+use crate::args::{SyncBoth, SyncTarget, Target};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
@@ -14,9 +14,11 @@ use crate::{Error, Outcome};
 const ROUNDS: u32 = 8;
 
 pub(super) async fn run(place: &Place<'_>, both: SyncBoth) -> Result<Outcome, Error> {
-    if both.target == Target::Database {
-        return rows::sync(place, both).await;
-    }
+    let target = match both.target {
+        SyncTarget::All => return all::sync(place, both).await,
+        SyncTarget::One(Target::Database) => return rows::sync(place, both).await,
+        SyncTarget::One(target) => target,
+    };
     let progress = Progress::new(place.terminal);
     let (session, connection) = begin(place, &progress, both.dry_run).await?;
     if !both.dry_run {
@@ -26,9 +28,24 @@ pub(super) async fn run(place: &Place<'_>, both: SyncBoth) -> Result<Outcome, Er
     let synced = sync(&session, both.on_conflict, limits.as_ref(), both.message).await;
     progress.finish();
     let (mut planned, applied) = synced?;
-    planned.target = both.target;
+    planned.target = target;
     let ends = (session, connection);
     Ok(conclude(place, Verb::Sync, ends, planned, both.dry_run, applied).await)
+}
+
+/// What a plan says, without the plan.
+pub(super) fn describe(plan: &mut SyncPlan) -> Planned {
+    let mut problems = std::mem::take(&mut plan.refused);
+    problems.append(&mut plan.collisions);
+    Planned {
+        standing: Some(plan.standing),
+        changes: Arc::new(plan.push.clone()),
+        pulled: plan.pull.clone(),
+        merged: std::mem::take(&mut plan.merged),
+        conflicts: plan.conflicts.clone(),
+        problems,
+        ..Planned::default()
+    }
 }
 
 /// Plans, and applies where there are `limits` and nothing to choose; anew where somebody else pushed in between.
@@ -43,17 +60,7 @@ pub(super) async fn sync(
     let mut earlier = Planned::default();
     loop {
         let mut plan = Box::pin(session.plan_sync(on_conflict)).await?;
-        let mut problems = std::mem::take(&mut plan.refused);
-        problems.append(&mut plan.collisions);
-        let mut planned = Planned {
-            standing: Some(plan.standing),
-            changes: Arc::new(plan.push.clone()),
-            pulled: plan.pull.clone(),
-            merged: std::mem::take(&mut plan.merged),
-            conflicts: plan.conflicts.clone(),
-            problems,
-            ..Planned::default()
-        };
+        let mut planned = describe(&mut plan);
         planned
             .pulled
             .splice(0..0, std::mem::take(&mut earlier.pulled));

@@ -12,7 +12,7 @@ use super::Place;
 use crate::args::{Format, Target};
 use crate::connect::{Connection, Purpose};
 use crate::progress::Progress;
-use crate::terminal::{one_line, seconds};
+use crate::terminal::{Terminal, one_line, seconds};
 use crate::{Error, Outcome};
 
 /// What is done, and to which side.
@@ -26,8 +26,8 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    fn operation(self, target: Target) -> String {
-        let target = target.as_str();
+    /// The verb and what it is about.
+    pub(super) fn operation(self, target: &str) -> String {
         match self {
             Self::Push => format!("push {target}"),
             Self::Pull => format!("pull {target}"),
@@ -39,7 +39,7 @@ impl Verb {
 }
 
 /// What was planned.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Planned {
     pub(super) target: Target,
     pub(super) standing: Option<Standing>,
@@ -115,20 +115,33 @@ pub(super) fn print(
     applied: Option<Applied>,
     traffic: Traffic,
 ) -> Outcome {
-    let refusal = (!planned.conflicts.is_empty()).then(|| sync_engine::Error::Conflict {
-        paths: planned
-            .conflicts
-            .iter()
-            .map(|conflict| conflict.path.to_string())
-            .collect(),
-    });
+    let (report, outcome) = report(place, verb, planned, dry_run, applied, traffic);
+    let terminal = place.terminal;
+    terminal.value(&report);
+    show(terminal, verb, &report);
+    if outcome == Outcome::Done {
+        snapshot_line(terminal, report.snapshot, report.message.as_deref());
+    }
+    outcome
+}
+
+/// What programs are told of an operation, and how it ended.
+pub(super) fn report(
+    place: &Place<'_>,
+    verb: Verb,
+    planned: Planned,
+    dry_run: bool,
+    applied: Option<Applied>,
+    traffic: Traffic,
+) -> (Report, Outcome) {
+    let refusal = (!planned.conflicts.is_empty()).then(|| refusal(&planned.conflicts));
     let mut errors = planned.problems;
     let skipped = errors.len() as u64;
     errors.extend(refusal.as_ref().map(Problem::from_fault));
     let done = applied.is_some();
     let applied = applied.unwrap_or_default();
     let report = Report {
-        operation: verb.operation(planned.target),
+        operation: verb.operation(planned.target.as_str()),
         success: refusal.is_none(),
         dry_run,
         state: if refusal.is_some() {
@@ -136,7 +149,7 @@ pub(super) fn print(
         } else if done {
             State::Completed
         } else {
-            State::NotStarted
+            State::NOT_STARTED
         },
         standing: planned.standing,
         items_synced: if done {
@@ -148,28 +161,23 @@ pub(super) fn print(
         errors,
         snapshot: applied.snapshot,
         message: applied.message,
-        traffic,
+        traffic: Some(traffic),
         duration_ms: place.elapsed_ms(),
         changes: Arc::unwrap_or_clone(planned.changes),
         pulled: planned.pulled,
         merged: planned.merged,
         conflicts: planned.conflicts,
     };
-    show(place, verb, &report);
-    match refusal {
-        Some(refusal) => {
-            if place.terminal.format == Format::Text {
-                place.terminal.error(&refusal);
-            }
-            Outcome::Undecided
-        }
-        None => Outcome::Done,
-    }
+    let outcome = if refusal.is_some() {
+        Outcome::Undecided
+    } else {
+        Outcome::Done
+    };
+    (report, outcome)
 }
 
-fn show(place: &Place<'_>, verb: Verb, report: &Report) {
-    let terminal = place.terminal;
-    terminal.value(report);
+/// Shows people what an operation did, but for its snapshot.
+pub(super) fn show(terminal: Terminal, verb: Verb, report: &Report) {
     report
         .errors
         .iter()
@@ -181,6 +189,9 @@ fn show(place: &Place<'_>, verb: Verb, report: &Report) {
             .conflicts
             .iter()
             .for_each(|conflict| terminal.conflict(conflict));
+        if terminal.format == Format::Text {
+            terminal.error(&refusal(&report.conflicts));
+        }
         return;
     }
     if !report.pulled.is_empty() {
@@ -194,29 +205,35 @@ fn show(place: &Place<'_>, verb: Verb, report: &Report) {
         terminal.changes(&report.changes, &[]);
     }
     terminal.line(&format!("files     {}", summary(verb, report)));
-    if let Some(id) = report.snapshot {
-        let message = report
-            .message
-            .as_ref()
-            .map(|message| format!("  \"{}\"", one_line(message)));
-        terminal.line(&format!(
-            "snapshot  {}{}",
-            id.short(),
-            message.unwrap_or_default()
-        ));
+}
+
+fn refusal(conflicts: &[Conflict]) -> sync_engine::Error {
+    let paths = conflicts.iter().map(|conflict| conflict.path.to_string());
+    sync_engine::Error::Conflict {
+        paths: paths.collect(),
+    }
+}
+
+/// Shows which snapshot both sides agree on now.
+pub(super) fn snapshot_line(terminal: Terminal, id: Option<SnapshotId>, message: Option<&str>) {
+    if let Some(id) = id {
+        let message = message.map(|message| format!("  \"{}\"", one_line(message)));
+        let message = message.unwrap_or_default();
+        terminal.line(&format!("snapshot  {}{message}", id.short()));
     }
 }
 
 fn summary(verb: Verb, report: &Report) -> String {
-    let requests = match report.traffic.requests {
+    let traffic = report.traffic.unwrap_or_default();
+    let requests = match traffic.requests {
         1 => "1 request".to_owned(),
         several => format!("{several} requests"),
     };
     let time = seconds(report.duration_ms);
     let counts = Counts::of(&report.changes);
     let pulled = Counts::of(&report.pulled);
-    let sent = ByteCount(report.traffic.bytes_sent);
-    let received = ByteCount(report.traffic.bytes_received);
+    let sent = ByteCount(traffic.bytes_sent);
+    let received = ByteCount(traffic.bytes_received);
     match (verb, report.standing) {
         (Verb::Push, Some(Standing::CloudAhead)) => {
             "nothing to push; the tenant is ahead: run `sync-cli pull`".to_owned()

@@ -13,7 +13,7 @@ use super::transfer::{Verb, begin, collect, is_unavailable, limits, print};
 use super::{Place, local, watch_local, watch_rows};
 use crate::args::{Chosen, Target, Watch};
 use crate::env::Env;
-use crate::error::SetupSnafu;
+use crate::error::{SetupSnafu, WatchAllSnafu};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
@@ -28,9 +28,10 @@ pub(super) const PATIENCE: Backoff = Backoff {
 pub(super) async fn run(place: &Place<'_>, watch: &Watch) -> Result<Outcome, Error> {
     match Chosen::of(&watch.targets)? {
         Chosen::Local(kinds) => return Box::pin(watch_local::run(place, watch, &kinds)).await,
-        Chosen::Tenant(target) => {
+        Chosen::All if !watch.targets.is_empty() => return WatchAllSnafu.fail(),
+        tenant => {
             local::ensure_no_flags(watch.delete, false, watch.keep_going)?;
-            if target == Target::Database {
+            if tenant == Chosen::Tenant(Target::Database) {
                 return Box::pin(watch_rows::run(place, watch)).await;
             }
         }

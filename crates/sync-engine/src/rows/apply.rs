@@ -18,6 +18,7 @@ use crate::decide::Point;
 use crate::error::{ConflictSnafu, SnapshotSnafu, StaleSnafu, UnobtainableSnafu};
 use crate::event::Event;
 use crate::guard::Limits;
+use crate::parcel::RowsPart;
 use crate::remote::Pushed;
 use crate::session::point;
 
@@ -34,6 +35,32 @@ pub struct RowsOutcome {
     pub set_aside_there: Vec<SetAsideRow>,
     /// Columns that triggers of this database wrote otherwise than they came.
     pub rewritten: Vec<Rewritten>,
+}
+
+/// What a plan has brought into the database, and what is left to go.
+#[derive(Debug)]
+pub(crate) struct BroughtRows {
+    /// What was done so far.
+    pub(crate) outcome: RowsOutcome,
+    look: Look,
+    push: Vec<TableCounts>,
+}
+
+impl BroughtRows {
+    /// Whether rows go to the tenant.
+    pub(crate) fn goes(&self) -> bool {
+        !self.push.is_empty()
+    }
+
+    /// The map of tables that goes.
+    pub(crate) fn root(&self) -> Digest {
+        self.look.local
+    }
+
+    /// Says what goes where nobody says why.
+    pub(crate) fn default_message(&self) -> String {
+        default_message(&self.push)
+    }
 }
 
 /// A change of the database that is about to be made.
@@ -64,6 +91,31 @@ impl Rows<'_> {
         limits: &Limits,
     ) -> Result<RowsOutcome, Error> {
         let _lock = self.session.lock()?;
+        let brought = self.bring(plan, limits).await?;
+        if !brought.goes() {
+            return Ok(brought.outcome);
+        }
+        self.send_alone(brought, message).await
+    }
+
+    /// Sends what is left to go, as a snapshot of its own.
+    pub(crate) async fn send_alone(
+        &self,
+        brought: BroughtRows,
+        message: Option<String>,
+    ) -> Result<RowsOutcome, Error> {
+        let message = message.unwrap_or_else(|| brought.default_message());
+        let look = &brought.look;
+        let (head, set_aside) = self.send(look, look.local, false, &message).await?;
+        self.arrived(brought, head, set_aside, message).await
+    }
+
+    /// Brings what `plan` brings into the database, under the caller's lock; what goes to the tenant is left to be sent.
+    pub(crate) async fn bring(
+        &self,
+        plan: RowsPlan,
+        limits: &Limits,
+    ) -> Result<BroughtRows, Error> {
         conflicts::keep(&self.session.workspace, &plan.conflicts)?;
         ensure_chosen(&plan.conflicts)?;
         for removal in plan.removals {
@@ -85,7 +137,11 @@ impl Rows<'_> {
             let equal = look.local == rows_of(look.head);
             let agreed = equal.then(|| agreed_on(look.head, look.agreed.note.clone()));
             self.keep(&mut look, agreed).await?;
-            return Ok(outcome);
+            return Ok(BroughtRows {
+                outcome,
+                look,
+                push,
+            });
         }
         if direction != Direction::Push {
             let change = Change {
@@ -100,11 +156,41 @@ impl Rows<'_> {
             };
             self.change(&mut look, change, &mut outcome).await?;
         }
-        if direction == Direction::Pull || look.local == rows_of(look.head) || push.is_empty() {
-            return Ok(outcome);
+        let goes = direction != Direction::Pull && look.local != rows_of(look.head);
+        Ok(BroughtRows {
+            outcome,
+            look,
+            push: if goes { push } else { Vec::new() },
+        })
+    }
+
+    /// What a push of what was brought sends.
+    pub(crate) fn part(&self, brought: &BroughtRows) -> RowsPart {
+        let before = brought.look.head.and_then(|head| head.rows);
+        RowsPart {
+            repository: self.copy.repository().clone(),
+            push: pushed(&brought.look, before, brought.look.local),
         }
-        let message = message.unwrap_or_else(|| default_message(&push));
-        let (head, set_aside) = self.send(&look, look.local, false, &message).await?;
+    }
+
+    /// Notes where a push is about to move the branch: should this run end in between, the next one knows its own push again.
+    pub(crate) fn note_push(&self, brought: &BroughtRows, target: Point) -> Result<(), Error> {
+        self.set_pushing(target, brought.look.capture.epoch())
+    }
+
+    /// Writes down that the branch is at `head`, a snapshot with the rows that went, but for those that the tenant set aside.
+    pub(crate) async fn arrived(
+        &self,
+        brought: BroughtRows,
+        head: Point,
+        set_aside: Vec<SetAsideRow>,
+        message: String,
+    ) -> Result<RowsOutcome, Error> {
+        let BroughtRows {
+            mut outcome, look, ..
+        } = brought;
+        // What the tenant's database holds is agreed on, the rest stays ahead here.
+        self.ensure_rows(Some(head), Some(&look.agreed)).await?;
         let agreed = agreed_on(Some(head), look.agreed.note.clone());
         self.copy.set_whole([agreed.root, look.local]).await?;
         let epoch = self.epoch();
@@ -219,19 +305,11 @@ impl Rows<'_> {
         };
         let repository = self.copy.repository();
         let expected = onto.map(|onto| onto.id);
-        let tables = look.capture.tables.iter();
-        let inline = tables.filter(|table| table.is_inline);
-        let inline: Vec<_> = inline.map(|table| table.entry.rows.root).collect();
         let mut attempt = 1;
         // The branch moves by compare-and-swap: sending it again does nothing twice.
         let pushed = loop {
-            let pack = repository.export_rows(RowsPush {
-                snapshot: encoded.clone().into(),
-                before,
-                after: rows,
-                patches: before.is_some(),
-                inline: inline.clone(),
-            });
+            let push = pushed(look, before, rows);
+            let pack = repository.export_rows(encoded.clone().into(), push);
             let body = Body::stream(pack);
             match self.session.remote.push(expected, id, body).await {
                 Err(error) => {
@@ -252,11 +330,20 @@ impl Rows<'_> {
         if head == id {
             return Ok((target, set_aside));
         }
-        // What the tenant's database holds is agreed on, the rest stays ahead here.
         let found = self.session.remote.resolve(&head.to_string()).await?;
-        let found = point(found.id, &found.snapshot);
-        self.ensure_rows(Some(found), Some(&look.agreed)).await?;
-        Ok((found, set_aside))
+        Ok((point(found.id, &found.snapshot), set_aside))
+    }
+}
+
+/// What a push from `before` to `after` sends.
+fn pushed(look: &Look, before: Option<Digest>, after: Digest) -> RowsPush {
+    let tables = look.capture.tables.iter();
+    let inline = tables.filter(|table| table.is_inline);
+    RowsPush {
+        before,
+        after,
+        patches: before.is_some(),
+        inline: inline.map(|table| table.entry.rows.root).collect(),
     }
 }
 

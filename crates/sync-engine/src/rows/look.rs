@@ -19,7 +19,7 @@ use crate::{Error, Event, Session};
 
 /// What database and tenant hold.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(crate) struct Look {
     /// What both last agreed on.
     pub(super) agreed: Agreed,
     /// What is written down of that.
@@ -30,6 +30,13 @@ pub(super) struct Look {
     pub(super) capture: Capture,
     /// What the workspace stands for: what was captured, and the tables of the tenant that it does not sync.
     pub(super) local: Digest,
+}
+
+/// What was read of the database, before anything is known of the tenant.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    seen: Agreed,
+    capture: Capture,
 }
 
 /// Where database and tenant stand.
@@ -124,11 +131,9 @@ impl Rows<'_> {
     /// Captures the database while the head is asked for. Nothing but the private store is written.
     pub(super) async fn look(&self) -> Result<Look, Error> {
         let seen: Agreed = self.copy.agreed().await?;
-        let listener = Arc::clone(&self.session.context.listener);
-        let tell = move |bytes| listener(Event::Reading { bytes });
         let (answer, capture) = tokio::join!(
             self.session.remote.head_of(seen.snapshot, Part::Rows),
-            self.copy.capture(tell)
+            self.capture()
         );
         let (answer, capture) = (answer?, capture?);
         let head = match answer {
@@ -142,6 +147,29 @@ impl Rows<'_> {
                 named.map(|(id, snapshot)| point(id, &snapshot))
             }
         };
+        self.look_beside(Reading { seen, capture }, head).await
+    }
+
+    /// Captures the database alone.
+    pub(crate) async fn read(&self) -> Result<Reading, Error> {
+        let seen: Agreed = self.copy.agreed().await?;
+        let capture = self.capture().await?;
+        Ok(Reading { seen, capture })
+    }
+
+    async fn capture(&self) -> Result<Capture, Error> {
+        let listener = Arc::clone(&self.session.context.listener);
+        let tell = move |bytes| listener(Event::Reading { bytes });
+        Ok(self.copy.capture(tell).await?)
+    }
+
+    /// What was captured beside where the tenant's branch is.
+    pub(crate) async fn look_beside(
+        &self,
+        reading: Reading,
+        head: Option<Point>,
+    ) -> Result<Look, Error> {
+        let Reading { seen, capture } = reading;
         // A push that ended before it could say so has moved the base, too.
         let pushing = self.pushing(capture.epoch());
         let agreed = match head.filter(|_| pushing.is_some() && pushing == head) {
@@ -227,7 +255,12 @@ impl Rows<'_> {
 
     /// Compares base, database and tenant. Keeps what was captured, so that the next look is quick.
     pub async fn status(&self) -> Result<RowsStatus, Error> {
-        let mut look = self.look().await?;
+        let look = self.look().await?;
+        self.status_of(look).await
+    }
+
+    /// Likewise, of what was looked at.
+    pub(crate) async fn status_of(&self, mut look: Look) -> Result<RowsStatus, Error> {
         let standing = look.standing();
         let there = self.ensure_rows(look.head, Some(&look.agreed)).await?;
         let local = self.copy.sums(look.agreed.root, look.local).await?;

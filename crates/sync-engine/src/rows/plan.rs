@@ -77,6 +77,16 @@ impl Rows<'_> {
         on_conflict: OnConflict,
     ) -> Result<RowsPlan, Error> {
         let look = self.look().await?;
+        self.plan_of(look, direction, on_conflict).await
+    }
+
+    /// Likewise, of what was looked at.
+    pub(crate) async fn plan_of(
+        &self,
+        look: Look,
+        direction: Direction,
+        on_conflict: OnConflict,
+    ) -> Result<RowsPlan, Error> {
         look.ensure_branch()?;
         let standing = look.standing();
         if direction == Direction::Push && standing == Standing::Diverged {

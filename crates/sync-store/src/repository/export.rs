@@ -21,7 +21,7 @@ pub use self::rows::RowsPush;
 use super::{Received, Repository, RepositoryNodes, store_error};
 use crate::Error;
 use crate::error::{CorruptSnafu, UnknownObjectSnafu};
-use crate::pack::{Class, Patch};
+use crate::pack::{Class, PackWriter, Patch};
 use crate::protocol::Fetch;
 
 /// How many pieces wait for whoever reads the stream.
@@ -121,7 +121,9 @@ fn produce(
     let reader = RepositoryNodes::new(repository, &Received::nothing());
     tokio::task::spawn_blocking(move || {
         let run = || {
-            let mut outgoing = Outgoing::new(reader, sender.clone())?;
+            let taker = sender.clone();
+            let taker = Box::new(move |piece| taker.blocking_send(Ok(piece)).is_ok());
+            let mut outgoing = Outgoing::new(reader, PackWriter::new()?, taker);
             fill(&mut outgoing)?;
             outgoing.finish()
         };

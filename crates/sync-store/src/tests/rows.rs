@@ -269,13 +269,12 @@ async fn rows_of_a_private_store_are_sent() {
     let remote = tenant().await;
     let first = snapshot_of(&before, &[]);
     let push = RowsPush {
-        snapshot: first.1.into(),
         before: None,
         after: before.rows.unwrap(),
         patches: true,
         inline: Vec::new(),
     };
-    let stream = private.export_rows(push);
+    let stream = private.export_rows(first.1.into(), push);
     let sent = collect(stream).await.unwrap();
     assert!(unpack(&sent).values().all(|times| *times == 1));
     let received = receive(&remote, &sent).await.unwrap();
@@ -286,13 +285,13 @@ async fn rows_of_a_private_store_are_sent() {
     let second = snapshot_of(&after, &[first.0]);
     let mut lengths = Vec::new();
     for patches in [true, false] {
-        let stream = private.export_rows(RowsPush {
-            snapshot: second.1.clone().into(),
+        let push = RowsPush {
             before: before.rows,
             after: after.rows.unwrap(),
             patches,
             inline: Vec::new(),
-        });
+        };
+        let stream = private.export_rows(second.1.clone().into(), push);
         let sent = collect(stream).await.unwrap();
         lengths.push(sent.len());
         let received = receive(&remote, &sent).await.unwrap();

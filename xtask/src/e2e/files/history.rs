@@ -108,7 +108,7 @@ pub(super) fn doctor_is_content(place: &Place) {
     here.call(&["doctor"]).ok();
     here.call(&["completions", "bash"]).ok().says("push");
     here.call(&["no-such-verb"]).exits(2);
-    here.call(&["push", "--no-such-flag"]).exits(2);
+    here.call(&["push", "files", "--no-such-flag"]).exits(2);
     // A workspace is what `init` makes, and it is made once.
     let fresh = place.directory().join("fresh");
     fs::create_dir(&fresh).expect("create a directory");

@@ -100,7 +100,7 @@ pub(super) fn what_cannot_be_merged_is_for_a_person(place: &Place) {
     for arguments in [
         &["sync", "files"][..],
         &["sync", "files", "--dry-run"],
-        &["pull"],
+        &["pull", "files"],
     ] {
         let refused = there.call(arguments).exits(3).json();
         assert_eq!(refused["success"], false);
@@ -112,7 +112,7 @@ pub(super) fn what_cannot_be_merged_is_for_a_person(place: &Place) {
     // Nothing was sent either.
     here.pull().ok();
     assert!(!here.services().join("agents/new.md").exists());
-    there.call(&["sync", "--on-conflict", "theirs"]).ok();
+    there.call(&["sync", "files", "--on-conflict", "theirs"]).ok();
     assert!(trees::read(&there.services(), "agents/prompt.md").contains("mine"));
     here.pull().ok();
     assert_same(&here.services(), &there.services());
@@ -120,7 +120,7 @@ pub(super) fn what_cannot_be_merged_is_for_a_person(place: &Place) {
     edit(&here, "agents/prompt.md", "mine", "again");
     here.push().ok();
     edit(&there, "agents/prompt.md", "mine", "still yours");
-    there.call(&["sync", "--on-conflict", "ours"]).ok();
+    there.call(&["sync", "files", "--on-conflict", "ours"]).ok();
     here.pull().ok();
     assert!(trees::read(&here.services(), "agents/prompt.md").contains("still yours"));
     assert_same(&here.services(), &there.services());
@@ -144,9 +144,9 @@ pub(super) fn keeping_both_comes_to_the_same_tree(place: &Place) {
         } else {
             (&there, &here)
         };
-        one.call(&["sync"]).ok();
-        two.call(&["sync"]).exits(3);
-        two.call(&["sync", "--on-conflict", "keep-both"]).ok();
+        one.call(&["sync", "files"]).ok();
+        two.call(&["sync", "files"]).exits(3);
+        two.call(&["sync", "files", "--on-conflict", "keep-both"]).ok();
         one.pull().ok();
         assert_same(&here.services(), &there.services());
         let nodes = trees::nodes(&here.services());
@@ -167,10 +167,10 @@ pub(super) fn restricted_paths_are_never_merged(place: &Place) {
     there.pull().ok();
     edit(&here, "access-control/roles.yaml", "first", "FIRST");
     edit(&there, "access-control/roles.yaml", "fifth", "FIFTH");
-    here.call(&["sync"]).ok();
-    let refused = there.call(&["sync"]).exits(3).json();
+    here.call(&["sync", "files"]).ok();
+    let refused = there.call(&["sync", "files"]).exits(3).json();
     assert_eq!(refused["conflicts"][0]["reason"], "restricted");
-    there.call(&["sync", "--on-conflict", "ours"]).ok();
+    there.call(&["sync", "files", "--on-conflict", "ours"]).ok();
     assert!(trees::read(&there.services(), "access-control/roles.yaml").contains("first\n"));
 }
 
@@ -277,22 +277,22 @@ pub(super) fn a_mass_removal_is_not_made_unasked(place: &Place) {
     for number in 0..60 {
         trees::remove(&here.services(), &format!("many/{number}.md"));
     }
-    for arguments in [&["push"][..], &["sync"], &["push", "--max-delete", "40%"]] {
+    for arguments in [&["push", "files"][..], &["sync", "files"], &["push", "files", "--max-delete", "40%"]] {
         here.call(arguments).exits(3).says("60 of");
     }
     // What only moves is not removed.
     trees::rename(&here.services(), "many", "few");
     trees::rename(&there.services(), "many", "others");
-    there.call(&["push", "--dry-run"]).ok();
-    there.call(&["push"]).ok();
+    there.call(&["push", "files", "--dry-run"]).ok();
+    there.call(&["push", "files"]).ok();
     trees::rename(&there.services(), "others", "many");
     there.push().ok();
     trees::rename(&here.services(), "few", "many");
-    here.call(&["sync", "--max-delete", "60"]).ok();
+    here.call(&["sync", "files", "--max-delete", "60"]).ok();
     let before = trees::traces(&there.services());
-    there.call(&["pull"]).exits(3).says("60 of");
+    there.call(&["pull", "files"]).exits(3).says("60 of");
     trees::assert_untouched(&there.services(), &before);
-    there.call(&["pull", "--yes"]).ok();
+    there.call(&["pull", "files", "--yes"]).ok();
     assert_same(&here.services(), &there.services());
 }
 
@@ -301,11 +301,11 @@ pub(super) fn a_filter_leaves_the_rest_as_it_is(place: &Place) {
     let sample = trees::nodes(&there.services());
     edit(&here, "agents/prompt.md", "third", "mine");
     edit(&here, "config/app.yaml", "locale", "language");
-    let status = here.call(&["status", "--filter", "agents/"]).ok().json();
+    let status = here.call(&["status", "files", "--filter", "agents/"]).ok().json();
     assert_eq!(status["files"]["local"]["changed"], 1);
-    let diff = here.call(&["diff", "--filter", "*.yaml"]).ok().json();
+    let diff = here.call(&["diff", "files", "--filter", "*.yaml"]).ok().json();
     assert_eq!(paths(&diff["changes"]), ["config/app.yaml"]);
-    let pushed = here.call(&["push", "--filter", "agents/"]).ok().json();
+    let pushed = here.call(&["push", "files", "--filter", "agents/"]).ok().json();
     assert_eq!(paths(&pushed["changes"]), ["agents/prompt.md"]);
     assert_eq!(
         here.call(&["status"]).ok().json()["files"]["standing"],
@@ -313,7 +313,7 @@ pub(super) fn a_filter_leaves_the_rest_as_it_is(place: &Place) {
     );
     here.push().ok();
 
-    let pulled = there.call(&["pull", "--filter", "/config"]).ok().json();
+    let pulled = there.call(&["pull", "files", "--filter", "/config"]).ok().json();
     assert_eq!(paths(&pulled["changes"]), ["config/app.yaml"]);
     assert_eq!(trees::read(&there.services(), "agents/prompt.md"), PROMPT);
     // What was left out is still to come; it does not look like an edit of this workspace.
@@ -329,7 +329,7 @@ pub(super) fn a_filter_leaves_the_rest_as_it_is(place: &Place) {
     assert_same(&here.services(), &there.services());
     // A workspace that has never synced can begin with a part.
     let third = place.workspace("part", &place.token(place.tenant(), "write"));
-    third.call(&["pull", "--filter", "agents/"]).ok();
+    third.call(&["pull", "files", "--filter", "agents/"]).ok();
     assert!(third.services().join("agents/prompt.md").exists());
     assert!(!third.services().join("config").exists());
     third.pull().ok();

@@ -16,17 +16,17 @@ use crate::postgres::{Postgres, Session};
 
 /// The tables of a scenario.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tables {
+pub(in crate::e2e) struct Tables {
     /// Makes them, in every database.
-    pub(super) setup: &'static str,
+    pub(in crate::e2e) setup: &'static str,
     /// The row sets, as `sync.toml` has them.
-    pub(super) config: &'static str,
+    pub(in crate::e2e) config: &'static str,
     /// What has to be equal on all sides: a query a table.
-    pub(super) queries: &'static [&'static str],
+    pub(in crate::e2e) queries: &'static [&'static str],
 }
 
 /// Items, and their parts.
-pub(super) const ITEMS: Tables = Tables {
+pub(in crate::e2e) const ITEMS: Tables = Tables {
     setup: "CREATE TABLE items (id text PRIMARY KEY, a text, b text, n int NOT NULL DEFAULT 0, updated_at timestamptz);
         CREATE TABLE parts (id text PRIMARY KEY, item text NOT NULL REFERENCES items (id), note text)",
     config: "[[database.tables]]\nname = \"items\"\n[[database.tables]]\nname = \"parts\"\n",
@@ -37,7 +37,7 @@ pub(super) const ITEMS: Tables = Tables {
 };
 
 /// The tables that `db migrate` makes.
-pub(super) const DEFAULTS: Tables = Tables {
+pub(in crate::e2e) const DEFAULTS: Tables = Tables {
     setup: "",
     config: "",
     queries: &[
@@ -127,38 +127,38 @@ impl Drop for Db<'_> {
 
 /// Where a tenant is served.
 #[derive(Debug, Clone)]
-pub(super) struct Served {
-    pub(super) data: PathBuf,
-    pub(super) url: String,
-    pub(super) token: String,
+pub(in crate::e2e) struct Served {
+    pub(in crate::e2e) data: PathBuf,
+    pub(in crate::e2e) url: String,
+    pub(in crate::e2e) token: String,
 }
 
 /// A tenant with a database, and what its workspaces need.
 #[derive(Debug)]
-pub(super) struct Stage<'p> {
-    pub(super) place: &'p Place<'p>,
-    pub(super) served: Served,
-    pub(super) tables: Tables,
-    pub(super) tenant: Db<'p>,
+pub(in crate::e2e) struct Stage<'p> {
+    pub(in crate::e2e) place: &'p Place<'p>,
+    pub(in crate::e2e) served: Served,
+    pub(in crate::e2e) tables: Tables,
+    pub(in crate::e2e) tenant: Db<'p>,
 }
 
 /// A workspace with a database.
 #[derive(Debug)]
-pub(super) struct Side<'p> {
-    pub(super) workspace: Workspace,
-    pub(super) db: Db<'p>,
+pub(in crate::e2e) struct Side<'p> {
+    pub(in crate::e2e) workspace: Workspace,
+    pub(in crate::e2e) db: Db<'p>,
     queries: &'static [&'static str],
 }
 
 /// The URL of a server that listens at an address.
-pub(super) fn over_tls(address: SocketAddr) -> String {
+pub(in crate::e2e) fn over_tls(address: SocketAddr) -> String {
     format!("https://localhost:{}", address.port())
 }
 
 impl<'p> Stage<'p> {
     /// A tenant with a database, on the shared server.
     #[track_caller]
-    pub(super) fn new(place: &'p Place<'p>, tables: Tables) -> Self {
+    pub(in crate::e2e) fn new(place: &'p Place<'p>, tables: Tables) -> Self {
         let served = Served {
             token: place.create_tenant(),
             data: place.data().to_owned(),
@@ -169,7 +169,7 @@ impl<'p> Stage<'p> {
 
     /// A tenant that is served somewhere, with a database on a PostgreSQL server.
     #[track_caller]
-    pub(super) fn at(
+    pub(in crate::e2e) fn at(
         place: &'p Place<'p>,
         postgres: &'p Postgres,
         served: Served,
@@ -189,7 +189,7 @@ impl<'p> Stage<'p> {
 
     /// Makes what a database needs, the default tables where those are synced.
     #[track_caller]
-    pub(super) fn migrate(&self, db: &Db<'_>) -> Answer {
+    pub(in crate::e2e) fn migrate(&self, db: &Db<'_>) -> Answer {
         let file = self.place.directory().join(format!("{}.url", db.name()));
         write(&file, &db.url());
         let file = file.display().to_string();
@@ -202,7 +202,7 @@ impl<'p> Stage<'p> {
 
     /// Gives the tenant a database.
     #[track_caller]
-    pub(super) fn give(&self, db: &Db<'_>) {
+    pub(in crate::e2e) fn give(&self, db: &Db<'_>) {
         let directory = self.place.directory();
         let url = directory.join("tenant.url");
         write(&url, &db.url());
@@ -216,13 +216,13 @@ impl<'p> Stage<'p> {
 
     /// A workspace with a new database.
     #[track_caller]
-    pub(super) fn side(&self, name: &str) -> Side<'p> {
+    pub(in crate::e2e) fn side(&self, name: &str) -> Side<'p> {
         self.side_on(self.place.postgres(), name)
     }
 
     /// A workspace with a new database on a PostgreSQL server.
     #[track_caller]
-    pub(super) fn side_on(&self, postgres: &'p Postgres, name: &str) -> Side<'p> {
+    pub(in crate::e2e) fn side_on(&self, postgres: &'p Postgres, name: &str) -> Side<'p> {
         let side = self.side_at(postgres, name, &self.served.url);
         self.migrate(&side.db);
         side
@@ -230,7 +230,12 @@ impl<'p> Stage<'p> {
 
     /// A workspace with a new database without bookkeeping, whose tenant is at a URL.
     #[track_caller]
-    pub(super) fn side_at(&self, postgres: &'p Postgres, name: &str, url: &str) -> Side<'p> {
+    pub(in crate::e2e) fn side_at(
+        &self,
+        postgres: &'p Postgres,
+        name: &str,
+        url: &str,
+    ) -> Side<'p> {
         Side::new(
             self.place,
             postgres,
@@ -242,13 +247,13 @@ impl<'p> Stage<'p> {
 
     /// What the tenant's database holds.
     #[track_caller]
-    pub(super) fn rows(&self) -> String {
+    pub(in crate::e2e) fn rows(&self) -> String {
         rows(&self.tenant, self.tables.queries)
     }
 
     /// Demands that the tenant's database and a side's hold the same rows, and that both know it.
     #[track_caller]
-    pub(super) fn assert_equal(&self, side: &Side<'_>) {
+    pub(in crate::e2e) fn assert_equal(&self, side: &Side<'_>) {
         assert_same(&self.rows(), &side.rows());
         side.call(&["db", "verify", "--read"]).ok();
     }
@@ -257,7 +262,7 @@ impl<'p> Stage<'p> {
 impl<'p> Side<'p> {
     /// A workspace with a new database with tables; its tenant is at a URL, and lets a token in.
     #[track_caller]
-    pub(super) fn new(
+    pub(in crate::e2e) fn new(
         place: &'p Place<'p>,
         postgres: &'p Postgres,
         name: &str,
@@ -279,7 +284,7 @@ impl<'p> Side<'p> {
 
     /// Writes the row sets into its `sync.toml`.
     #[track_caller]
-    pub(super) fn configure(&self, tables: &str) {
+    pub(in crate::e2e) fn configure(&self, tables: &str) {
         let path = self.workspace.root().join("sync.toml");
         let text = fs::read_to_string(&path).expect("read sync.toml");
         let rest = text.split("\n[database]").next().unwrap_or_default();
@@ -289,43 +294,43 @@ impl<'p> Side<'p> {
 
     /// Says where its database is.
     #[track_caller]
-    pub(super) fn set_url(&self, url: &str) {
+    pub(in crate::e2e) fn set_url(&self, url: &str) {
         write(&self.workspace.root().join("database.url"), url);
     }
 
     #[track_caller]
-    pub(super) fn call(&self, words: &[&str]) -> Answer {
+    pub(in crate::e2e) fn call(&self, words: &[&str]) -> Answer {
         self.workspace.call(words)
     }
 
     #[track_caller]
-    pub(super) fn push(&self) -> Answer {
+    pub(in crate::e2e) fn push(&self) -> Answer {
         self.call(&["push", "database"])
     }
 
     #[track_caller]
-    pub(super) fn pull(&self) -> Answer {
+    pub(in crate::e2e) fn pull(&self) -> Answer {
         self.call(&["pull", "database"])
     }
 
     #[track_caller]
-    pub(super) fn sync(&self) -> Answer {
+    pub(in crate::e2e) fn sync(&self) -> Answer {
         self.call(&["sync", "database"])
     }
 
     #[track_caller]
-    pub(super) fn undo(&self) -> Answer {
+    pub(in crate::e2e) fn undo(&self) -> Answer {
         self.call(&["undo", "database"])
     }
 
     #[track_caller]
-    pub(super) fn track(&self) {
+    pub(in crate::e2e) fn track(&self) {
         self.call(&["db", "track"]).ok();
     }
 
     /// Where it stands to the tenant, in one word.
     #[track_caller]
-    pub(super) fn standing(&self) -> String {
+    pub(in crate::e2e) fn standing(&self) -> String {
         let status = self.call(&["status", "database"]).ok().json();
         status["database"]["standing"]
             .as_str()
@@ -335,13 +340,13 @@ impl<'p> Side<'p> {
 
     /// Runs SQL in its database.
     #[track_caller]
-    pub(super) fn ask(&self, sql: &str) -> String {
+    pub(in crate::e2e) fn ask(&self, sql: &str) -> String {
         self.db.ask(sql)
     }
 
     /// What its database holds.
     #[track_caller]
-    pub(super) fn rows(&self) -> String {
+    pub(in crate::e2e) fn rows(&self) -> String {
         rows(&self.db, self.queries)
     }
 }
@@ -354,7 +359,7 @@ fn rows(db: &Db<'_>, queries: &[&str]) -> String {
 
 /// Demands that two databases hold the same, and shows the first lines that differ.
 #[track_caller]
-pub(super) fn assert_same(one: &str, other: &str) {
+pub(in crate::e2e) fn assert_same(one: &str, other: &str) {
     if one != other {
         let only = |a: &str, b: &str| -> Vec<String> {
             let lines: std::collections::BTreeSet<&str> = b.lines().collect();
@@ -370,6 +375,6 @@ pub(super) fn assert_same(one: &str, other: &str) {
 }
 
 #[track_caller]
-pub(super) fn write(path: &Path, text: &str) {
+pub(in crate::e2e) fn write(path: &Path, text: &str) {
     fs::write(path, text).expect("write a file");
 }

@@ -83,7 +83,7 @@ impl LocalReport {
             dry_run,
             state: match (&summary.refusal, &outcome) {
                 (Some(_), _) => State::Failed,
-                (None, None) => State::NotStarted,
+                (None, None) => State::NOT_STARTED,
                 (None, Some(_)) if unfit == 0 => State::Completed,
                 (None, Some(_)) => State::Partial {
                     completed: total,

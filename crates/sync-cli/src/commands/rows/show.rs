@@ -10,31 +10,31 @@ use crate::terminal::{Paint, Terminal, one_line, seconds};
 
 /// What was, or would be, done.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct RowsReport {
-    pub(super) operation: String,
-    pub(super) success: bool,
-    pub(super) dry_run: bool,
-    pub(super) state: Option<State>,
+pub(in crate::commands) struct RowsReport {
+    pub(in crate::commands) operation: String,
+    pub(in crate::commands) success: bool,
+    pub(in crate::commands) dry_run: bool,
+    pub(in crate::commands) state: Option<State>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) standing: Option<Standing>,
-    pub(super) items_synced: u64,
-    pub(super) items_skipped: u64,
-    pub(super) errors: Vec<Problem>,
-    pub(super) snapshot: Option<SnapshotId>,
+    pub(in crate::commands) standing: Option<Standing>,
+    pub(in crate::commands) items_synced: u64,
+    pub(in crate::commands) items_skipped: u64,
+    pub(in crate::commands) errors: Vec<Problem>,
+    pub(in crate::commands) snapshot: Option<SnapshotId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) message: Option<String>,
+    pub(in crate::commands) message: Option<String>,
     /// What changed in the database.
-    pub(super) pulled: Vec<TableCounts>,
+    pub(in crate::commands) pulled: Vec<TableCounts>,
     /// What changed on the tenant.
-    pub(super) pushed: Vec<TableCounts>,
+    pub(in crate::commands) pushed: Vec<TableCounts>,
     /// The first rows, those of the database first.
-    pub(super) rows: Vec<RowChange>,
-    pub(super) omitted: u64,
+    pub(in crate::commands) rows: Vec<RowChange>,
+    pub(in crate::commands) omitted: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) conflicts: Vec<OpenConflict>,
+    pub(in crate::commands) conflicts: Vec<OpenConflict>,
     #[serde(flatten)]
-    pub(super) traffic: Traffic,
-    pub(super) duration_ms: u64,
+    pub(in crate::commands) traffic: Option<Traffic>,
+    pub(in crate::commands) duration_ms: u64,
 }
 
 /// What was set aside, and what a person should know of.
@@ -64,8 +64,8 @@ pub(super) fn problems(outcome: &RowsOutcome) -> Vec<Problem> {
     here.chain(there).chain(rewritten).collect()
 }
 
-pub(super) fn show(terminal: Terminal, report: &RowsReport) {
-    terminal.value(report);
+/// Shows people what an operation did, but for its snapshot.
+pub(in crate::commands) fn show(terminal: Terminal, report: &RowsReport) {
     for problem in report
         .errors
         .iter()
@@ -98,11 +98,19 @@ pub(super) fn show(terminal: Terminal, report: &RowsReport) {
             terminal.line(&format!("  {way:<8} {}", sum_line(sum)));
         }
     }
-    let requests = match report.traffic.requests {
-        1 => "1 request".to_owned(),
-        several => format!("{several} requests"),
-    };
-    let time = seconds(report.duration_ms);
+    let (mut cost, mut moved) = (String::new(), String::new());
+    if let Some(traffic) = report.traffic {
+        let requests = match traffic.requests {
+            1 => "1 request".to_owned(),
+            several => format!("{several} requests"),
+        };
+        let (received, sent) = (
+            ByteCount(traffic.bytes_received),
+            ByteCount(traffic.bytes_sent),
+        );
+        cost = format!("    {requests}    {}", seconds(report.duration_ms));
+        moved = format!("    {received} received, {sent} sent in{}", &cost[3..]);
+    }
     let total = |tables: &[TableCounts]| tables.iter().map(TableCounts::total).sum::<u64>();
     let (pulled, pushed) = (total(&report.pulled), total(&report.pushed));
     let summary = match (report.operation.as_str(), report.standing) {
@@ -112,24 +120,11 @@ pub(super) fn show(terminal: Terminal, report: &RowsReport) {
         ("pull database", Some(Standing::LocalAhead)) => {
             "nothing to pull; the database is ahead: run `sync-cli push database`".to_owned()
         }
-        _ if pulled + pushed == 0 => format!("nothing changed    {requests}    {time}"),
+        _ if pulled + pushed == 0 => format!("nothing changed{cost}"),
         _ if report.dry_run => format!("would pull {pulled} rows, push {pushed}"),
-        _ => format!(
-            "pulled {pulled} rows, pushed {pushed}    {} received, {} sent in {requests}    {time}",
-            ByteCount(report.traffic.bytes_received),
-            ByteCount(report.traffic.bytes_sent)
-        ),
+        _ => format!("pulled {pulled} rows, pushed {pushed}{moved}"),
     };
     terminal.line(&format!("database  {summary}"));
-    if let Some(id) = report.snapshot {
-        let message = report.message.as_ref();
-        let message = message.map(|message| format!("  \"{}\"", one_line(message)));
-        terminal.line(&format!(
-            "snapshot  {}{}",
-            id.short(),
-            message.unwrap_or_default()
-        ));
-    }
 }
 
 fn omitted(terminal: Terminal, omitted: u64) {

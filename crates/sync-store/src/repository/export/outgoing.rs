@@ -5,11 +5,10 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use snafu::{OptionExt, ensure};
 use sync_core::Digest;
-use tokio::sync::mpsc;
 
 use crate::Error;
 use crate::catalogue::Location;
-use crate::error::CorruptSnafu;
+use crate::error::{BoxError, CorruptSnafu};
 use crate::pack::{BlockHeader, Class, HEADER_LEN, MAX_COUNT, PackWriter, Patch};
 use crate::repository::{RepositoryNodes, blocks};
 
@@ -17,11 +16,14 @@ use crate::repository::{RepositoryNodes, blocks};
 /// to be.
 const WINDOW: usize = 2 * MAX_COUNT as usize;
 
+/// Takes the pieces of a pack, and says whether anybody still wants them.
+pub(super) type Taker = Box<dyn FnMut(Bytes) -> bool + Send>;
+
 /// Takes digests in the order in which they are wanted, each once, and sends their objects.
 pub(super) struct Outgoing {
     reader: RepositoryNodes,
     writer: PackWriter,
-    sender: mpsc::Sender<Result<Bytes, Error>>,
+    taker: Taker,
     window: Vec<Digest>,
 }
 
@@ -33,16 +35,14 @@ fn key(location: &Location) -> Key {
 }
 
 impl Outgoing {
-    pub(super) fn new(
-        reader: RepositoryNodes,
-        sender: mpsc::Sender<Result<Bytes, Error>>,
-    ) -> Result<Self, Error> {
-        Ok(Self {
+    /// Goes on with the pack of `writer`.
+    pub(super) fn new(reader: RepositoryNodes, writer: PackWriter, taker: Taker) -> Self {
+        Self {
             reader,
-            writer: PackWriter::new()?,
-            sender,
+            writer,
+            taker,
             window: Vec::new(),
-        })
+        }
     }
 
     /// Wants one more object.
@@ -76,10 +76,14 @@ impl Outgoing {
     /// Sends the rest and the end of the pack.
     pub(super) fn finish(mut self) -> Result<(), Error> {
         self.send_window(true)?;
-        for piece in self.writer.finish()? {
-            send(&self.sender, piece)?;
-        }
-        Ok(())
+        let mut pieces = self.writer.finish()?.into_iter();
+        pieces.try_for_each(|piece| send(&mut self.taker, piece))
+    }
+
+    /// Sends everything that is wanted; the pack is for others to go on with.
+    pub(super) fn into_writer(mut self) -> Result<PackWriter, Error> {
+        self.flush()?;
+        Ok(self.writer)
     }
 
     fn send_window(&mut self, to_the_end: bool) -> Result<(), Error> {
@@ -147,9 +151,8 @@ impl Outgoing {
     }
 
     fn send_ready(&mut self) -> Result<(), Error> {
-        self.writer
-            .take()
-            .try_for_each(|piece| send(&self.sender, piece))
+        let taker = &mut self.taker;
+        self.writer.take().try_for_each(|piece| send(taker, piece))
     }
 }
 
@@ -164,9 +167,9 @@ fn header(stored: &Bytes, pack: &Digest) -> Result<BlockHeader, Error> {
     Ok(header)
 }
 
-fn send(sender: &mpsc::Sender<Result<Bytes, Error>>, piece: Bytes) -> Result<(), Error> {
-    let sent = sender.blocking_send(Ok(piece));
-    sent.map_err(|gone| Error::Cut {
-        source: gone.into(),
-    })
+fn send(taker: &mut Taker, piece: Bytes) -> Result<(), Error> {
+    let gone = || Error::Cut {
+        source: BoxError::from("nobody takes the pack any more"),
+    };
+    taker(piece).then_some(()).ok_or_else(gone)
 }

@@ -9,14 +9,15 @@ use sync_core::map::{Node, digests};
 use sync_core::rows::{RowError, RowValue, tables};
 use sync_core::{Content, Digest};
 
+use super::outgoing::Outgoing;
 use super::{Export, Pair, Values, map_error, produce, walk_content};
 use crate::Error;
 use crate::error::CorruptSnafu;
-use crate::pack::Class;
-use crate::repository::{Repository, RepositoryNodes, store_error};
+use crate::pack::{Class, PackWriter};
+use crate::repository::{Received, Repository, RepositoryNodes, store_error};
 
 impl Repository {
-    /// The pack of a push of rows, out of a workspace's own store: the snapshot, and everything that the map of tables under
+    /// The pack of a push of rows, out of a workspace's own store: `snapshot` as it is encoded, which need not be stored, and everything that the map of tables under
     /// [`RowsPush::after`] names and the one under [`RowsPush::before`] does not: nodes, schemas, large values. A stored block
     /// that is wanted whole goes as it is.
     ///
@@ -27,29 +28,39 @@ impl Repository {
     /// In the stream, those of the store, after which nothing comes.
     pub fn export_rows(
         &self,
+        snapshot: Bytes,
         push: RowsPush,
     ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
         let nodes = self.nodes();
         produce(self.clone(), move |outgoing| {
-            outgoing.push_own(Class::Nodes, &push.snapshot)?;
-            let mut export = Export::new(&nodes, outgoing, push.patches);
-            let pairs = export.tables(push.before, push.after)?;
-            pairs.iter().try_for_each(|pair| {
-                if pair.before.is_none() && push.inline.contains(&pair.after) {
-                    export.inline(pair.after)
-                } else {
-                    export.rows(pair)
-                }
-            })
+            outgoing.push_own(Class::Nodes, &snapshot)?;
+            Export::new(&nodes, outgoing, push.patches).all(&push)
         })
+    }
+
+    /// The same objects, but for the snapshot, as the next part of a pack that somebody else has begun and ends. `taker` is given
+    /// pieces of it, and says whether anybody still wants them. Blocks; not for a thread of the async runtime.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, and [`Error::Cut`] where nobody wants the pack any more: it cannot be gone on with then.
+    pub fn write_rows(
+        &self,
+        push: &RowsPush,
+        writer: PackWriter,
+        taker: impl FnMut(Bytes) -> bool + Send + 'static,
+    ) -> Result<PackWriter, Error> {
+        let nodes = self.nodes();
+        let reader = RepositoryNodes::new(self.clone(), &Received::nothing());
+        let mut outgoing = Outgoing::new(reader, writer, Box::new(taker));
+        Export::new(&nodes, &mut outgoing, push.patches).all(push)?;
+        outgoing.into_writer()
     }
 }
 
 /// What a push of rows sends: see [`Repository::export_rows`].
 #[derive(Debug, Clone)]
 pub struct RowsPush {
-    /// The snapshot as it is encoded, which need not be stored.
-    pub snapshot: Bytes,
     /// A map of tables that the receiver holds whole.
     pub before: Option<Digest>,
     /// The map of tables of the snapshot.
@@ -62,6 +73,18 @@ pub struct RowsPush {
 }
 
 impl Export<'_> {
+    /// Sends what a push of rows brings.
+    fn all(&mut self, push: &RowsPush) -> Result<(), Error> {
+        let pairs = self.tables(push.before, push.after)?;
+        pairs.iter().try_for_each(|pair| {
+            if pair.before.is_none() && push.inline.contains(&pair.after) {
+                self.inline(pair.after)
+            } else {
+                self.rows(pair)
+            }
+        })
+    }
+
     /// Sends the map of tables and the schemas of those that changed; gives the maps of rows that did.
     pub(super) fn tables(
         &mut self,

@@ -1,0 +1,269 @@
+//! What came of files and rows, told together.
+
+use serde_json::{Map, Value, json};
+use sync_core::{Fault, SnapshotId};
+use sync_engine::{State, Traffic};
+
+use super::super::transfer::{Planned, Verb, report, show, snapshot_line};
+use super::super::{Place, rows};
+use super::{FilesOperation, Operation, RowsOperation};
+use crate::args::{Format, Target};
+use crate::terminal::{Terminal, failed};
+use crate::{Error, Outcome};
+
+/// What both operations have in common.
+pub(super) struct Told<'p> {
+    pub(super) place: &'p Place<'p>,
+    pub(super) verb: Verb,
+    pub(super) dry_run: bool,
+    pub(super) traffic: Traffic,
+}
+
+/// What is told of one operation.
+struct Part {
+    value: Value,
+    outcome: Outcome,
+    /// A snapshot that both sides agree on, and why it was made, where this run made it.
+    snapshot: Option<SnapshotId>,
+    message: Option<String>,
+}
+
+/// What is told of one operation that did not come to an end of its own.
+pub(super) fn without_end<P, A>(
+    operation: &str,
+    target: &str,
+    ended: &Operation<P, A>,
+) -> Option<(Value, Outcome)> {
+    match ended {
+        Operation::NotStarted { reason, .. } => {
+            let state = State::NotStarted {
+                reason: Some(reason.clone()),
+            };
+            let value = json!({
+                "operation": operation, "target": target, "success": true, "state": state,
+                "items_synced": 0, "items_skipped": 0, "errors": [], "snapshot": null,
+            });
+            Some((value, Outcome::Done))
+        }
+        Operation::Failed(error) => {
+            let mut value = failed(operation, error);
+            value["target"] = target.into();
+            Some((value, Outcome::Failed(error.class())))
+        }
+        Operation::Ended(..) => None,
+    }
+}
+
+/// Shows people an operation that did not come to an end of its own; `before` is an error that they have read.
+pub(super) fn show_without_end<P, A>(
+    terminal: Terminal,
+    target: &str,
+    ended: &Operation<P, A>,
+    before: Option<&Error>,
+) {
+    match ended {
+        Operation::NotStarted { reason, is_told } if *is_told => {
+            terminal.line(&format!("{target:<9} not started: {reason}"));
+        }
+        Operation::Failed(error) if terminal.format == Format::Text => {
+            terminal.line(&format!("{target:<9} failed"));
+            let is_same = |before: &Error| match (before, error) {
+                (Error::Shared { source: a }, Error::Shared { source: b }) => {
+                    std::sync::Arc::ptr_eq(a, b)
+                }
+                _ => false,
+            };
+            if !before.is_some_and(is_same) {
+                terminal.error(error);
+            }
+        }
+        _ => {}
+    }
+}
+
+impl Told<'_> {
+    /// Prints both, and gives the worse outcome.
+    pub(super) fn tell(self, files: FilesOperation, rows: RowsOperation) -> Outcome {
+        let files_error = match &files {
+            Operation::Failed(error) => Some(format!("{error}")),
+            _ => None,
+        };
+        let is_alone = matches!(rows, Operation::NotStarted { .. });
+        let terminal = self.place.terminal;
+        // Shown before the parts are taken apart: the second needs to know what was said of the first.
+        if let (Operation::Failed(one), Operation::Failed(_)) = (&files, &rows) {
+            show_without_end(terminal, "files", &files, None);
+            show_without_end(terminal, "database", &rows, Some(one));
+        } else {
+            show_without_end(terminal, "files", &files, None);
+        }
+        let is_shown = matches!(
+            (&files, &rows),
+            (Operation::Failed(_), Operation::Failed(_))
+        );
+        let files = self.files(files);
+        if !is_shown {
+            show_without_end(terminal, "database", &rows, None);
+        }
+        let rows = self.rows(rows, files_error.is_some());
+        let outcome = files.outcome.worse(rows.outcome);
+        let made = [&rows, &files]
+            .into_iter()
+            .find(|part| part.message.is_some());
+        let (snapshot, message) = match made {
+            Some(part) => (part.snapshot, part.message.clone()),
+            None => (files.snapshot.or(rows.snapshot), None),
+        };
+        if is_alone && files.outcome == Outcome::Done || !is_alone {
+            snapshot_line(terminal, snapshot, message.as_deref());
+        }
+        terminal.value(&self.whole([files, rows], snapshot, message.as_deref(), outcome));
+        outcome
+    }
+
+    fn files(&self, files: FilesOperation) -> Part {
+        let operation = self.verb.operation(Target::Files.as_str());
+        if let Some((value, outcome)) = without_end(&operation, Target::Files.as_str(), &files) {
+            return Part::bare(value, outcome);
+        }
+        let Operation::Ended(planned, applied) = files else {
+            return Part::bare(Value::Null, Outcome::Done);
+        };
+        let (mut report, outcome) = report(
+            self.place,
+            self.verb,
+            planned,
+            self.dry_run,
+            applied,
+            self.traffic,
+        );
+        show(self.place.terminal, self.verb, &report);
+        report.traffic = None;
+        Part {
+            outcome,
+            snapshot: report.snapshot,
+            message: report.message.clone(),
+            value: named(serde_json::to_value(&report), Target::Files),
+        }
+    }
+
+    /// With `alone` the files failed, and what travelled is told with the rows.
+    fn rows(&self, rows: RowsOperation, alone: bool) -> Part {
+        let operation = self.verb.operation(Target::Database.as_str());
+        let target = Target::Database.as_str();
+        if let Some((value, outcome)) = without_end(&operation, target, &rows) {
+            return Part::bare(value, outcome);
+        }
+        let Operation::Ended(planned, done) = rows else {
+            return Part::bare(Value::Null, Outcome::Done);
+        };
+        let traffic = alone.then_some(self.traffic);
+        let (mut report, outcome) =
+            rows::report(self.place, &operation, self.dry_run, planned, done, traffic);
+        rows::show(self.place.terminal, &report);
+        report.traffic = None;
+        Part {
+            outcome,
+            snapshot: report.snapshot,
+            message: report.message.clone(),
+            value: named(serde_json::to_value(&report), Target::Database),
+        }
+    }
+
+    fn whole(
+        &self,
+        parts: [Part; 2],
+        snapshot: Option<SnapshotId>,
+        message: Option<&str>,
+        outcome: Outcome,
+    ) -> Value {
+        let kind = |part: &Part| part.value["state"]["kind"].as_str().map(str::to_owned);
+        let sum = |key: &str| -> u64 {
+            let values = parts.iter().map(|part| part.value[key].as_u64());
+            values.flatten().sum()
+        };
+        let errors: Vec<&Value> = parts
+            .iter()
+            .filter_map(|part| part.value["errors"].as_array())
+            .flatten()
+            .collect();
+        let kinds: Vec<String> = parts.iter().filter_map(kind).collect();
+        let started = kinds.iter().filter(|kind| *kind != "not_started").count() as u64;
+        let completed = kinds.iter().filter(|kind| *kind == "completed").count() as u64;
+        let failed = kinds.iter().filter(|kind| *kind == "failed").count() as u64;
+        let state = if started == 0 {
+            State::NOT_STARTED
+        } else if completed == started {
+            State::Completed
+        } else if failed == started {
+            State::Failed
+        } else {
+            State::Partial {
+                completed,
+                total: started,
+            }
+        };
+        let mut whole = json!({
+            "operation": self.verb.operation("all"),
+            "success": outcome == Outcome::Done,
+            "dry_run": self.dry_run,
+            "state": state,
+            "items_synced": sum("items_synced"),
+            "items_skipped": sum("items_skipped"),
+            "errors": errors,
+            "snapshot": snapshot,
+            "bytes_sent": self.traffic.bytes_sent,
+            "bytes_received": self.traffic.bytes_received,
+            "requests": self.traffic.requests,
+            "duration_ms": self.place.elapsed_ms(),
+        });
+        if let Some(message) = message {
+            whole["message"] = message.into();
+        }
+        if outcome != Outcome::Done {
+            whole["exit_code"] = outcome.exit_code().into();
+        }
+        whole["operations"] = parts.map(|part| part.value).into_iter().collect();
+        whole
+    }
+}
+
+impl Part {
+    const fn bare(value: Value, outcome: Outcome) -> Self {
+        Self {
+            value,
+            outcome,
+            snapshot: None,
+            message: None,
+        }
+    }
+}
+
+/// A report with the name of what it is about first.
+pub(super) fn named(report: serde_json::Result<Value>, target: Target) -> Value {
+    let mut named = Map::new();
+    named.insert("target".to_owned(), target.as_str().into());
+    if let Ok(Value::Object(report)) = report {
+        named.extend(report);
+    }
+    named.into()
+}
+
+/// Shows a person what is about to be done.
+pub(super) fn preview(
+    place: &Place<'_>,
+    verb: Verb,
+    files: Option<&Planned>,
+    rows: Option<&rows::Planned>,
+) {
+    let nothing = Traffic::default();
+    if let Some(files) = files {
+        let (told, _) = report(place, verb, files.clone(), true, None, nothing);
+        show(place.terminal, verb, &told);
+    }
+    if let Some(rows) = rows {
+        let operation = verb.operation(Target::Database.as_str());
+        let (told, _) = rows::report(place, &operation, true, rows.clone(), None, None);
+        rows::show(place.terminal, &told);
+    }
+}
