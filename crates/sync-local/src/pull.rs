@@ -299,40 +299,9 @@ fn render<K: Kind>(
         if text.as_ref() == before.get(path) && there.is_some() {
             continue;
         }
-        let expected = plan.entries.get(path).cloned();
-        let is_executable = matches!(
-            expected,
-            Some(Entry::File {
-                executable: true,
-                ..
-            })
-        );
-        let whole = text
-            .as_ref()
-            .map(|text| Whole::of(text.as_bytes(), is_executable));
+        let entry = add_step(plan, path, text.as_deref(), ready)?;
         files.retain(|(file, _)| file != path);
-        files.extend(
-            whole
-                .iter()
-                .map(|whole| (path.clone(), whole.entry.clone())),
-        );
-        if text.as_ref().is_some_and(|text| text.len() > MAX_FILE) {
-            return Err(Error::Edit {
-                path: path.to_string(),
-                reason: format!("it would be longer than {MAX_FILE} bytes"),
-            });
-        }
-        if let (Some(text), Some(spool)) = (text, &mut ready.spool) {
-            ready
-                .spots
-                .push((path.clone(), spool.put(text.as_bytes())?));
-        }
-        ready.steps.push(Step {
-            path: path.clone(),
-            expected,
-            wanted: whole.as_ref().map(|whole| whole.entry.clone()),
-            chunks: whole.map_or_else(Vec::new, |whole| whole.chunks),
-        });
+        files.extend(entry.map(|entry| (path.clone(), entry)));
     }
     files.sort_by(|(a, _), (b, _)| a.cmp(b));
     let goes = new.get(&home).is_some_and(Option::is_none);
@@ -354,6 +323,42 @@ fn render<K: Kind>(
         list.extend(frames);
     }
     Ok(())
+}
+
+/// Adds what becomes of one file, and gives what it will be; `None` where it goes.
+fn add_step(
+    plan: &LocalPlan,
+    path: &TreePath,
+    text: Option<&str>,
+    ready: &mut Ready,
+) -> Result<Option<Entry>, Error> {
+    let expected = plan.entries.get(path).cloned();
+    let is_executable = matches!(
+        expected,
+        Some(Entry::File {
+            executable: true,
+            ..
+        })
+    );
+    if text.is_some_and(|text| text.len() > MAX_FILE) {
+        return Err(Error::Edit {
+            path: path.to_string(),
+            reason: format!("it would be longer than {MAX_FILE} bytes"),
+        });
+    }
+    if let (Some(text), Some(spool)) = (text, &mut ready.spool) {
+        let spot = spool.put(text.as_bytes())?;
+        ready.spots.push((path.clone(), spot));
+    }
+    let whole = text.map(|text| Whole::of(text.as_bytes(), is_executable));
+    let wanted = whole.as_ref().map(|whole| whole.entry.clone());
+    ready.steps.push(Step {
+        path: path.clone(),
+        expected,
+        wanted: wanted.clone(),
+        chunks: whole.map_or_else(Vec::new, |whole| whole.chunks),
+    });
+    Ok(wanted)
 }
 
 /// A row that no file can say, by what would be wrong with the file.
