@@ -319,13 +319,13 @@ async fn rows_that_name_nothing_are_sent_by_their_nodes() {
     let _stored = private.put(objects.collect::<Vec<_>>()).await.unwrap();
     let (id, snapshot) = snapshot_of(&tree, &[]);
     let sent = async |inline: &[Digest]| {
-        let stream = private.export_rows(RowsPush {
-            snapshot: snapshot.clone().into(),
+        let push = RowsPush {
             before: None,
             after: tree.rows.unwrap(),
             patches: false,
             inline: inline.to_vec(),
-        });
+        };
+        let stream = private.export_rows(snapshot.clone().into(), push);
         collect(stream).await.unwrap()
     };
     let pushed = async |sent: &[u8]| {
@@ -507,7 +507,7 @@ async fn objects_are_stored_while_they_are_made() {
         .await
         .unwrap()
         .rolling_at(50_000);
-    let make = async || {
+    let write = async || {
         let (mut writer, writing) = repository.writer();
         let making = tokio::task::spawn_blocking(move || {
             let mut tree = Tree::default();
@@ -521,13 +521,13 @@ async fn objects_are_stored_while_they_are_made() {
         writing.finish().await.unwrap();
         (made, store.blobs().list(None, 99).await.unwrap().len())
     };
-    let (made, packs) = make().await;
+    let (made, packs) = write().await;
     assert_eq!(packs, 8);
     let nodes = repository.nodes();
     let counted = move || map::len(&nodes, made.root).unwrap();
     assert_eq!(tokio::task::spawn_blocking(counted).await.unwrap(), 5000);
     // What is there already is not stored again.
-    assert_eq!(make().await, (made, packs));
+    assert_eq!(write().await, (made, packs));
 }
 
 /// However much comes, what waits for the disk is a few packs: a maker is held back.

@@ -114,7 +114,7 @@ impl Told<'_> {
             Some(part) => (part.snapshot, part.message.clone()),
             None => (files.snapshot.or(rows.snapshot), None),
         };
-        if is_alone && files.outcome == Outcome::Done || !is_alone {
+        if !is_alone || files.outcome == Outcome::Done {
             snapshot_line(terminal, snapshot, message.as_deref());
         }
         terminal.value(&self.whole([files, rows], snapshot, message.as_deref(), outcome));
