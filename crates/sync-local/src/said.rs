@@ -85,17 +85,18 @@ pub(crate) fn listen<K: Kind>(
 
 impl Said {
     /// Holds items whose files are there and were not taken, such as those that `.syncignore` leaves out.
-    fn hold_hidden<K: Kind>(&mut self, captured: &mut Captured<K>, rows: &Rows) {
+    fn hold_hidden<K: Kind>(&mut self, captured: &Captured<K>, rows: &Rows) {
         let mut told: HashSet<&str> = HashSet::new();
-        for (key, base) in &rows.bases {
+        let absent = rows.bases.iter();
+        let absent: Vec<_> = absent
+            .filter(|(key, _)| !self.items.contains_key(key))
+            .collect();
+        for (key, base) in absent {
             let path = base.path.as_str();
-            let home = TreePath::new(path).ok();
-            let home = home.filter(|home| captured.kind.holds(home));
-            let is_seen = |home: &TreePath| captured.entries.contains_key(home);
-            if self.items.contains_key(key) || home.is_none_or(|home| is_seen(&home)) {
-                continue;
-            }
-            if found_at(&captured.tree, path).is_none() {
+            let is_ours = TreePath::new(path).is_ok_and(|home| {
+                captured.kind.holds(&home) && !captured.entries.contains_key(&home)
+            });
+            if !is_ours || found_at(&captured.tree, path).is_none() {
                 continue;
             }
             self.blocked.insert(key.clone());
