@@ -110,10 +110,7 @@ impl Base {
     }
 
     /// A run with it; else what is to be told instead.
-    async fn rows<'s, P, A>(
-        self,
-        session: &'s Session,
-    ) -> (Option<Rows<'s>>, Option<Operation<P, A>>) {
+    async fn rows<P, A>(self, session: &Session) -> (Option<Rows<'_>>, Option<Operation<P, A>>) {
         match self {
             Self::Absent { reason, is_told } => {
                 (None, Some(Operation::NotStarted { reason, is_told }))
@@ -243,7 +240,7 @@ async fn operate(
         if let Some(done) = outcome.files {
             match done {
                 Err(error) if may_repeat && error.is_race() => {
-                    earlier = planned.unwrap_or_default()
+                    earlier = planned.unwrap_or_default();
                 }
                 done => files = Some(files_operation(planned, done)),
             }

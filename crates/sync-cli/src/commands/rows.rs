@@ -130,8 +130,8 @@ pub(super) struct Planned {
     pub(super) standing: Option<Standing>,
     pub(super) pulled: Vec<TableCounts>,
     pub(super) pushed: Vec<TableCounts>,
-    rows: Vec<RowChange>,
-    omitted: u64,
+    pub(super) rows: Vec<RowChange>,
+    pub(super) omitted: u64,
     pub(super) conflicts: Vec<OpenConflict>,
     /// Where the branch was.
     pub(super) head: Option<SnapshotId>,
@@ -218,9 +218,7 @@ pub(super) fn print(
     let (report, outcome) = report(place, operation, dry_run, planned, outcome, Some(traffic));
     terminal.value(&report);
     show(terminal, &report);
-    if outcome != Outcome::Undecided {
-        snapshot_line(terminal, report.snapshot, report.message.as_deref());
-    }
+    snapshot_line(terminal, report.snapshot, report.message.as_deref());
     outcome
 }
 

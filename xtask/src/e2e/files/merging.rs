@@ -112,7 +112,9 @@ pub(super) fn what_cannot_be_merged_is_for_a_person(place: &Place) {
     // Nothing was sent either.
     here.pull().ok();
     assert!(!here.services().join("agents/new.md").exists());
-    there.call(&["sync", "files", "--on-conflict", "theirs"]).ok();
+    there
+        .call(&["sync", "files", "--on-conflict", "theirs"])
+        .ok();
     assert!(trees::read(&there.services(), "agents/prompt.md").contains("mine"));
     here.pull().ok();
     assert_same(&here.services(), &there.services());
@@ -146,7 +148,8 @@ pub(super) fn keeping_both_comes_to_the_same_tree(place: &Place) {
         };
         one.call(&["sync", "files"]).ok();
         two.call(&["sync", "files"]).exits(3);
-        two.call(&["sync", "files", "--on-conflict", "keep-both"]).ok();
+        two.call(&["sync", "files", "--on-conflict", "keep-both"])
+            .ok();
         one.pull().ok();
         assert_same(&here.services(), &there.services());
         let nodes = trees::nodes(&here.services());
@@ -277,7 +280,11 @@ pub(super) fn a_mass_removal_is_not_made_unasked(place: &Place) {
     for number in 0..60 {
         trees::remove(&here.services(), &format!("many/{number}.md"));
     }
-    for arguments in [&["push", "files"][..], &["sync", "files"], &["push", "files", "--max-delete", "40%"]] {
+    for arguments in [
+        &["push", "files"][..],
+        &["sync", "files"],
+        &["push", "files", "--max-delete", "40%"],
+    ] {
         here.call(arguments).exits(3).says("60 of");
     }
     // What only moves is not removed.
@@ -301,11 +308,20 @@ pub(super) fn a_filter_leaves_the_rest_as_it_is(place: &Place) {
     let sample = trees::nodes(&there.services());
     edit(&here, "agents/prompt.md", "third", "mine");
     edit(&here, "config/app.yaml", "locale", "language");
-    let status = here.call(&["status", "files", "--filter", "agents/"]).ok().json();
+    let status = here
+        .call(&["status", "files", "--filter", "agents/"])
+        .ok()
+        .json();
     assert_eq!(status["files"]["local"]["changed"], 1);
-    let diff = here.call(&["diff", "files", "--filter", "*.yaml"]).ok().json();
+    let diff = here
+        .call(&["diff", "files", "--filter", "*.yaml"])
+        .ok()
+        .json();
     assert_eq!(paths(&diff["changes"]), ["config/app.yaml"]);
-    let pushed = here.call(&["push", "files", "--filter", "agents/"]).ok().json();
+    let pushed = here
+        .call(&["push", "files", "--filter", "agents/"])
+        .ok()
+        .json();
     assert_eq!(paths(&pushed["changes"]), ["agents/prompt.md"]);
     assert_eq!(
         here.call(&["status"]).ok().json()["files"]["standing"],
@@ -313,7 +329,10 @@ pub(super) fn a_filter_leaves_the_rest_as_it_is(place: &Place) {
     );
     here.push().ok();
 
-    let pulled = there.call(&["pull", "files", "--filter", "/config"]).ok().json();
+    let pulled = there
+        .call(&["pull", "files", "--filter", "/config"])
+        .ok()
+        .json();
     assert_eq!(paths(&pulled["changes"]), ["config/app.yaml"]);
     assert_eq!(trees::read(&there.services(), "agents/prompt.md"), PROMPT);
     // What was left out is still to come; it does not look like an edit of this workspace.
