@@ -5,6 +5,8 @@
 //! what is in memory is a few hundred kilobytes on the way, and the row that is being read.
 
 mod copy;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod log;
 mod rows;
 mod stream;

@@ -35,6 +35,8 @@ pub use apply::{
     Applied, ApplyEvent, ApplyPlan, MAX_SET_ASIDE, Rewritten, SetAside, TableApplied,
     TableDifference, table_differences,
 };
+#[cfg(fuzzing)]
+pub use capture::fuzzing;
 pub use capture::{CaptureEvent, Objects};
 pub use connect::{ConnectOptions, Database};
 pub use error::{Error, Refusal};

@@ -30,7 +30,7 @@ pub use schedule::Schedule;
 /// Tells the time, in milliseconds since 1970-01-01T00:00:00Z.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// How long a run waits for somebody who works in the workspace, and how often it looks.
+/// How long a run waits for somebody who works in the workspace, or for the database once it is done, and how often it looks.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_millis(100));
 
 /// The `[[jobs]]` tables.
@@ -382,10 +382,24 @@ impl Jobs {
             return Ok(None);
         };
         let ran = self.carry_out(job).await;
-        let record = self.end(job, id, &ran).await?;
+        let record = self.end_patiently(job, id, &ran).await?;
         // Whoever comes next finds the run recorded.
         drop(turn);
         Ok(Some(record))
+    }
+
+    /// Records how a run ended, however long that takes within reason: what it did is done.
+    async fn end_patiently(&self, job: &Job, id: u64, ran: &Ran) -> Result<JobRun, Error> {
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.end(job, id, ran).await {
+                Err(error) if is_away(&error) && waited < PATIENCE.0 => {
+                    tokio::time::sleep(PATIENCE.1).await;
+                    waited += PATIENCE.1;
+                }
+                done => return done,
+            }
+        }
     }
 
     async fn carry_out(&self, job: &Job) -> Ran {

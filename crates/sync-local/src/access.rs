@@ -52,6 +52,7 @@ impl Kind for AccessControl {
     ];
     const FILES_ARE_TRUTH: bool = true;
     const SHARES_FILES: bool = true;
+    const ROWS_HAVE_PATHS: bool = false;
     const KEY_COLUMNS: &'static str = "entity_type text, entity_id text";
     const KEY_JOIN: &'static str = "k.entity_type = m.entity_type AND k.entity_id = m.entity_id";
     const ROW_COLUMNS: &'static str = rows::COLUMNS;
@@ -72,6 +73,14 @@ impl Kind for AccessControl {
             let is_yaml = has_extension(name, "yaml") || has_extension(name, "yml");
             is_yaml && !name.contains('/')
         })
+    }
+
+    fn may_hold(&self, _: &str) -> bool {
+        false
+    }
+
+    fn claim<'p>(&self, path: &'p str) -> &'p str {
+        path
     }
 
     fn holds(&self, home: &TreePath) -> bool {

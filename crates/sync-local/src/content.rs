@@ -19,12 +19,14 @@ use crate::yaml::{self, Wanted};
 mod rows;
 mod sources;
 
-pub(crate) use sources::{Source, read_sources};
+pub(crate) use sources::skill_sources;
+use sources::{CONFIG, Source, read_sources};
 
 /// Pages of content.
 #[derive(Debug, Clone)]
 pub(crate) struct Content {
     sources: Vec<Source>,
+    is_configured: bool,
 }
 
 const FIELDS: &[Field] = &[
@@ -53,13 +55,16 @@ impl Kind for Content {
     const TABLES: &'static [&'static str] = &["public.markdown_content"];
     const FILES_ARE_TRUTH: bool = false;
     const SHARES_FILES: bool = false;
+    const ROWS_HAVE_PATHS: bool = false;
     const KEY_COLUMNS: &'static str = "slug text, locale text";
     const KEY_JOIN: &'static str = "k.slug = m.slug AND k.locale = m.locale";
     const ROW_COLUMNS: &'static str = rows::COLUMNS;
 
     fn open(tree: &Tree) -> Result<Self, Error> {
+        let sources = read_sources(tree)?;
         Ok(Self {
-            sources: read_sources(tree)?,
+            is_configured: sources.is_some(),
+            sources: sources.unwrap_or_default(),
         })
     }
 
@@ -74,6 +79,18 @@ impl Kind for Content {
 
     fn may_be(&self, path: &str) -> bool {
         has_extension(path, "md")
+    }
+
+    fn may_hold(&self, _: &str) -> bool {
+        true
+    }
+
+    fn claim<'p>(&self, path: &'p str) -> &'p str {
+        path
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        (!self.is_configured).then_some(CONFIG)
     }
 
     fn holds(&self, home: &TreePath) -> bool {

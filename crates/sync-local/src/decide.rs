@@ -67,6 +67,9 @@ pub struct Rules {
     pub delete: bool,
     /// Who is right where both sides changed; a person decides where that is `None`.
     pub on_conflict: Option<Side>,
+    /// Whether the source is the truth for what it manages: what the target alone has changed is taken back, unless
+    /// `on_conflict` names the target.
+    pub is_truth: bool,
 }
 
 /// What is to be done with an item.
@@ -101,7 +104,7 @@ impl Verdict {
 /// Decides about one item.
 ///
 /// A side that still has the base is never the one that wins over the other, and what only the target has changed is never
-/// overwritten, whoever is right in a conflict.
+/// overwritten, whoever is right in a conflict; but where the source is the truth it is.
 pub fn decide(seen: Seen, rules: Rules) -> Verdict {
     let (source, target) = match rules.direction.source() {
         Side::Disk => (seen.disk, seen.database),
@@ -113,6 +116,8 @@ pub fn decide(seen: Seen, rules: Rules) -> Verdict {
         Verdict::Orphan
     };
     let source_wins = rules.on_conflict == Some(rules.direction.source());
+    let target_wins = rules.on_conflict.is_some() && !source_wins;
+    let is_truth = rules.is_truth && !target_wins;
     // Whoever says that the target is right leaves it as it is.
     let disputed = |change: Verdict| match rules.on_conflict {
         None => Verdict::Conflict,
@@ -127,7 +132,11 @@ pub fn decide(seen: Seen, rules: Rules) -> Verdict {
         (None, Some(_), Some(_)) => disputed(Verdict::Update),
         (Some(base), Some(source), Some(target)) => {
             if source == base {
-                Verdict::Ahead
+                if is_truth {
+                    Verdict::Update
+                } else {
+                    Verdict::Ahead
+                }
             } else if target == base {
                 Verdict::Update
             } else {
@@ -136,7 +145,7 @@ pub fn decide(seen: Seen, rules: Rules) -> Verdict {
         }
         // The target has lost it. Bringing it back loses nothing, but is a choice.
         (Some(base), Some(source), None) if source == base => {
-            if source_wins {
+            if source_wins || is_truth {
                 Verdict::Create
             } else {
                 Verdict::Ahead
@@ -180,6 +189,11 @@ mod tests {
     /// The verdicts: as it is, with removals, where the source is right, where the target is.
     #[track_caller]
     fn check(versions: &str, expected: [Verdict; 4]) {
+        check_with(versions, false, expected);
+    }
+
+    #[track_caller]
+    fn check_with(versions: &str, is_truth: bool, expected: [Verdict; 4]) {
         for direction in [Direction::ToDatabase, Direction::ToDisk] {
             let source = direction.source();
             let target = if source == Side::Disk {
@@ -198,6 +212,7 @@ mod tests {
                     direction,
                     delete,
                     on_conflict,
+                    is_truth,
                 };
                 decide(seen(versions, direction), rules)
             });
@@ -222,6 +237,12 @@ mod tests {
         check("ab-", [Conflict, Conflict, Create, Ahead]);
         check("a-a", [Orphan, Delete, Delete, Delete]);
         check("a-b", [Conflict, Conflict, Delete, Ahead]);
+        // The truth takes back what the target alone has changed, and nothing else is different.
+        check_with("aab", true, [Update, Update, Update, Ahead]);
+        check_with("aa-", true, [Create, Create, Create, Ahead]);
+        check_with("--a", true, [Ahead; 4]);
+        check_with("abc", true, [Conflict, Conflict, Update, Ahead]);
+        check_with("a-b", true, [Conflict, Conflict, Delete, Ahead]);
     }
 
     prop_compose! {
@@ -235,15 +256,15 @@ mod tests {
         #[test]
         fn an_applied_decision_is_settled(
             base in any_digest(), disk in any_digest(), database in any_digest(),
-            to_disk: bool, delete: bool, wins in proptest::option::of(any::<bool>()),
+            to_disk: bool, delete: bool, is_truth: bool, wins in proptest::option::of(any::<bool>()),
         ) {
             let direction = if to_disk { Direction::ToDisk } else { Direction::ToDatabase };
             let on_conflict = wins.map(|disk| if disk { Side::Disk } else { Side::Database });
-            let rules = Rules { direction, delete, on_conflict };
+            let rules = Rules { direction, delete, on_conflict, is_truth };
             let before = Seen { base, disk, database };
             let verdict = decide(before, rules);
             let (source, target) = if to_disk { (database, disk) } else { (disk, database) };
-            if verdict.is_change() && on_conflict.is_none() {
+            if verdict.is_change() && on_conflict.is_none() && !is_truth {
                 prop_assert!(target == base, "an edit of the target would be lost");
             }
             let after = match verdict {

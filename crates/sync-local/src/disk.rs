@@ -4,13 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use sync_core::{Entry, TreePath};
-use sync_files::{CaptureOptions, Contents, StatCache, Tree};
+use sync_files::{CaptureOptions, Contents, Refusal, StatCache, Tree};
 
 use crate::Error;
 use crate::kind::{Dir, Kind, Look, Reading, Unit, text_of, wrong};
 
 /// The longest file that is read, in bytes.
-const MAX_FILE: usize = 4 << 20;
+pub(crate) const MAX_FILE: usize = 4 << 20;
 
 /// Where files are.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub(crate) struct Place {
 /// What the directories of a kind hold.
 #[derive(Debug)]
 pub(crate) struct Captured<K> {
+    /// The top of the tree.
+    pub(crate) tree: PathBuf,
     pub(crate) kind: K,
     pub(crate) units: Vec<Unit>,
     /// Every file and link there, so that nothing is put over one.
@@ -67,19 +69,30 @@ impl Place {
         let missing = missing.cloned().collect();
         let is_in = |path: &str| dirs.iter().any(|dir| is_below(path, dir.path.as_str()));
         let left_out = captured.refused.iter();
-        let left_out =
-            left_out.filter(|refused| is_in(&refused.path) && kind.may_be(&refused.path));
+        let left_out = left_out.filter(|refused| {
+            let is_link = matches!(refused.reason, Refusal::LinkOutside | Refusal::LinkNotUtf8);
+            let hides = is_link && self.hides(&kind, &refused.path);
+            is_in(&refused.path) && (hides || kind.may_be(&refused.path))
+        });
         let left_out = left_out.map(|refused| Error::LeftOut {
             path: refused.path.clone(),
             reason: refused.reason.to_string(),
         });
-        let left_out = left_out.collect();
+        let mut left_out: Vec<Error> = left_out.collect();
         let mut files = captured.cache.entries()?;
         files.retain(|(path, _)| is_in(path.as_str()));
+        let links = files.iter().filter(|(path, entry)| {
+            matches!(entry, Entry::Link { .. }) && self.hides(&kind, path.as_str())
+        });
+        left_out.extend(links.map(|(path, _)| Error::LeftOut {
+            path: path.to_string(),
+            reason: "it is a link, which is not followed".to_owned(),
+        }));
         let entries = files.iter().cloned().collect();
         let mut problems = Vec::new();
         let units = kind.units(files, &mut problems);
         Ok(Captured {
+            tree: self.tree.clone(),
             kind,
             units,
             entries,
@@ -89,6 +102,24 @@ impl Place {
             left_out,
         })
     }
+}
+
+impl Place {
+    /// Whether a link may stand where items would be: it has the name of one, or leads to what may be a directory of them.
+    fn hides<K: Kind>(&self, kind: &K, path: &str) -> bool {
+        let is_file = || std::fs::metadata(self.tree.join(path)).is_ok_and(|found| found.is_file());
+        kind.may_be(path) || kind.may_hold(path) && !is_file()
+    }
+}
+
+/// What is at a path of the tree, without following any link; `None` where nothing is, or a link or file leads there.
+pub(crate) fn found_at(tree: &Path, path: &str) -> Option<std::fs::Metadata> {
+    let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+    let stat = |path: &str| std::fs::symlink_metadata(tree.join(path)).ok();
+    for dir in above {
+        stat(dir).filter(std::fs::Metadata::is_dir)?;
+    }
+    stat(path)
 }
 
 /// Reads files of units, each as the capture saw it.
@@ -132,8 +163,7 @@ impl Reader {
 
 /// Whether there is a directory, and no link to one: links are not followed.
 fn is_directory(tree: &Path, path: &TreePath) -> bool {
-    let found = std::fs::symlink_metadata(tree.join(path.as_str()));
-    found.is_ok_and(|found| found.is_dir())
+    found_at(tree, path.as_str()).is_some_and(|found| found.is_dir())
 }
 
 /// Whether a path is in a directory.

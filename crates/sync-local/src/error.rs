@@ -1,7 +1,7 @@
 //! What can go wrong between a directory and the rows of its items.
 
 use snafu::Snafu;
-use sync_core::{Class, Fault};
+use sync_core::{Class, Fault, TreePath};
 
 /// Why items could not be compared or brought to the other side.
 ///
@@ -55,14 +55,14 @@ pub enum Error {
         /// Whose the row is.
         owner: String,
     },
-    /// A row cannot be a file as it is named.
+    /// A row cannot be a file as it is, or as it is named.
     #[snafu(display("{kind} `{key}` of the database cannot be a file: {reason}"))]
     Unnamable {
         /// What kind of item.
         kind: &'static str,
         /// The item, with what could forge output left out.
         key: String,
-        /// What is wrong with its name.
+        /// What is wrong with it.
         reason: String,
     },
     /// Something else is where a file is to be.
@@ -83,12 +83,12 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// The directory of a source is not there: that is not the same as an empty one.
-    #[snafu(display("there is no directory `{path}`, where {what} should be"))]
+    /// The directory of a source, or what names the sources, is not there: that is not the same as an empty one.
+    #[snafu(display("there is no `{path}`, where {what} should be"))]
     NoDirectory {
         /// What should be there.
         what: String,
-        /// The directory.
+        /// The directory or file.
         path: String,
     },
     /// A file that may be an item is left out.
@@ -140,6 +140,23 @@ impl Error {
                     source: sync_files::Error::Moved { .. }
                 }
         )
+    }
+
+    /// Whether it is about single items, so that others can be synced all the same.
+    pub(crate) fn is_of_an_item(&self) -> bool {
+        matches!(
+            self,
+            Self::Parse { .. } | Self::Unnamable { .. } | Self::InTheWay { .. } | Self::Edit { .. }
+        )
+    }
+
+    /// Whether it is about a file that these patterns choose, or about none.
+    pub(crate) fn is_chosen(&self, filter: &sync_files::Patterns) -> bool {
+        let is_chosen = |path: &str| TreePath::new(path).is_ok_and(|path| filter.matches(&path));
+        match self {
+            Self::Twice { first, second, .. } => is_chosen(first) || is_chosen(second),
+            other => other.path().is_none_or(is_chosen),
+        }
     }
 
     /// The file that it is about, where it is one file.
@@ -219,21 +236,23 @@ impl Fault for Error {
             Self::Files { source } => return source.hint(),
             Self::Database { source } => return source.hint(),
             Self::Parse { .. } => {
-                "correct the file, or have `.syncignore` leave it out; nothing is removed from the database meanwhile"
+                "correct the file; nothing is removed from the database meanwhile"
             }
             Self::Twice { .. } => "give one of them another name, or remove it",
             Self::Taken { .. } => {
                 "choose another slug; a source never takes over the row of another one"
             }
-            Self::Unnamable { .. } => "rename it in the database",
+            Self::Unnamable { .. } => "correct it in the database",
             Self::InTheWay { .. } => "move what is there to another place",
             Self::Edit { .. } => "make the change in the file by hand, then push",
             Self::NoDirectory { .. } => {
-                "make the directory, or take it out of the configuration; a missing one is never an empty one"
+                "bring it back, or take it out of the configuration; what is missing is never taken for empty"
             }
-            Self::LeftOut { .. } => "see `files.allow_secrets` in sync.toml",
+            Self::LeftOut { .. } => {
+                "put a file there that may be synced, or remove what is there; see `files.allow_secrets` in sync.toml and `.syncignore`"
+            }
             Self::Conflict { .. } => {
-                "`sync-cli diff` shows both versions; decide with `--on-conflict disk|database`"
+                "`sync-cli diff skills|content|access-control` shows both versions; decide with `--on-conflict disk|database`"
             }
             Self::Unfit { .. } => "mend what is listed, or do the rest with `--keep-going`",
             Self::Moved { .. } => "run the command again: it plans anew",

@@ -1,8 +1,9 @@
 //! From what both sides have to what is to be done with each item.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
 
-use sync_core::{Digest, TreePath};
+use sync_core::{Digest, Entry, TreePath};
 use sync_files::Patterns;
 
 use crate::Error;
@@ -22,34 +23,44 @@ pub(crate) fn judge<K: Kind>(
     direction: Direction,
     options: &LocalOptions,
 ) -> Result<LocalPlan, Error> {
-    let absent = absent_directories(&captured, rows, direction)?;
+    let absent = absent_directories(&captured, rows, direction, options)?;
     said.refuse_foreign::<K>(rows);
     let units = std::mem::take(&mut captured.units).into_iter();
-    let plan = LocalPlan {
+    let mut plan = LocalPlan {
         direction,
         items: Vec::new(),
         in_sync: 0,
         of: 0,
         problems: std::mem::take(&mut said.problems),
-        left_out: captured.left_out.drain(..).chain(absent).collect(),
+        left_out: std::mem::take(&mut captured.left_out),
         keep_going: options.keep_going,
         adopt: Vec::new(),
         units: units.map(|unit| (unit.home.clone(), unit)).collect(),
         unrecorded: BTreeMap::new(),
+        edited: HashSet::new(),
         left: BTreeSet::new(),
         entries: std::mem::take(&mut captured.entries),
         cache: std::mem::take(&mut captured.cache),
     };
+    plan.left_out.extend(absent);
+    // A file that cannot be read may be the item that looks as if it were gone.
+    let is_sure = plan.problems.is_empty() && plan.left_out.is_empty();
+    plan.left_out.append(&mut said.hidden);
+    if let Some(filter) = &options.filter {
+        plan.problems.retain(|problem| problem.is_chosen(filter));
+    }
     let mut judge = Judge {
         kind: &captured.kind,
         rules: Rules {
             direction,
-            delete: options.delete || (K::FILES_ARE_TRUTH && direction == Direction::ToDatabase),
+            delete: options.delete,
             on_conflict: options.on_conflict,
+            is_truth: false,
         },
+        others: &rows.others,
+        recorded: &rows.units,
         filter: options.filter.as_ref(),
-        // A file that cannot be read may be the item that looks as if it were gone.
-        is_sure: plan.problems.is_empty() && plan.left_out.is_empty(),
+        is_sure,
         plan,
         unsettled: HashSet::new(),
     };
@@ -74,8 +85,11 @@ pub(crate) fn judge<K: Kind>(
         ..
     } = judge;
     if direction == Direction::ToDisk {
-        plan.find_places::<K>(&said.failed);
+        plan.find_places(&captured.kind, &captured.tree, &said.failed);
     }
+    let read = said.read.iter();
+    let edited = read.filter(|home| rows.units.contains_key(home.as_str()));
+    plan.edited = edited.cloned().collect();
     // A unit is written down once everything in it is agreed on.
     for (key, (_, home)) in &said.items {
         if said.read.contains(home) && !unsettled.contains(home) {
@@ -97,6 +111,9 @@ struct Known<'k> {
 
 struct Judge<'j, K> {
     kind: &'j K,
+    others: &'j HashMap<Key, Vec<Digest>>,
+    /// By home: the stamp of what was agreed on.
+    recorded: &'j HashMap<String, (String, usize)>,
     rules: Rules,
     filter: Option<&'j Patterns>,
     is_sure: bool,
@@ -119,8 +136,26 @@ impl<K: Kind> Judge<'_, K> {
             Side::Database => seen.disk,
         };
         self.plan.of += u64::from(target.is_some());
-        let mut verdict = decide(seen, self.rules);
         let to_database = self.rules.direction == Direction::ToDatabase;
+        let others = self.others.get(known.key).map_or(&[][..], Vec::as_slice);
+        let is_truth = K::FILES_ARE_TRUTH && to_database;
+        let rules = Rules {
+            // What another working copy has pushed is no edit of the database, and what it has taken away looks like one.
+            is_truth: is_truth
+                && match seen.database {
+                    _ if self.rules.on_conflict == Some(Side::Disk) => true,
+                    Some(database) => !others.contains(&database),
+                    None => self.others.is_empty(),
+                },
+            // What only another working copy has agreed on goes with its file there.
+            delete: self.rules.delete || is_truth && (known.base.is_some() || others.is_empty()),
+            ..self.rules
+        };
+        // What is in no source that is configured is out of sight, and not gone.
+        if path.is_none() && known.disk.is_none() && known.row.is_none() {
+            return true;
+        }
+        let mut verdict = decide(seen, rules);
         if verdict == Verdict::Delete && to_database && !self.is_sure {
             verdict = Verdict::Orphan;
         }
@@ -128,6 +163,16 @@ impl<K: Kind> Judge<'_, K> {
             self.plan.in_sync += 1;
             self.adopt(known, seen, home);
             return true;
+        }
+        // What is in no column is nobody's but the file's: one that is not byte for byte as it was agreed on does not go.
+        let goes = verdict == Verdict::Delete && !to_database && !K::SHARES_FILES;
+        let is_edited = goes && known.home.is_some_and(|home| !self.is_as_agreed(home));
+        if is_edited {
+            verdict = match self.rules.on_conflict {
+                None => Verdict::Conflict,
+                Some(Side::Disk) => Verdict::Ahead,
+                Some(Side::Database) => verdict,
+            };
         }
         let settles = verdict.is_change() || verdict == Verdict::Forget;
         if settles {
@@ -138,12 +183,25 @@ impl<K: Kind> Judge<'_, K> {
             key: known.key.clone(),
             path,
             verdict,
-            disk: change(seen.base, seen.disk),
+            disk: if is_edited {
+                Change::Edited
+            } else {
+                change(seen.base, seen.disk)
+            },
             database: change(seen.base, seen.database),
             seen,
             mark: known.row.map(|row| row.mark.clone()),
+            size: known.row.map_or(0, |row| row.size),
         });
         settles
+    }
+
+    /// Whether the files of a unit are as they were when all of it was agreed on.
+    fn is_as_agreed(&self, home: &TreePath) -> bool {
+        let unit = self.plan.units.get(home);
+        let recorded = self.recorded.get(home.as_str());
+        let stamps = unit.zip(recorded);
+        stamps.is_some_and(|(unit, (stamp, _))| *stamp == unit.stamp.to_string())
     }
 
     /// Where the item is, or belongs. Whatever is written down: nothing outside of the directories of the kind is read,
@@ -174,13 +232,15 @@ impl<K: Kind> Judge<'_, K> {
     /// Notes an item that both sides have alike, unless that is written down already.
     fn adopt(&mut self, known: &Known<'_>, seen: Seen, home: &TreePath) {
         let mark = known.row.map(|row| row.mark.clone());
-        let is_moved = known.base.is_some_and(|base| base.path != home.as_str());
-        let is_recorded =
-            |base: &Base| Some(base.digest) == seen.disk && base.mark == mark && !is_moved;
+        let is_elsewhere = |base: &Base| base.path != home.as_str();
+        let is_recorded = |base: &Base| {
+            Some(base.digest) == seen.disk && base.mark == mark && !is_elsewhere(base)
+        };
         if known.base.is_some_and(is_recorded) {
             return;
         }
-        let before = known.base.filter(|_| is_moved);
+        let before = known.base.filter(|base| is_elsewhere(base));
+        let is_moved = before.is_some() && K::ROWS_HAVE_PATHS;
         self.plan.left.extend(before.map(|base| base.path.clone()));
         self.plan.adopt.push(Adopt {
             key: known.key.clone(),
@@ -208,7 +268,14 @@ fn absent_directories<K: Kind>(
     captured: &Captured<K>,
     rows: &Rows,
     direction: Direction,
+    options: &LocalOptions,
 ) -> Result<Vec<Error>, Error> {
+    if let Some(path) = captured.kind.missing().filter(|_| !rows.bases.is_empty()) {
+        return Err(Error::NoDirectory {
+            what: format!("the configuration of {}", K::NAME),
+            path: path.to_owned(),
+        });
+    }
     let mut absent = Vec::new();
     for dir in captured
         .missing
@@ -220,7 +287,10 @@ fn absent_directories<K: Kind>(
             path: dir.path.to_string(),
         };
         let was_in = |base: &Base| is_below(&base.path, dir.path.as_str());
-        let is_made = K::FILES_ARE_TRUTH && rows.ours.values().any(|row| row.is_made);
+        let is_gone = |(key, row): (&Key, &Row)| {
+            row.is_made && (options.delete || !rows.others.contains_key(key))
+        };
+        let is_made = K::FILES_ARE_TRUTH && rows.ours.iter().any(is_gone);
         if is_made || rows.bases.values().any(was_in) {
             return Err(error);
         }
@@ -231,9 +301,15 @@ fn absent_directories<K: Kind>(
 
 impl LocalPlan {
     /// Finds a place for what comes to the disk, and refuses what has none.
-    fn find_places<K: Kind>(&mut self, failed: &HashSet<TreePath>) {
+    fn find_places<K: Kind>(&mut self, kind: &K, tree: &Path, failed: &HashSet<TreePath>) {
         let mut refused = Vec::new();
-        let mut taken: HashSet<TreePath> = HashSet::new();
+        let mut taken: HashSet<String> = HashSet::new();
+        let there: HashSet<&str> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !matches!(entry, Entry::Directory))
+            .map(|(path, _)| kind.claim(path.as_str()))
+            .collect();
         self.items.retain(|item| {
             if item.verdict != Verdict::Create {
                 return true;
@@ -248,8 +324,10 @@ impl LocalPlan {
             };
             // A file of rules takes any number of items; anything else is one.
             let shares = K::SHARES_FILES && self.units.contains_key(path);
-            let is_free =
-                !self.entries.contains_key(path) && (K::SHARES_FILES || taken.insert(path.clone()));
+            let claim = kind.claim(path.as_str());
+            let is_free = !there.contains(claim)
+                && is_vacant(tree, path)
+                && (K::SHARES_FILES || taken.insert(claim.to_owned()));
             if (shares || is_free) && !failed.contains(path) {
                 return true;
             }
@@ -262,4 +340,11 @@ impl LocalPlan {
         });
         self.problems.extend(refused);
     }
+}
+
+/// Whether nothing is where a file is to be, whatever of it is taken for part of the tree, and only directories lead there.
+fn is_vacant(tree: &Path, path: &TreePath) -> bool {
+    let stat = |path: &str| std::fs::symlink_metadata(tree.join(path));
+    let leads = |dir: &TreePath| stat(dir.as_str()).is_ok_and(|found| !found.is_dir());
+    !path.ancestors().any(|dir| leads(&dir)) && stat(path.as_str()).is_err()
 }

@@ -78,6 +78,8 @@ pub(crate) trait Kind: Debug + Send + Sync + Sized + 'static {
     const FILES_ARE_TRUTH: bool;
     /// Whether one file has several items.
     const SHARES_FILES: bool;
+    /// Whether rows say where the file is, so that they change where an item only moves.
+    const ROWS_HAVE_PATHS: bool;
     /// The columns of `k`, which names items by the columns of their rows.
     const KEY_COLUMNS: &'static str;
     /// How `k` is joined to the rows.
@@ -91,6 +93,14 @@ pub(crate) trait Kind: Debug + Send + Sync + Sized + 'static {
     fn dirs(&self) -> Vec<Dir>;
     /// Which files may be items, so that one that is left out is to be told.
     fn may_be(&self, path: &str) -> bool;
+    /// Whether a directory of this path may hold items, so that a link in its place is to be told.
+    fn may_hold(&self, path: &str) -> bool;
+    /// What one item takes for itself: whatever has the same, or is in it, is in the way of another one.
+    fn claim<'p>(&self, path: &'p str) -> &'p str;
+    /// A file that must be there for the kind to be read, and is not.
+    fn missing(&self) -> Option<&'static str> {
+        None
+    }
     /// Whether a file can be the home of an item.
     fn holds(&self, home: &TreePath) -> bool;
     /// The units among these files, which are in order; what is wrong with their arrangement goes to `problems`.
@@ -129,6 +139,8 @@ pub(crate) struct Statements {
     pub(crate) insert: &'static [&'static str],
     pub(crate) update: &'static [&'static str],
     pub(crate) delete: &'static [&'static str],
+    /// Run before rows are inserted or updated: what stands where they go steps aside.
+    pub(crate) aside: &'static [&'static str],
 }
 
 /// The digest that says whether files have to be read again.

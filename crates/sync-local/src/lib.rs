@@ -19,6 +19,9 @@ mod frame;
 mod instant;
 mod yaml;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 mod fields;
 mod kind;
 

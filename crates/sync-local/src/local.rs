@@ -182,12 +182,18 @@ impl<K: Kind> Local<K> {
         let rows = read(&self.database, &captured.kind, &self.copy).await?;
         let place = self.place.clone();
         let options = options.clone();
-        blocking(move || {
+        let plan = blocking(move || {
             let mut captured = captured;
             let said = listen(&place, &mut captured, &rows)?;
             judge(captured, said, &rows, direction, &options)
         })
-        .await
+        .await?;
+        if direction == Direction::ToDatabase || plan.changes().next().is_none() {
+            return Ok(plan);
+        }
+        let place = self.place.clone();
+        let kind = blocking(move || K::open(&place.open()?)).await?;
+        pull::rehearse(&self.database, &self.place, kind, plan).await
     }
 
     async fn apply(&self, plan: LocalPlan, ports: &Ports) -> Result<LocalOutcome, Error> {

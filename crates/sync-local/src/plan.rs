@@ -1,6 +1,6 @@
 //! What would be done: every item that is not in sync, with what was decided about it and why.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 use sync_core::{Entry, TreePath};
@@ -42,6 +42,9 @@ pub struct LocalItem {
     /// The version of the row that was seen.
     #[serde(skip)]
     pub(crate) mark: Option<String>,
+    /// About how many bytes the row has.
+    #[serde(skip)]
+    pub(crate) size: usize,
 }
 
 /// What a side did to an item since both agreed on it.
@@ -80,6 +83,8 @@ pub struct LocalPlan {
     pub(crate) units: HashMap<TreePath, Unit>,
     /// The items of each unit that has to be written down as it is.
     pub(crate) unrecorded: BTreeMap<TreePath, Vec<Key>>,
+    /// Homes of units that are not as they were when all of them was agreed on: their files speak for themselves.
+    pub(crate) edited: HashSet<TreePath>,
     /// Homes that may have lost their last item.
     pub(crate) left: BTreeSet<String>,
     pub(crate) entries: HashMap<TreePath, Entry>,

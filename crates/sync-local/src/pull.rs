@@ -12,11 +12,11 @@ use sync_files::{Plan, Step, Tree, Whole, placed};
 
 use crate::Error;
 use crate::decide::Verdict;
-use crate::disk::{Place, Reader};
+use crate::disk::{MAX_FILE, Place, Reader};
 use crate::kind::{Frame, Kind, Reading, Texts, Unit};
 use crate::local::{LocalOutcome, NOTE};
-use crate::plan::LocalPlan;
-use crate::push::{BATCH, Written, agreed, forget, write_down};
+use crate::plan::{LocalItem, LocalPlan};
+use crate::push::{BATCH, BATCH_BYTES, Written, agreed, forget, write_down};
 use crate::record::{Key, Record};
 use crate::rows::{frames, keys, records};
 use crate::spool::{Spool, Spot};
@@ -35,12 +35,45 @@ struct Job {
 }
 
 /// What is ready to be moved in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Ready {
-    spool: Spool,
+    /// Where texts go; `None` where nobody wants them.
+    spool: Option<Spool>,
+    /// What cannot be rendered, by home; `None` where that stops everything.
+    unfit: Option<Vec<(TreePath, Error)>>,
     steps: Vec<Step>,
     spots: Vec<(TreePath, Spot)>,
     written: Written,
+}
+
+/// Takes out of a plan what cannot be rendered, and says why. Nothing is written.
+pub(crate) async fn rehearse<K: Kind>(
+    database: &Database,
+    place: &Place,
+    kind: K,
+    plan: LocalPlan,
+) -> Result<LocalPlan, Error> {
+    let shared = Arc::new(plan);
+    let ready = Ready {
+        unfit: Some(Vec::new()),
+        ..Ready::default()
+    };
+    let done = render_all(database, place, &Arc::new(kind), &shared, ready).await;
+    let mut plan = Arc::into_inner(shared).ok_or(Error::Task)?;
+    let unfit = match done {
+        Ok(ready) => ready.unfit.unwrap_or_default(),
+        // Whoever applies the plan finds that out, and makes a new one.
+        Err(error) if error.is_moved() => return Ok(plan),
+        Err(error) => return Err(error),
+    };
+    for (home, error) in unfit {
+        let stays =
+            |item: &LocalItem| !item.verdict.is_change() || item.path.as_ref() != Some(&home);
+        plan.items.retain(stays);
+        plan.unrecorded.remove(&home);
+        plan.problems.push(error);
+    }
+    Ok(plan)
 }
 
 /// Does what the plan says; the caller holds the workspace.
@@ -49,46 +82,75 @@ pub(crate) async fn apply<K: Kind>(
     place: &Place,
     kind: K,
     copy: &str,
-    mut plan: LocalPlan,
+    plan: LocalPlan,
 ) -> Result<LocalOutcome, Error> {
     database.ensure_bookkeeping().await?;
-    let mut homes: BTreeMap<TreePath, Vec<(Key, bool)>> = BTreeMap::new();
+    let kind = Arc::new(kind);
+    let shared = Arc::new(plan);
+    let ready = Ready {
+        spool: Some(Spool::new(&place.cache_dir(K::NAME))?),
+        ..Ready::default()
+    };
+    let ready = render_all(database, place, &kind, &shared, ready).await?;
+    let mut plan = Arc::into_inner(shared).ok_or(Error::Task)?;
+    let place = place.clone();
+    let (plan, written) = blocking(move || {
+        let tree = place.open()?;
+        let mut written = ready.written;
+        add_unchanged(&*kind, &tree, &plan, &mut written)?;
+        if let Some(spool) = ready.spool.filter(|_| !ready.steps.is_empty()) {
+            move_in(&tree, &mut plan, ready.steps, &spool, &ready.spots)?;
+        }
+        plan.cache.save(&made(place.cache_dir(K::NAME))?)?;
+        Ok((plan, written))
+    })
+    .await?;
+    let transaction = database.begin(WRITING, Isolation::Latest).await?;
+    transaction.lock_local(WRITING).await?;
+    for part in written.parts() {
+        write_down::<K>(&transaction, copy, &part, None).await?;
+    }
+    forget::<K>(&transaction, copy, &plan).await?;
+    transaction.commit(WRITING).await?;
+    Ok(LocalOutcome::of(&plan))
+}
+
+/// Renders everything that changes, part by part, so that only the rows of a part are in memory.
+async fn render_all<K: Kind>(
+    database: &Database,
+    place: &Place,
+    kind: &Arc<K>,
+    plan: &Arc<LocalPlan>,
+    mut ready: Ready,
+) -> Result<Ready, Error> {
+    let mut homes: BTreeMap<TreePath, Vec<(Key, bool, usize)>> = BTreeMap::new();
     for item in plan.changes() {
         let home = item.path.clone().ok_or(Error::Task)?;
         let stays = item.verdict != Verdict::Delete;
-        homes
-            .entry(home)
-            .or_default()
-            .push((item.key.clone(), stays));
+        let items = homes.entry(home).or_default();
+        items.push((item.key.clone(), stays, item.size));
     }
-    let kind = Arc::new(kind);
-    let shared = Arc::new(plan);
-    let mut ready = Ready {
-        spool: Spool::new(&place.cache_dir(K::NAME))?,
-        steps: Vec::new(),
-        spots: Vec::new(),
-        written: Written::default(),
-    };
     let transaction = database.begin(READING, Isolation::Snapshot).await?;
     let mut homes = homes.into_iter().peekable();
     while homes.peek().is_some() {
         let mut part = Vec::new();
-        let mut count = 0;
-        while let Some((home, items)) = homes.next_if(|_| count < BATCH) {
+        let (mut count, mut bytes) = (0, 0);
+        while let Some((home, items)) = homes.next_if(|_| count < BATCH && bytes < BATCH_BYTES) {
             count += items.len();
+            bytes += items.iter().map(|(_, _, size)| size).sum::<usize>();
             part.push((home, items));
         }
         let asked = part.iter().flat_map(|(_, items)| items);
-        let asked = asked.filter(|(_, stays)| *stays).map(|(key, _)| key);
-        let mut found = records(&transaction, &*kind, &keys::<K>(asked)).await?;
+        let asked = asked.filter(|(_, stays, _)| *stays).map(|(key, ..)| key);
+        let mut found = records(&transaction, &**kind, &keys::<K>(asked)).await?;
         let absent: Vec<&TreePath> = part.iter().map(|(home, _)| home).collect();
         let mut kept = frames::<K>(&transaction, &absent).await?;
         let mut jobs = Vec::new();
         for (home, items) in part {
             let mut wanted = Vec::new();
-            for (key, stays) in items {
+            for (key, stays, _) in items {
                 let record = if stays {
-                    Some(take::<K>(&mut found, &shared, &key)?)
+                    Some(take::<K>(&mut found, plan, &key)?)
                 } else {
                     None
                 };
@@ -100,37 +162,40 @@ pub(crate) async fn apply<K: Kind>(
                 wanted,
             });
         }
-        let (kind, place, plan) = (Arc::clone(&kind), place.clone(), Arc::clone(&shared));
-        let render = move || {
-            let tree = place.open()?;
-            let mut reader = Reader::new(&tree)?;
-            for job in jobs {
-                render(&*kind, &mut reader, &plan, job, &mut ready)?;
-            }
-            Ok::<_, Error>(ready)
-        };
-        ready = blocking(render).await?;
+        let (kind, place, plan) = (Arc::clone(kind), place.clone(), Arc::clone(plan));
+        ready = blocking(move || render_part(&*kind, &place, &plan, jobs, ready)).await?;
     }
     transaction.commit(READING).await?;
-    plan = Arc::into_inner(shared).ok_or(Error::Task)?;
-    let place = place.clone();
-    let (plan, written) = blocking(move || {
-        let tree = place.open()?;
-        let mut written = ready.written;
-        add_unchanged(&*kind, &tree, &plan, &mut written)?;
-        if !ready.steps.is_empty() {
-            move_in(&tree, &mut plan, ready.steps, &ready.spool, &ready.spots)?;
+    Ok(ready)
+}
+
+fn render_part<K: Kind>(
+    kind: &K,
+    place: &Place,
+    plan: &LocalPlan,
+    jobs: Vec<Job>,
+    mut ready: Ready,
+) -> Result<Ready, Error> {
+    let tree = place.open()?;
+    let mut reader = Reader::new(&tree)?;
+    for job in jobs {
+        let home = job.home.clone();
+        let done = render(kind, &mut reader, plan, job, &mut ready);
+        let Some(mut unfit) = ready.unfit.take() else {
+            done?;
+            continue;
+        };
+        match done {
+            Err(error) if !error.is_of_an_item() => return Err(error),
+            done => unfit.extend(done.err().map(|error| (home, error))),
         }
-        plan.cache.save(&made(place.cache_dir(K::NAME))?)?;
-        Ok((plan, written))
-    })
-    .await?;
-    let transaction = database.begin(WRITING, Isolation::Latest).await?;
-    transaction.lock_local(WRITING).await?;
-    write_down::<K>(&transaction, copy, &written, None).await?;
-    forget::<K>(&transaction, copy, &plan).await?;
-    transaction.commit(WRITING).await?;
-    Ok(LocalOutcome::of(&plan))
+        // Nothing but what cannot be done is asked for.
+        ready = Ready {
+            unfit: Some(unfit),
+            ..Ready::default()
+        };
+    }
+    Ok(ready)
 }
 
 /// A private directory that is there.
@@ -184,13 +249,18 @@ fn render<K: Kind>(
     } = job;
     let there = plan.units.get(&home);
     let mut texts = Texts::new();
+    // Whether somebody has kept other files of this home, while ours are as they were agreed on.
+    let mut is_older = false;
     if let Some(unit) = there {
         // Whatever is looked at in reading them is what can change in writing them.
-        kind.read(unit, &mut |path| {
+        let reading = kind.read(unit, &mut |path| {
             let text = reader.text(unit, path)?;
             texts.extend(text.clone().map(|text| (path.clone(), text)));
             Ok(text)
         })?;
+        let is_kept = |frame: &Frame| frames.contains(frame);
+        let is_same = frames.len() == reading.frames.len() && reading.frames.iter().all(is_kept);
+        is_older = !frames.is_empty() && !is_same && !plan.edited.contains(&home);
     } else {
         let body = wanted.first().and_then(|(_, record)| record.as_ref());
         let body = body.map_or("", |record| record.body(K::FIELDS));
@@ -229,34 +299,9 @@ fn render<K: Kind>(
         if text.as_ref() == before.get(path) && there.is_some() {
             continue;
         }
-        let expected = plan.entries.get(path).cloned();
-        let is_executable = matches!(
-            expected,
-            Some(Entry::File {
-                executable: true,
-                ..
-            })
-        );
-        let whole = text
-            .as_ref()
-            .map(|text| Whole::of(text.as_bytes(), is_executable));
+        let entry = add_step(plan, path, text.as_deref(), ready)?;
         files.retain(|(file, _)| file != path);
-        files.extend(
-            whole
-                .iter()
-                .map(|whole| (path.clone(), whole.entry.clone())),
-        );
-        if let Some(text) = text {
-            ready
-                .spots
-                .push((path.clone(), ready.spool.put(text.as_bytes())?));
-        }
-        ready.steps.push(Step {
-            path: path.clone(),
-            expected,
-            wanted: whole.as_ref().map(|whole| whole.entry.clone()),
-            chunks: whole.map_or_else(Vec::new, |whole| whole.chunks),
-        });
+        files.extend(entry.map(|entry| (path.clone(), entry)));
     }
     files.sort_by(|(a, _), (b, _)| a.cmp(b));
     let goes = new.get(&home).is_some_and(Option::is_none);
@@ -267,20 +312,79 @@ fn render<K: Kind>(
                 Some(text) => text.clone(),
                 None => before.get(path).cloned(),
             })
-        })?;
-        written::<K>(&unit, reading, &wanted, plan, &mut ready.written)?;
+        });
+        let reading = reading.map_err(|error| unwritable::<K>(error, there.is_some(), &wanted))?;
+        let frames = written::<K>(&unit, reading, &wanted, plan, &mut ready.written)?;
+        let list = if is_older {
+            &mut ready.written.first
+        } else {
+            &mut ready.written.frames
+        };
+        list.extend(frames);
     }
     Ok(())
 }
 
-/// What is written down of files that were rendered; they must say what is wanted, or the file is not touched.
+/// Adds what becomes of one file, and gives what it will be; `None` where it goes.
+fn add_step(
+    plan: &LocalPlan,
+    path: &TreePath,
+    text: Option<&str>,
+    ready: &mut Ready,
+) -> Result<Option<Entry>, Error> {
+    let expected = plan.entries.get(path).cloned();
+    let is_executable = matches!(
+        expected,
+        Some(Entry::File {
+            executable: true,
+            ..
+        })
+    );
+    if text.is_some_and(|text| text.len() > MAX_FILE) {
+        return Err(Error::Edit {
+            path: path.to_string(),
+            reason: format!("it would be longer than {MAX_FILE} bytes"),
+        });
+    }
+    if let (Some(text), Some(spool)) = (text, &mut ready.spool) {
+        let spot = spool.put(text.as_bytes())?;
+        ready.spots.push((path.clone(), spot));
+    }
+    let whole = text.map(|text| Whole::of(text.as_bytes(), is_executable));
+    let wanted = whole.as_ref().map(|whole| whole.entry.clone());
+    ready.steps.push(Step {
+        path: path.clone(),
+        expected,
+        wanted: wanted.clone(),
+        chunks: whole.map_or_else(Vec::new, |whole| whole.chunks),
+    });
+    Ok(wanted)
+}
+
+/// A row that no file can say, by what would be wrong with the file.
+fn unwritable<K: Kind>(error: Error, is_there: bool, wanted: &[(Key, Option<Record>)]) -> Error {
+    match (error, wanted.first()) {
+        (Error::Parse { path, line, reason }, _) if is_there => Error::Edit {
+            path,
+            reason: format!("line {line} would say what the database has, and then {reason}"),
+        },
+        (Error::Parse { reason, .. }, Some((key, _))) => Error::Unnamable {
+            kind: K::NAME,
+            key: key.to_string(),
+            reason,
+        },
+        (error, _) => error,
+    }
+}
+
+/// What is written down of files that were rendered, but for what is kept of them, which it gives; they must say what is wanted, or the file is not touched.
 fn written<K: Kind>(
     unit: &Unit,
     reading: Reading,
     wanted: &[(Key, Option<Record>)],
     plan: &LocalPlan,
     written: &mut Written,
-) -> Result<(), Error> {
+) -> Result<Vec<(TreePath, Frame)>, Error> {
     let failed = |key: &Key| Error::Edit {
         path: unit.home.to_string(),
         reason: format!("it would not say what the database has of `{key}`"),
@@ -319,10 +423,7 @@ fn written<K: Kind>(
             .push((unit.home.clone(), unit.stamp.to_string(), count));
     }
     let frames = reading.frames.into_iter();
-    written
-        .frames
-        .extend(frames.map(|frame| (unit.home.clone(), frame)));
-    Ok(())
+    Ok(frames.map(|frame| (unit.home.clone(), frame)).collect())
 }
 
 /// Moves everything in, or nothing.
@@ -374,13 +475,18 @@ fn add_unchanged<K: Kind>(
         .filter_map(|item| item.path.as_ref())
         .collect();
     let mut reader = Reader::new(tree)?;
-    let mut frames = Vec::new();
     for (home, keys) in &plan.unrecorded {
         let Some(unit) = plan.units.get(home).filter(|_| !rewritten.contains(home)) else {
             continue;
         };
         let reading = reader.read(kind, unit)?;
-        frames.extend(
+        // An older clone that says the same has nothing newer to keep.
+        let list = if plan.edited.contains(home) {
+            &mut written.frames
+        } else {
+            &mut written.first
+        };
+        list.extend(
             reading
                 .frames
                 .into_iter()
@@ -390,6 +496,5 @@ fn add_unchanged<K: Kind>(
             .units
             .push((home.clone(), unit.stamp.to_string(), keys.len()));
     }
-    written.frames.extend(frames);
     Ok(())
 }

@@ -15,13 +15,15 @@ use crate::kind::{Frame, Kind, Unit};
 use crate::local::{LocalOutcome, Ports};
 use crate::plan::LocalPlan;
 use crate::record::Key;
-use crate::rows::{keys, rows_of_keys, with_keys};
+use crate::rows::{LONG_LISTS, keys, rows_of_keys, with_keys};
 
 const WRITING: &str = "writing items to the database";
 /// How many items are sent at once.
 pub(crate) const BATCH: usize = 500;
+/// So few items are looked up one by one.
+const FEW: usize = 50;
 /// How many bytes of text are sent at once, about.
-const BATCH_BYTES: usize = 4 << 20;
+pub(crate) const BATCH_BYTES: usize = 4 << 20;
 
 /// Part of what is written.
 #[derive(Debug, Default)]
@@ -38,6 +40,8 @@ pub(crate) struct Written {
     /// `key`, `digest`, `path` and, where the row is not one that is written now, `mark`.
     pub(crate) items: Vec<Json>,
     pub(crate) frames: Vec<(TreePath, Frame)>,
+    /// Those that count only where nothing is kept of their home yet.
+    pub(crate) first: Vec<(TreePath, Frame)>,
     /// Home, stamp and number of items of units that are agreed on as a whole.
     pub(crate) units: Vec<(TreePath, String, usize)>,
 }
@@ -54,6 +58,9 @@ pub(crate) async fn apply<K: Kind>(
     database.ensure_bookkeeping().await?;
     let transaction = database.begin(WRITING, Isolation::Latest).await?;
     transaction.lock_local(WRITING).await?;
+    if plan.changes().count() + plan.adopt.len() > FEW {
+        transaction.run(WRITING, LONG_LISTS).await?;
+    }
     let now = ports.now();
     expect::<K>(&transaction, &kind, &plan).await?;
     let marks = marks_are_sure::<K>(&transaction).await?;
@@ -69,6 +76,7 @@ pub(crate) async fn apply<K: Kind>(
             (&batch.create, K::statements().insert),
             (&batch.update, K::statements().update),
         ] {
+            step_aside::<K>(&transaction, list, &now).await?;
             write::<K>(&transaction, statements, list, &now).await?;
         }
         let looked = marks.then_some(rows.as_str());
@@ -101,10 +109,11 @@ async fn expect<K: Kind>(
     kind: &K,
     plan: &LocalPlan,
 ) -> Result<(), Error> {
-    let expected: Vec<(&Key, Option<&str>)> = plan
-        .changes()
-        .map(|item| (&item.key, item.mark.as_deref()))
-        .collect();
+    let changes = plan.changes().map(|item| (&item.key, item.mark.as_deref()));
+    // What only moved is written, too.
+    let moves = plan.adopt.iter().filter(|adopt| adopt.is_moved);
+    let moves = moves.map(|adopt| (&adopt.key, adopt.mark.as_deref()));
+    let expected: Vec<(&Key, Option<&str>)> = changes.chain(moves).collect();
     let query = format!(
         "{}, i AS ({}) SELECT i.key, i.mark, i.owner FROM i",
         with_keys::<K>(),
@@ -153,6 +162,34 @@ async fn marks_are_sure<K: Kind>(transaction: &Transaction) -> Result<bool, Erro
     Ok(count.as_deref() == Some("0"))
 }
 
+/// Makes room for a list of rows.
+async fn step_aside<K: Kind>(
+    transaction: &Transaction,
+    list: &[Json],
+    now: &str,
+) -> Result<(), Error> {
+    let json = serde_json::to_string(list).map_err(|_| Error::Task)?;
+    for statement in K::statements().aside.iter().filter(|_| !list.is_empty()) {
+        over_rows::<K>(transaction, statement, &json, now).await?;
+    }
+    Ok(())
+}
+
+/// Runs a statement over rows, and says how many it changed.
+async fn over_rows<K: Kind>(
+    transaction: &Transaction,
+    statement: &str,
+    json: &str,
+    now: &str,
+) -> Result<u64, Error> {
+    let statement = format!(
+        "WITH r AS (SELECT * FROM json_to_recordset($1::json) AS r({})) {statement}",
+        K::ROW_COLUMNS
+    );
+    let values = [json, now];
+    Ok(transaction.execute(WRITING, &statement, &values).await?)
+}
+
 /// Runs the statements over a list of rows; the first one has to change each of them.
 async fn write<K: Kind>(
     transaction: &Transaction,
@@ -165,13 +202,7 @@ async fn write<K: Kind>(
     }
     let json = serde_json::to_string(list).map_err(|_| Error::Task)?;
     for (at, statement) in statements.iter().enumerate() {
-        let statement = format!(
-            "WITH r AS (SELECT * FROM json_to_recordset($1::json) AS r({})) {statement}",
-            K::ROW_COLUMNS
-        );
-        let changed = transaction
-            .execute(WRITING, &statement, &[&json, now])
-            .await?;
+        let changed = over_rows::<K>(transaction, statement, &json, now).await?;
         if at == 0 && changed != list.len() as u64 {
             return Err(Error::Moved {
                 what: format!("a row of {}", K::NAME),
@@ -222,13 +253,20 @@ pub(crate) async fn write_down<K: Kind>(
         transaction
             .execute(WRITING, clear, &[K::NAME, &homes])
             .await?;
-        let frames = written.frames.iter().map(|(home, frame)| {
-            json!({"path": frame.path, "home": home, "head": frame.head, "tail": frame.tail})
-        });
         let put = "INSERT INTO sync.local_file (kind, path, home, head, tail) SELECT $2, r.path, r.home, r.head, r.tail \
             FROM json_to_recordset($1::json) AS r(path text, home text, head text, tail text) \
             ON CONFLICT (kind, path) DO UPDATE SET home = excluded.home, head = excluded.head, tail = excluded.tail";
-        let frames = text(&frames.collect())?;
+        let frames = text(&written.frames.iter().map(frame_row).collect())?;
+        transaction
+            .execute(WRITING, put, &[&frames, K::NAME])
+            .await?;
+    }
+    if !written.first.is_empty() {
+        let put = "INSERT INTO sync.local_file (kind, path, home, head, tail) SELECT $2, r.path, r.home, r.head, r.tail \
+            FROM json_to_recordset($1::json) AS r(path text, home text, head text, tail text) \
+            WHERE NOT EXISTS (SELECT FROM sync.local_file f WHERE f.kind = $2 AND f.home = r.home) \
+            ON CONFLICT (kind, path) DO NOTHING";
+        let frames = text(&written.first.iter().map(frame_row).collect())?;
         transaction
             .execute(WRITING, put, &[&frames, K::NAME])
             .await?;
@@ -247,6 +285,61 @@ pub(crate) async fn write_down<K: Kind>(
             .await?;
     }
     Ok(())
+}
+
+fn frame_row((home, frame): &(TreePath, Frame)) -> Json {
+    json!({"path": frame.path, "home": home, "head": frame.head, "tail": frame.tail})
+}
+
+impl Written {
+    /// The same in parts, none of which is much longer than a batch. What is kept of one home stays together.
+    pub(crate) fn parts(self) -> Vec<Self> {
+        let mut parts = Parts::default();
+        for item in self.items {
+            parts.part(0, true).items.push(item);
+        }
+        let mut before = None;
+        for (home, frame) in self.frames {
+            let may_end = before.as_ref() != Some(&home);
+            before = Some(home.clone());
+            let part = parts.part(frame.head.len(), may_end);
+            part.frames.push((home, frame));
+        }
+        before = None;
+        for (home, frame) in self.first {
+            let may_end = before.as_ref() != Some(&home);
+            before = Some(home.clone());
+            let part = parts.part(frame.head.len(), may_end);
+            part.first.push((home, frame));
+        }
+        for unit in self.units {
+            parts.part(0, true).units.push(unit);
+        }
+        parts.done.push(parts.last);
+        parts.done
+    }
+}
+
+/// Parts as they are filled.
+#[derive(Debug, Default)]
+struct Parts {
+    done: Vec<Written>,
+    last: Written,
+    count: usize,
+    bytes: usize,
+}
+
+impl Parts {
+    /// The part that takes one more thing of so many bytes; a new one where the last is full and may end here.
+    fn part(&mut self, bytes: usize, may_end: bool) -> &mut Written {
+        if may_end && (self.count >= BATCH || self.bytes >= BATCH_BYTES) {
+            self.done.push(std::mem::take(&mut self.last));
+            (self.count, self.bytes) = (0, 0);
+        }
+        self.count += 1;
+        self.bytes += bytes;
+        &mut self.last
+    }
 }
 
 /// Forgets what was agreed on about items that are gone, and the files that nothing is in any more.
@@ -314,6 +407,8 @@ fn read_all<K: Kind>(
     ports: &Ports,
     sender: &mpsc::Sender<Batch>,
 ) -> Result<(), Error> {
+    // Somebody ended the transaction: nobody wants more.
+    let send = |batch: &mut Batch| sender.blocking_send(std::mem::take(batch)).is_ok();
     // What is to be done with the items of each unit.
     let mut work: BTreeMap<&TreePath, Vec<(&Key, Verdict, sync_core::Digest)>> = BTreeMap::new();
     let mut batch = Batch::default();
@@ -336,14 +431,15 @@ fn read_all<K: Kind>(
             let agreed = agreed::<K>(&adopt.key, &digest, &adopt.home, adopt.mark.as_deref());
             batch.written.items.push(agreed);
         }
+        if batch.written.items.len() >= BATCH && !send(&mut batch) {
+            return Ok(());
+        }
     }
     for home in plan.unrecorded.keys() {
         work.entry(home).or_default();
     }
     let tree = place.open()?;
     let mut reader = Reader::new(&tree)?;
-    // Somebody ended the transaction: nobody wants more.
-    let send = |batch: &mut Batch| sender.blocking_send(std::mem::take(batch)).is_ok();
     for (home, items) in work {
         let unit = plan.units.get(home).ok_or(Error::Task)?;
         add_unit(kind, &mut reader, unit, &items, plan, ports, &mut batch)?;
@@ -403,10 +499,63 @@ fn add_unit<K: Kind>(
             .units
             .push((unit.home.clone(), stamp, keys.len()));
     }
-    let frames = reading.frames.into_iter();
-    batch.written.frames.extend(frames.map(|frame| {
+    // An older clone that says the same has nothing newer to keep.
+    let is_newest = !items.is_empty() || plan.edited.contains(&unit.home);
+    let list = if is_newest {
+        &mut batch.written.frames
+    } else {
+        &mut batch.written.first
+    };
+    for frame in reading.frames {
         batch.bytes += frame.head.len();
-        (unit.home.clone(), frame)
-    }));
+        list.push((unit.home.clone(), frame));
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(home: &str, len: usize) -> (TreePath, Frame) {
+        let path = TreePath::new(home).unwrap();
+        let frame = Frame {
+            path: path.clone(),
+            head: "x".repeat(len),
+            tail: None,
+        };
+        (path, frame)
+    }
+
+    #[test]
+    fn what_is_written_down_comes_in_parts() {
+        let written = Written {
+            items: vec![Json::Null; BATCH * 2 + 1],
+            frames: vec![
+                frame("a", BATCH_BYTES),
+                frame("b", 1),
+                frame("c", BATCH_BYTES),
+                frame("c", 1),
+            ],
+            first: vec![frame("d", 1)],
+            units: Vec::new(),
+        };
+        let found: Vec<_> = written
+            .parts()
+            .iter()
+            .map(|part| (part.items.len(), part.frames.len(), part.first.len()))
+            .collect();
+        // What is kept of `c` is one thing.
+        assert_eq!(
+            found,
+            [
+                (BATCH, 0, 0),
+                (BATCH, 0, 0),
+                (1, 1, 0),
+                (0, 3, 0),
+                (0, 0, 1)
+            ]
+        );
+        assert_eq!(Written::default().parts().len(), 1);
+    }
 }

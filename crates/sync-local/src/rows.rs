@@ -25,6 +25,8 @@ pub(crate) struct Row {
     pub(crate) mark: String,
     /// Whether only a run of ours can have made it.
     pub(crate) is_made: bool,
+    /// About how many bytes it has.
+    pub(crate) size: usize,
     /// Where it belongs, where nothing was agreed on about it.
     pub(crate) home: Option<TreePath>,
 }
@@ -36,13 +38,22 @@ pub(crate) struct Rows {
     pub(crate) ours: BTreeMap<Key, Row>,
     /// Where other working copies have items that this one has never met.
     pub(crate) hints: HashMap<Key, TreePath>,
+    /// What other working copies have agreed on, where the files are the truth.
+    pub(crate) others: HashMap<Key, Vec<Digest>>,
     /// Rows that belong to somebody else.
     pub(crate) foreign: HashMap<Key, String>,
     /// By home: the stamp of what was read last, and how many items were in it.
     pub(crate) units: HashMap<String, (String, usize)>,
 }
 
+/// What a row counts that is as it was and was not read, in bytes.
+const UNREAD: usize = 64 << 10;
+
 const READING: &str = "reading what the database has";
+
+/// Tables that were just filled have no statistics yet, and lists in JSON never have: a planner that takes them for short
+/// compares each row with each.
+pub(crate) const LONG_LISTS: &str = "SET LOCAL enable_nestloop = off";
 
 /// Reads it as it is at one moment. Of rows that are as they were agreed on only the mark is looked at.
 pub(crate) async fn read<K: Kind>(
@@ -51,12 +62,16 @@ pub(crate) async fn read<K: Kind>(
     copy: &str,
 ) -> Result<Rows, Error> {
     let transaction = database.begin(READING, Isolation::Snapshot).await?;
+    transaction.run(READING, LONG_LISTS).await?;
     ensure_tables::<K>(&transaction).await?;
     let mut found = Rows::default();
     let all = kind.rows().replace("{join}", "");
     if transaction.has_bookkeeping().await? {
-        read_bases::<K>(&transaction, &all, copy, &mut found).await?;
+        let is_changed = read_bases::<K>(&transaction, &all, copy, &mut found).await?;
         read_hints::<K>(&transaction, copy, &mut found).await?;
+        if K::FILES_ARE_TRUTH {
+            read_others::<K>(&transaction, copy, &mut found).await?;
+        }
         let units =
             "SELECT home, stamp, items::text FROM sync.local_unit WHERE copy = $1 AND kind = $2";
         for row in transaction.query(READING, units, &[copy, K::NAME]).await? {
@@ -73,9 +88,11 @@ pub(crate) async fn read<K: Kind>(
             LEFT JOIN sync.local_item b ON b.copy = $1 AND b.kind = $2 AND b.key = i.key AND b.mark = i.mark \
             WHERE b.key IS NULL"
         );
-        let values = [copy, K::NAME];
-        let each = |row| add_row(kind, row, &mut found);
-        transaction.each(READING, &changed, &values, each).await?;
+        if is_changed {
+            let values = [copy, K::NAME];
+            let each = |row| add_row(kind, row, &mut found);
+            transaction.each(READING, &changed, &values, each).await?;
+        }
     } else {
         let every = format!(
             "WITH i AS ({all}) SELECT i.key, i.mark, i.owner, i.made::text, \
@@ -103,40 +120,57 @@ async fn ensure_tables<K: Kind>(transaction: &Transaction) -> Result<(), Error> 
     Ok(())
 }
 
+/// Everything that is written down, and the rows that still are as it says; whether there are others.
 async fn read_bases<K: Kind>(
     transaction: &Transaction,
     all: &str,
     copy: &str,
     found: &mut Rows,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let bases = format!(
-        "WITH i AS ({all}) SELECT b.key, b.digest, b.path, b.mark, i.mark, i.made::text \
-        FROM sync.local_item b LEFT JOIN i ON i.key = b.key AND i.owner IS NULL AND i.mark = b.mark \
-        WHERE b.copy = $1 AND b.kind = $2"
+        "WITH i AS ({all}) SELECT b.key, b.digest, b.path, b.mark, i.key, i.mark, i.owner, i.made::text \
+        FROM (SELECT key, digest, path, mark FROM sync.local_item WHERE copy = $1 AND kind = $2) b \
+        FULL JOIN i ON i.key = b.key"
     );
+    let mut is_changed = false;
     let add = |row: Texts| {
         let mut row = row.into_iter();
         let mut next = || row.next().flatten();
-        let (key, digest) = (next().unwrap_or_default(), next().unwrap_or_default());
-        let key = Key(key.into());
-        let (path, mark) = (next().unwrap_or_default(), next());
-        let digest = digest.parse().map_err(|_| Error::Task)?;
-        if let Some(mark) = next() {
-            let is_made = next().as_deref() == Some("true");
-            let row = Row {
-                digest,
-                mark,
-                is_made,
-                home: None,
-            };
-            found.ours.insert(key.clone(), row);
+        let (written, digest, path, mark) = (next(), next(), next(), next());
+        let (seen, seen_mark, owner, made) = (next(), next(), next(), next());
+        let digest: Option<Digest> = match digest {
+            Some(digest) => Some(digest.parse().map_err(|_| Error::Task)?),
+            None => None,
+        };
+        match (seen, owner) {
+            (None, _) => {}
+            (Some(key), Some(owner)) => {
+                found.foreign.insert(Key(key.into()), owner);
+            }
+            (Some(key), None) => match (digest, &mark, seen_mark) {
+                (Some(digest), Some(mark), Some(seen_mark)) if *mark == seen_mark => {
+                    let row = Row {
+                        digest,
+                        mark: seen_mark,
+                        is_made: made.as_deref() == Some("true"),
+                        size: UNREAD,
+                        home: None,
+                    };
+                    found.ours.insert(Key(key.into()), row);
+                }
+                _ => is_changed = true,
+            },
         }
-        found.bases.insert(key, Base { digest, path, mark });
+        if let (Some(key), Some(digest)) = (written, digest) {
+            let path = path.unwrap_or_default();
+            let base = Base { digest, path, mark };
+            found.bases.insert(Key(key.into()), base);
+        }
         Ok::<(), Error>(())
     };
-    transaction
-        .each(READING, &bases, &[copy, K::NAME], add)
-        .await
+    let values = [copy, K::NAME];
+    transaction.each(READING, &bases, &values, add).await?;
+    Ok(is_changed)
 }
 
 /// Where the files that are kept of items were, for those that are not known here.
@@ -162,6 +196,25 @@ async fn read_hints<K: Kind>(
         .await
 }
 
+/// What other working copies have agreed on.
+async fn read_others<K: Kind>(
+    transaction: &Transaction,
+    copy: &str,
+    found: &mut Rows,
+) -> Result<(), Error> {
+    let others = "SELECT key, digest FROM sync.local_item WHERE kind = $2 AND copy <> $1";
+    let add = |row: Texts| {
+        let mut row = row.into_iter();
+        let mut next = || row.next().flatten().unwrap_or_default();
+        let (key, digest) = (Key(next().into()), next());
+        let digest = digest.parse().map_err(|_| Error::Task)?;
+        found.others.entry(key).or_default().push(digest);
+        Ok::<(), Error>(())
+    };
+    let values = [copy, K::NAME];
+    transaction.each(READING, others, &values, add).await
+}
+
 /// Adds a row that has to be looked into.
 fn add_row<K: Kind>(kind: &K, row: Texts, found: &mut Rows) -> Result<(), Error> {
     let mut row = row.into_iter();
@@ -173,7 +226,8 @@ fn add_row<K: Kind>(kind: &K, row: Texts, found: &mut Rows) -> Result<(), Error>
         return Ok(());
     }
     let is_made = next().as_deref() == Some("true");
-    let record = record::<K>(&next().unwrap_or_default())?;
+    let value = next().unwrap_or_default();
+    let (record, size) = (record::<K>(&value)?, value.len());
     let home = if found.bases.contains_key(&key) {
         None
     } else {
@@ -184,6 +238,7 @@ fn add_row<K: Kind>(kind: &K, row: Texts, found: &mut Rows) -> Result<(), Error>
         digest: record.digest(K::FIELDS),
         mark,
         is_made,
+        size,
         home,
     };
     found.ours.insert(key, row);

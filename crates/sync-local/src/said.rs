@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use sync_core::{Digest, TreePath};
 
 use crate::Error;
-use crate::disk::{Captured, Place, Reader};
+use crate::disk::{Captured, Place, Reader, found_at};
 use crate::kind::{Kind, Unit};
 use crate::record::Key;
 use crate::rows::{Base, Rows};
@@ -17,6 +17,8 @@ pub(crate) struct Said {
     /// Items that are not decided about.
     pub(crate) blocked: HashSet<Key>,
     pub(crate) problems: Vec<Error>,
+    /// Files of items that are there and not taken.
+    pub(crate) hidden: Vec<Error>,
     /// Units that do not parse.
     pub(crate) failed: HashSet<TreePath>,
     /// Units that were read because nothing says what is in them.
@@ -40,6 +42,7 @@ pub(crate) fn listen<K: Kind>(
         items: BTreeMap::new(),
         blocked: HashSet::new(),
         problems: std::mem::take(&mut captured.problems),
+        hidden: Vec::new(),
         failed: HashSet::new(),
         read: HashSet::new(),
     };
@@ -76,10 +79,37 @@ pub(crate) fn listen<K: Kind>(
             }
         }
     }
+    said.hold_hidden(captured, rows);
     Ok(said)
 }
 
 impl Said {
+    /// Holds items whose files are there and were not taken, such as those that `.syncignore` leaves out.
+    fn hold_hidden<K: Kind>(&mut self, captured: &Captured<K>, rows: &Rows) {
+        let mut told: HashSet<&str> = HashSet::new();
+        let absent = rows.bases.iter();
+        let absent: Vec<_> = absent
+            .filter(|(key, _)| !self.items.contains_key(key))
+            .collect();
+        for (key, base) in absent {
+            let path = base.path.as_str();
+            let is_ours = TreePath::new(path).is_ok_and(|home| {
+                captured.kind.holds(&home) && !captured.entries.contains_key(&home)
+            });
+            if !is_ours || found_at(&captured.tree, path).is_none() {
+                continue;
+            }
+            self.blocked.insert(key.clone());
+            let is_told = |error: &Error| error.path() == Some(path);
+            if told.insert(path) && !captured.left_out.iter().any(is_told) {
+                self.hidden.push(Error::LeftOut {
+                    path: path.to_owned(),
+                    reason: "`.syncignore` leaves it out".to_owned(),
+                });
+            }
+        }
+    }
+
     fn add<K: Kind>(&mut self, key: Key, digest: Digest, unit: &Unit) {
         if let Some((_, first)) = self.items.get(&key) {
             self.problems.push(Error::Twice {

@@ -13,6 +13,8 @@ use sync_core::{Entry, TreePath};
 use sync_files::Tree;
 
 use crate::Error;
+use crate::content::skill_sources;
+use crate::disk::is_below;
 use crate::fields::{Front, edit_fields};
 use crate::frame::split;
 use crate::kind::{
@@ -26,7 +28,10 @@ mod rows;
 
 /// Skills of agents.
 #[derive(Debug, Clone)]
-pub(crate) struct Skills(());
+pub(crate) struct Skills {
+    /// The sources whose rows are ours.
+    sources: Vec<String>,
+}
 
 const FIELDS: &[Field] = &[
     Field::new("name", Shape::Text),
@@ -82,12 +87,15 @@ impl Kind for Skills {
     const TABLES: &'static [&'static str] = &["public.agent_skills"];
     const FILES_ARE_TRUTH: bool = false;
     const SHARES_FILES: bool = false;
+    const ROWS_HAVE_PATHS: bool = true;
     const KEY_COLUMNS: &'static str = "skill_id text";
     const KEY_JOIN: &'static str = "k.skill_id = m.skill_id";
     const ROW_COLUMNS: &'static str = rows::COLUMNS;
 
-    fn open(_: &Tree) -> Result<Self, Error> {
-        Ok(Self(()))
+    fn open(tree: &Tree) -> Result<Self, Error> {
+        let mut sources = skill_sources(tree)?;
+        sources.push(rows::SOURCE.to_owned());
+        Ok(Self { sources })
     }
 
     fn dirs(&self) -> Vec<Dir> {
@@ -97,6 +105,18 @@ impl Kind for Skills {
     fn may_be(&self, path: &str) -> bool {
         let name = path.rsplit('/').next().unwrap_or(path);
         Layout::of(name).is_some() || has_extension(name, "md")
+    }
+
+    fn may_hold(&self, path: &str) -> bool {
+        is_below(path, DIR) && path.matches('/').count() == 1
+    }
+
+    fn claim<'p>(&self, path: &'p str) -> &'p str {
+        // Of the files that can be a home only one is.
+        match path.rsplit_once('/') {
+            Some((dir, name)) if Layout::of(name).is_some() && self.may_hold(dir) => dir,
+            _ => path,
+        }
     }
 
     fn holds(&self, home: &TreePath) -> bool {
@@ -263,7 +283,7 @@ impl Kind for Skills {
     }
 
     fn rows(&self) -> String {
-        rows::QUERY.to_owned()
+        rows::query(&self.sources)
     }
 
     fn statements() -> Statements {

@@ -147,6 +147,10 @@ impl<'t> Reader<'t> {
                 };
                 end = self.scalar_end(start, end, style);
                 let text = text.into_owned();
+                // No column can hold one.
+                if text.contains('\0') {
+                    return Err(at(span, "there is a NUL character"));
+                }
                 (Kind::Scalar { text, style }, anchor > 0 || tag.is_some())
             }
             Event::SequenceStart(anchor, tag) => {

@@ -27,6 +27,10 @@ pub(super) const SCENARIOS: Suite = &[
         "a_generated_corpus_comes_back_as_it_was",
         travel::a_generated_corpus_comes_back_as_it_was,
     ),
+    (
+        "many_pages_are_compared_at_once",
+        travel::many_pages_are_compared_at_once,
+    ),
     ("edits_of_both_sides_meet", travel::edits_of_both_sides_meet),
     ("a_person_chooses", travel::a_person_chooses),
     (

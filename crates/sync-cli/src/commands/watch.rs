@@ -60,28 +60,34 @@ pub(super) async fn run(place: &Place<'_>, watch: &Watch) -> Result<Outcome, Err
                 failures += 1;
                 place.terminal.failure(&error);
                 // What a person has to mend is tried again when something was saved.
-                is_unavailable(&error).then(|| {
-                    PATIENCE
-                        .delay(failures, Env::random(), None)
-                        .unwrap_or(PATIENCE.cap)
-                })
-            }
-        };
-        let retry = async {
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
+                patience(&error, failures)
             }
         };
         tokio::select! {
             () = watcher.saved() => {}
-            () = retry => {}
+            () = pause(wait) => {}
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
     }
     place.terminal.line("stopped");
     Ok(Outcome::Done)
+}
+
+/// Waits for so long; for ever where nothing is to be tried again.
+pub(super) async fn pause(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long to wait before what failed so often is tried again; `None` where waiting does not mend it.
+pub(super) fn patience(error: &Error, failures: u32) -> Option<Duration> {
+    is_unavailable(error).then(|| {
+        let delay = PATIENCE.delay(failures, Env::random(), None);
+        delay.unwrap_or(PATIENCE.cap)
+    })
 }
 
 /// One sync, with its report where it did something.

@@ -10,10 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::local::{LocalReport, open};
 use super::rows::database;
-use super::transfer::{is_unavailable, limits};
+use super::transfer::limits;
 use super::{Place, watch};
 use crate::args::Watch;
-use crate::env::Env;
 use crate::error::SetupSnafu;
 use crate::progress::Progress;
 use crate::{Error, Outcome};
@@ -63,23 +62,14 @@ async fn watching(
                 Err(error) => {
                     place.terminal.failure(&error);
                     // What a person has to mend is tried again when something was saved.
-                    if is_unavailable(&error) {
-                        wait = watch::PATIENCE.delay(failures + 1, Env::random(), None);
-                        wait = wait.or(Some(watch::PATIENCE.cap));
-                    }
+                    wait = watch::patience(&error, failures + 1).or(wait);
                 }
             }
         }
         failures = if wait.is_some() { failures + 1 } else { 0 };
-        let retry = async {
-            match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = watcher.saved() => {}
-            () = retry => {}
+            () = watch::pause(wait) => {}
         }
     }
 }

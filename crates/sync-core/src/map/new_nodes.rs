@@ -1,6 +1,6 @@
 //! The nodes of one map that another one lacks.
 
-use super::cursor::{Cursor, Head};
+use super::cursor::{Cursor, Head, Subtree};
 use super::node::Node;
 use super::{MapError, NodeSource};
 use crate::Digest;
@@ -50,36 +50,61 @@ enum Step {
 }
 
 impl<A: NodeSource, B: NodeSource> NewNodes<A, B> {
-    fn step(&mut self) -> Result<Option<NewNode>, MapError> {
+    /// Goes to the next node that the older map lacks, which is not read yet; says whether there is one.
+    fn find(&mut self) -> Result<bool, MapError> {
         if let Some(before) = &mut self.before {
             before.start()?;
         }
         self.after.start()?;
         loop {
-            let Some(Head::Subtree(after)) = self.after.head() else {
-                return Ok(None);
-            };
-            let digest = after.map.root;
+            if !matches!(self.after.head(), Some(Head::Subtree(_))) {
+                return Ok(false);
+            }
             match (decide(self.before.as_ref(), &self.after), &mut self.before) {
                 (Step::PassBefore, Some(before)) => before.pass(),
                 (Step::OpenBefore, Some(before)) => {
                     before.open()?;
                 }
                 (Step::PassAfter, _) => self.after.pass(),
-                _ => {
-                    let Some(node) = self.after.open()? else {
-                        return Ok(None);
-                    };
-                    // What is in a leaf is not a node.
-                    let node = if node.level() > 0 {
-                        Some(node.clone())
-                    } else {
-                        self.after.leave()
-                    };
-                    return Ok(node.map(|node| NewNode { digest, node }));
-                }
+                _ => return Ok(true),
             }
         }
+    }
+
+    fn step(&mut self) -> Result<Option<NewNode>, MapError> {
+        if !self.find()? {
+            return Ok(None);
+        }
+        let Some(Head::Subtree(after)) = self.after.head() else {
+            return Ok(None);
+        };
+        let digest = after.map.root;
+        let Some(node) = self.after.open()? else {
+            return Ok(None);
+        };
+        // What is in a leaf is not a node.
+        let node = if node.level() > 0 {
+            Some(node.clone())
+        } else {
+            self.after.leave()
+        };
+        Ok(node.map(|node| NewNode { digest, node }))
+    }
+
+    /// Shows what the parents of the new nodes say of them, from the first to the last. No leaf is read.
+    pub(crate) fn names(mut self, mut each: impl FnMut(Subtree<'_>)) -> Result<(), MapError> {
+        while !self.done && self.find()? {
+            let Some(Head::Subtree(after)) = self.after.head() else {
+                break;
+            };
+            each(after);
+            if after.level > 0 {
+                self.after.open()?;
+            } else {
+                self.after.pass();
+            }
+        }
+        Ok(())
     }
 }
 

@@ -23,6 +23,32 @@ async fn an_empty_table_is_an_empty_map() {
 }
 
 #[tokio::test]
+async fn a_table_of_small_values_says_that_it_names_nothing_else() {
+    let fixture = Fixture::new().await;
+    let tables = specs(&["a", "b", "c"]);
+    fixture
+        .run("CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY, v text); CREATE TABLE c (id int PRIMARY KEY);
+            INSERT INTO a SELECT n, n::text FROM generate_series(1, 500) n;
+            INSERT INTO b VALUES (1, 'small'), (2, repeat('large', 20000))")
+        .await;
+    fixture.db.track(&tables[0]).await.unwrap();
+    let inline = |capture: &Capture| {
+        capture
+            .tables
+            .iter()
+            .map(|t| t.is_inline)
+            .collect::<Vec<_>>()
+    };
+    let (whole, known) = fixture.settle(&tables, None).await;
+    assert_eq!(inline(&whole), [true, false, true]);
+    // What was not read whole may hold anything from before.
+    fixture.run("UPDATE a SET v = 'x' WHERE id = 7").await;
+    let logged = fixture.capture(&tables, Some(known)).await.unwrap();
+    assert_eq!(readings(&logged)[0], Reading::Log { keys: 1 });
+    assert_eq!(inline(&logged), [false, false, true]);
+}
+
+#[tokio::test]
 async fn what_cannot_be_captured_is_named() {
     let fixture = Fixture::new().await;
     fixture

@@ -138,6 +138,8 @@ impl Jobs {
                 continue;
             };
             let now = (self.clock)();
+            // A clock that was set back must not keep jobs waiting until it has caught up. What was done is recorded.
+            one.handled = one.handled.map(|handled| handled.min(now));
             let Some(handled) = one.handled else {
                 // What was due since the last run, while nobody was there.
                 let last = self.last_due(one.job).await?;

@@ -1,5 +1,8 @@
 //! What the bookkeeping has of runs: one row each, and a lock while one is under way.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value as Json;
 use sync_db::{Isolation, Statements};
@@ -10,6 +13,14 @@ use crate::Error;
 /// So many runs of a job are kept.
 const KEPT: u32 = 1000;
 const DOING: &str = "recording a run of a job";
+/// How often it is looked whether a lock is free.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Runs that nobody does any more: they have not ended, and nobody has the lock of their job.
+const DEAD: &str = "SELECT r.id::text FROM sync.job_run r WHERE r.state = 'running' AND NOT EXISTS \
+    (SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database \
+    WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted \
+    AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended('sync job ' || r.job, 0))";
 
 /// One run of a job, or runs that did not take place. Times are milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -136,7 +147,8 @@ impl Jobs {
         Ok((taken.as_deref() == Some("true")).then_some(turn))
     }
 
-    /// Records that a run begins, by whoever has the turn; `None` where it was begun before.
+    /// Records that a run begins, by whoever has the turn; `None` where it was begun before. One that somebody took for
+    /// missed, because whoever was to do it was late, is begun all the same.
     pub(super) async fn begin(
         &self,
         job: &Job,
@@ -149,7 +161,8 @@ impl Jobs {
             WHERE job = $1 AND state = 'running'";
         let begin = "INSERT INTO sync.job_run (job, scheduled_for, started_at, state) \
             SELECT $1, to_timestamp(NULLIF($3, '')::float8 / 1000), to_timestamp($2::float8 / 1000), 'running' \
-            ON CONFLICT (job, scheduled_for) DO NOTHING RETURNING id::text";
+            ON CONFLICT (job, scheduled_for) DO UPDATE SET state = 'running', started_at = excluded.started_at, \
+            ended_at = NULL, missed = GREATEST(job_run.missed - 1, 0) WHERE job_run.state = 'missed' RETURNING id::text";
         let recording = async {
             transaction.execute(DOING, dead, &[&job.name, &now]).await?;
             let values = [job.name.as_str(), &now, &text(scheduled_for)];
@@ -245,10 +258,14 @@ impl Jobs {
         Ok(last.and_then(|last| last.parse().ok()))
     }
 
-    /// Marks the runs of a job that this process has given up.
+    /// Marks the runs of a job that this process has given up. The lock of such a run ends with its connection, which
+    /// may take a moment: until then this waits.
     pub(super) async fn interrupt(&self, job: &Job) -> Result<(), Error> {
-        let Some(turn) = self.turn(job).await? else {
-            return Ok(());
+        let turn = loop {
+            match self.turn(job).await? {
+                Some(turn) => break turn,
+                None => tokio::time::sleep(LOOK).await,
+            }
         };
         let interrupt = "UPDATE sync.job_run SET state = 'interrupted', ended_at = to_timestamp($2::float8 / 1000) \
             WHERE job = $1 AND state = 'running'";
@@ -260,7 +277,8 @@ impl Jobs {
         done.await.map_err(failed)
     }
 
-    /// The runs of a job, or of all, newest first.
+    /// The runs of a job, or of all, newest first. One whose process ended without a word is interrupted, although nobody
+    /// has recorded that yet.
     ///
     /// # Errors
     ///
@@ -271,7 +289,7 @@ impl Jobs {
         }
         let transaction = self
             .database
-            .begin("reading runs of jobs", Isolation::Snapshot)
+            .begin("reading runs of jobs", Isolation::Latest)
             .await
             .map_err(failed)?;
         let query = format!(
@@ -282,10 +300,24 @@ impl Jobs {
             if !transaction.has_bookkeeping().await? {
                 return Ok(Vec::new());
             }
+            // A run that was under way before its lock was looked for, and still is afterwards, had it all the time.
+            let dead = transaction.query(DOING, DEAD, &[]).await?;
+            let dead: HashSet<u64> = dead
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter_map(|id| id.parse().ok())
+                .collect();
             let values = [name.unwrap_or_default(), &limit.to_string()];
             let rows = transaction.query(DOING, &query, &values).await?;
             transaction.commit(DOING).await?;
-            Ok(rows.into_iter().map(run).collect())
+            let runs = rows.into_iter().map(run).map(|mut run| {
+                if run.state == JobState::Running && dead.contains(&run.id) {
+                    run.state = JobState::Interrupted;
+                }
+                run
+            });
+            Ok(runs.collect())
         };
         read.await.map_err(failed)
     }

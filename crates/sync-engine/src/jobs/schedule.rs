@@ -7,6 +7,8 @@ use serde::Deserialize;
 
 /// More missed runs than these are not counted one by one.
 const COUNTED: u32 = 10_000;
+/// In milliseconds.
+const MINUTE: u64 = 60_000;
 
 /// When a job is due: the five fields of cron, in UTC, or in the time zone that a sixth one names.
 #[derive(Debug, Clone, Deserialize)]
@@ -71,10 +73,23 @@ impl Schedule {
                     found = Some((count, next));
                     at = next;
                 }
-                None => break,
+                None => return found,
             }
         }
-        found
+        // The last one of so many is found from the end: in the shortest time before it that has any.
+        let mut span = MINUTE;
+        loop {
+            let from = until.saturating_sub(span).max(at);
+            let mut last = self.next(from).filter(|next| *next <= until);
+            if last.is_some() || from == at {
+                while let Some(next) = last.filter(|next| *next <= until) {
+                    at = next;
+                    last = self.next(at);
+                }
+                return Some((COUNTED, at));
+            }
+            span *= 2;
+        }
     }
 }
 
@@ -131,12 +146,43 @@ mod tests {
             "2026-10-06T00:00:00Z",
             "2027-01-01T00:00:00Z",
         );
-        // A time zone, and the hour that its clocks skip.
+    }
+
+    #[test]
+    fn clocks_that_change() {
+        // In spring the clocks of Berlin go from 2:00 to 3:00: there is no 2:30 on that day.
+        let half_past_two = "30 2 * * * Europe/Berlin";
         check(
-            "30 2 * * * Europe/Berlin",
+            half_past_two,
             "2026-03-27T12:00:00Z",
             "2026-03-28T01:30:00Z",
         );
+        check(
+            half_past_two,
+            "2026-03-28T12:00:00Z",
+            "2026-03-30T00:30:00Z",
+        );
+        // In autumn they go from 3:00 to 2:00: it is 2:30 twice.
+        check(
+            half_past_two,
+            "2026-10-24T12:00:00Z",
+            "2026-10-25T00:30:00Z",
+        );
+        check(
+            half_past_two,
+            "2026-10-25T00:30:00Z",
+            "2026-10-25T01:30:00Z",
+        );
+        check(
+            half_past_two,
+            "2026-10-25T01:30:00Z",
+            "2026-10-26T01:30:00Z",
+        );
+        // No other hour is missed, or comes twice.
+        let four = "0 4 * * * Europe/Berlin";
+        check(four, "2026-03-28T12:00:00Z", "2026-03-29T02:00:00Z");
+        check(four, "2026-10-24T12:00:00Z", "2026-10-25T03:00:00Z");
+        check(four, "2026-10-25T03:00:00Z", "2026-10-26T03:00:00Z");
     }
 
     #[test]
@@ -164,7 +210,11 @@ mod tests {
         assert_eq!(hourly.due(at, at + hour - 1), None);
         assert_eq!(hourly.due(at, at + hour), Some((1, at + hour)));
         assert_eq!(hourly.due(at, at + 3 * hour + 5), Some((3, at + 3 * hour)));
-        let found = hourly.due(0, at).unwrap();
-        assert_eq!(found.0, COUNTED);
+        // However many, the last one is the last one.
+        assert_eq!(hourly.due(0, at), Some((COUNTED, at)));
+        assert_eq!(hourly.due(0, at + hour - 1), Some((COUNTED, at)));
+        let dense = Schedule::try_from("* * * 1 *".to_owned()).unwrap();
+        let last = moment("2026-01-31T23:59:00Z");
+        assert_eq!(dense.due(0, at), Some((COUNTED, last)));
     }
 }

@@ -41,7 +41,13 @@ pub(super) fn read_entries(path: &TreePath, text: &str) -> Result<Vec<FileEntry>
     let top = mapping(path, node.as_ref(), 0)?;
     known_keys(path, top, &["rules"])?;
     let Some(rules) = node.as_ref().and_then(|node| node.get("rules")) else {
-        return Ok(Vec::new());
+        // A file that is empty, or cut short, must not look like one that takes every grant away.
+        let reason = "there is no `rules` list: `rules: []` says that there are none";
+        return Err(wrong(
+            path,
+            node.as_ref().map_or(1, |node| node.line),
+            reason,
+        ));
     };
     let Some(items) = rules.items() else {
         return Err(wrong(path, rules.line, "`rules` is not a list"));

@@ -53,26 +53,40 @@ const ADD_RULES: &str = "INSERT INTO public.access_control_rules \
     w.value->>'justification', $2::timestamptz, $2::timestamptz FROM r, json_array_elements(r.rules) w \
     ON CONFLICT (entity_type, entity_id, rule_type, rule_value) DO NOTHING";
 
-/// An entity that only users have rules on is there without being an item: it becomes one.
+/// An entity that only users have rules on, or that another system has registered, is there without being an item: it
+/// becomes one, and stays whose it is.
 const ADD_ENTITY: &str = concat!(
     "INSERT INTO public.access_control_entities AS m (entity_type, entity_id, default_included, source, created_at, updated_at) \
     SELECT r.entity_type, r.entity_id, r.default_included, '",
     source!(),
     "', $2::timestamptz, $2::timestamptz FROM r ON CONFLICT (entity_type, entity_id) DO UPDATE \
-    SET default_included = excluded.default_included, source = excluded.source, updated_at = excluded.updated_at"
+    SET default_included = excluded.default_included, updated_at = excluded.updated_at"
 );
 
 const CHANGE_ENTITY: &str = "UPDATE public.access_control_entities m SET default_included = r.default_included, \
     updated_at = CASE WHEN m.default_included = r.default_included THEN m.updated_at ELSE $2::timestamptz END FROM r \
     WHERE m.entity_type = r.entity_type AND m.entity_id = r.entity_id";
 
-/// One that users have rules on stays for them, and is no longer ours.
-const LEAVE_ENTITY: &str = "UPDATE public.access_control_entities m SET default_included = false, source = '', \
+/// Whatever becomes of it: nobody is included any more because of us.
+const LEAVE_ENTITY: &str = "UPDATE public.access_control_entities m SET default_included = false, \
     updated_at = $2::timestamptz FROM r WHERE m.entity_type = r.entity_type AND m.entity_id = r.entity_id";
 
-const REMOVE_ENTITY: &str = "DELETE FROM public.access_control_entities m USING r \
-    WHERE m.entity_type = r.entity_type AND m.entity_id = r.entity_id AND NOT EXISTS \
-    (SELECT FROM public.access_control_rules u WHERE u.entity_type = m.entity_type AND u.entity_id = m.entity_id)";
+/// One that another system has registered stays.
+const REMOVE_ENTITY: &str = concat!(
+    "DELETE FROM public.access_control_entities m USING r \
+    WHERE m.entity_type = r.entity_type AND m.entity_id = r.entity_id AND m.source = '",
+    source!(),
+    "' AND NOT EXISTS \
+    (SELECT FROM public.access_control_rules u WHERE u.entity_type = m.entity_type AND u.entity_id = m.entity_id)"
+);
+
+/// One that users have rules on stays for them, and is no longer ours.
+const DISOWN_ENTITY: &str = concat!(
+    "UPDATE public.access_control_entities m SET source = '' FROM r \
+    WHERE m.entity_type = r.entity_type AND m.entity_id = r.entity_id AND m.source = '",
+    source!(),
+    "'"
+);
 
 const REMOVE_ALL_RULES: &str = "DELETE FROM public.access_control_rules u USING r \
     WHERE u.entity_type = r.entity_type AND u.entity_id = r.entity_id AND u.rule_type = 'role'";
@@ -88,5 +102,6 @@ pub(super) const STATEMENTS: Statements = Statements {
     ],
     insert: &[ADD_ENTITY, REMOVE_RULES, CHANGE_RULES, ADD_RULES],
     update: &[CHANGE_ENTITY, REMOVE_RULES, CHANGE_RULES, ADD_RULES],
-    delete: &[LEAVE_ENTITY, REMOVE_ALL_RULES, REMOVE_ENTITY],
+    delete: &[LEAVE_ENTITY, REMOVE_ALL_RULES, REMOVE_ENTITY, DISOWN_ENTITY],
+    aside: &[],
 };

@@ -174,14 +174,5 @@ fn append(
     if let Some(why) = &rule.justification {
         fields.push(("justification", Wanted::Text(why)));
     }
-    // A file that says nothing yet gets its list first.
-    let node = yaml::parse(text).ok().flatten();
-    let has_list = node.is_some_and(|node| node.get("rules").is_some());
-    let text = if has_list {
-        text.to_owned()
-    } else {
-        yaml::set(text, &[], "rules", Some(Wanted::List(&[])))
-            .map_err(|error| refused(path, error))?
-    };
-    yaml::append(&text, &RULES, &fields).map_err(|error| refused(path, error))
+    yaml::append(text, &RULES, &fields).map_err(|error| refused(path, error))
 }

@@ -57,4 +57,5 @@ pub(super) const STATEMENTS: Statements = Statements {
     delete: &[
         "DELETE FROM public.markdown_content m USING r WHERE m.slug = r.slug AND m.locale = r.locale",
     ],
+    aside: &[],
 };

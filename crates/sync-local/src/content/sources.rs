@@ -8,7 +8,7 @@ use crate::kind::{mapping, text_of, wrong, wrong_yaml};
 use crate::yaml::{self, Node};
 
 /// Where the sources are configured, from the top of the tree.
-const CONFIG: &str = "content/config.yaml";
+pub(crate) const CONFIG: &str = "content/config.yaml";
 /// Sources with this type of content hold skills, which are synced as such.
 const SKILL: &str = "skill";
 
@@ -46,22 +46,67 @@ impl Source {
     }
 }
 
-/// The sources that are enabled and are not of skills; none where nothing is configured.
-pub(crate) fn read_sources(tree: &Tree) -> Result<Vec<Source>, Error> {
+/// The sources that are enabled and are not of skills; `None` where the configuration is not there.
+pub(super) fn read_sources(tree: &Tree) -> Result<Option<Vec<Source>>, Error> {
+    read(tree, parse)
+}
+
+/// `source_id` of the sources that hold skills.
+pub(crate) fn skill_sources(tree: &Tree) -> Result<Vec<String>, Error> {
+    let found = read(tree, |path, text, _| {
+        let node = parse_yaml(path, text)?;
+        let mut ids = Vec::new();
+        for (name, node) in configured(path, node.as_ref())? {
+            let id = node.get("source_id").and_then(Node::text);
+            let id = id.filter(|id| !id.is_empty()).or(name.text());
+            let id = id.filter(|_| types(node).iter().any(|kind| kind == SKILL));
+            ids.extend(id.map(str::to_owned));
+        }
+        Ok(ids)
+    });
+    Ok(found?.unwrap_or_default())
+}
+
+fn read<T>(
+    tree: &Tree,
+    parse: impl FnOnce(&TreePath, &str, &Tree) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
     let path = TreePath::new(CONFIG).unwrap_or_else(|_| unreachable!("a path by its spelling"));
     let Some(bytes) = tree.read_file(&path, yaml::MAX_TEXT)? else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let text = text_of(&path, bytes)?;
-    parse(&path, &text, tree)
+    parse(&path, &text, tree).map(Some)
+}
+
+fn parse_yaml(path: &TreePath, text: &str) -> Result<Option<Node>, Error> {
+    let text = text.trim_start_matches('\u{feff}');
+    yaml::parse(text).map_err(|error| wrong_yaml(path, 0, error))
+}
+
+/// What the configuration names, with what it says of each.
+fn configured<'n>(path: &TreePath, node: Option<&'n Node>) -> Result<&'n [(Node, Node)], Error> {
+    let configured = node.and_then(|node| node.get("content_sources"));
+    mapping(path, configured, 0)
+}
+
+/// The types of content that a source may hold.
+fn types(node: &Node) -> Vec<String> {
+    let types = node
+        .get("allowed_content_types")
+        .and_then(Node::items)
+        .unwrap_or_default();
+    types
+        .iter()
+        .filter_map(Node::text)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn parse(path: &TreePath, text: &str, tree: &Tree) -> Result<Vec<Source>, Error> {
-    let text = text.trim_start_matches('\u{feff}');
-    let node = yaml::parse(text).map_err(|error| wrong_yaml(path, 0, error))?;
-    let configured = node.as_ref().and_then(|node| node.get("content_sources"));
+    let node = parse_yaml(path, text)?;
     let mut sources: Vec<Source> = Vec::new();
-    for (name, node) in mapping(path, configured, 0)? {
+    for (name, node) in configured(path, node.as_ref())? {
         let Some(source) = source(path, name, node, tree)? else {
             continue;
         };
@@ -90,15 +135,7 @@ fn source(path: &TreePath, name: &Node, node: &Node, tree: &Tree) -> Result<Opti
             .and_then(Node::text)
             .filter(|text| !text.is_empty())
     };
-    let types = node
-        .get("allowed_content_types")
-        .and_then(Node::items)
-        .unwrap_or_default();
-    let types: Vec<String> = types
-        .iter()
-        .filter_map(Node::text)
-        .map(str::to_owned)
-        .collect();
+    let types = types(node);
     let is_enabled = node.get("enabled").and_then(Node::flag).unwrap_or(true);
     if !is_enabled || types.iter().any(|kind| kind == SKILL) {
         return Ok(None);

@@ -92,13 +92,132 @@ async fn what_leaves_the_files_leaves_the_database_and_users_stay() {
     fixture.run("INSERT INTO access_control_entities (entity_type, entity_id, default_included, source) VALUES ('hook', 'theirs', true, 'app')").await;
     let other = fixture.elsewhere("two");
     other.write("access-control/tools.yaml", TOOLS);
-    assert_eq!(other.push().await.deleted, 2);
+    // But not what another working copy has agreed on, unless that is asked for.
+    assert_eq!(other.push().await.deleted, 0);
+    assert_eq!(fixture.push().await.total(), 0);
+    assert_eq!(
+        other.done(Direction::ToDatabase, &deleting()).await.deleted,
+        1
+    );
+    let entities = "SELECT entity_id FROM access_control_entities ORDER BY 1";
+    assert_eq!(fixture.ask(entities).await, "git\ntheirs\ntriage");
+    // What nobody remembers goes unasked.
+    fixture.push().await;
+    fixture.run("DROP SCHEMA sync CASCADE; UPDATE access_control_entities SET source = 'sync' WHERE entity_id = 'triage'").await;
+    assert_eq!(other.push().await.deleted, 1);
+    assert_eq!(fixture.ask(entities).await, "git\ntheirs\ntriage");
+    assert_eq!(
+        fixture.ask(RULES).await,
+        "agent|triage|user|ada|allow\nmcp_server|git|role|product|allow\nmcp_server|git|user|ada|deny"
+    );
+}
+
+#[tokio::test]
+async fn the_files_are_the_truth_for_what_they_manage() {
+    let fixture = fixture().await;
+    fixture.push().await;
+    let rules = fixture.ask(RULES).await;
+    let by_hand = "INSERT INTO access_control_rules (id, entity_type, entity_id, rule_type, rule_value, access) VALUES ('h', 'agent', 'triage', 'role', 'guest', 'allow'); \
+        DELETE FROM access_control_rules WHERE entity_id = 'git'; DELETE FROM access_control_entities WHERE entity_id = 'git'";
+    fixture.run(by_hand).await;
+    // Whoever says that the database is right leaves it so.
+    let right = winning(Side::Database);
+    assert_eq!(fixture.done(Direction::ToDatabase, &right).await.total(), 0);
+    let done = fixture.push().await;
+    assert_eq!((done.created, done.updated), (1, 1));
+    assert_eq!(fixture.ask(RULES).await, rules);
+    fixture.assert_settled().await;
+    // What another working copy has pushed is no edit by hand, and what it has removed does not come back.
+    let other = fixture.elsewhere("two");
+    other.write(
+        "access-control/agents.yaml",
+        &AGENTS.replace("admin]", "admin, guest]"),
+    );
+    other.write("access-control/tools.yaml", TOOLS);
+    other
+        .done(Direction::ToDatabase, &winning(Side::Disk))
+        .await;
+    other.write("access-control/tools.yaml", "rules: []\n");
+    assert_eq!(other.push().await.deleted, 1);
+    let rules = fixture.ask(RULES).await;
+    assert_eq!(fixture.push().await.total(), 0);
+    assert_eq!(fixture.ask(RULES).await, rules);
     assert_eq!(
         fixture
-            .ask("SELECT entity_id FROM access_control_entities ORDER BY 1")
-            .await,
-        "git\ntheirs\ntriage"
+            .done(Direction::ToDatabase, &winning(Side::Disk))
+            .await
+            .total(),
+        2
     );
+}
+
+#[tokio::test]
+async fn what_another_working_copy_has_made_stays() {
+    let fixture = fixture().await;
+    fixture.push().await;
+    let stale = fixture.elsewhere("two");
+    stale.pull().await;
+    fixture.write(
+        "access-control/hooks.yaml",
+        "rules:\n- {entity_type: hook, entity_id: new, roles: [a]}\n",
+    );
+    assert_eq!(fixture.push().await.created, 1);
+    let options = LocalOptions::default();
+    assert_eq!(
+        stale.status(Direction::ToDatabase, &options).await,
+        "hook/new Orphan"
+    );
+    assert_eq!(stale.push().await.total(), 0);
+    fixture.assert_settled().await;
+    assert_eq!(
+        stale.done(Direction::ToDatabase, &deleting()).await.deleted,
+        1
+    );
+}
+
+#[tokio::test]
+async fn an_entity_that_another_system_registered_stays_its_own() {
+    let fixture = fixture().await;
+    fixture.run("INSERT INTO access_control_entities (entity_type, entity_id, source) VALUES ('agent', 'triage', 'app')").await;
+    fixture.push().await;
+    let entity = "SELECT concat(source, default_included) FROM access_control_entities WHERE entity_id = 'triage'";
+    assert_eq!(fixture.ask(entity).await, "appt");
+    fixture.write("access-control/agents.yaml", "rules: []\n");
+    assert_eq!(fixture.push().await.deleted, 2);
+    assert_eq!(fixture.ask(entity).await, "appf");
+    assert_eq!(
+        fixture.ask(RULES).await,
+        "mcp_server|git|role|product|allow"
+    );
+    fixture.assert_settled().await;
+}
+
+#[tokio::test]
+async fn a_file_without_rules_takes_no_grant_away() {
+    let fixture = fixture().await;
+    fixture.push().await;
+    let rules = fixture.ask(RULES).await;
+    for text in ["", "# all of it is a comment\n", "rules:\n", "{}\n"] {
+        fixture.write("access-control/agents.yaml", text);
+        let plan = fixture.plan_push().await;
+        assert_eq!(
+            plan.problems[0].to_string(),
+            "`access-control/agents.yaml`, line 1: there is no `rules` list: `rules: []` says that there are none"
+        );
+        fixture.done(Direction::ToDatabase, &keep_going()).await;
+        assert_eq!(fixture.ask(RULES).await, rules);
+    }
+    // One that is a link now, or is ignored, takes none either.
+    fixture.remove("access-control/agents.yaml");
+    fixture.write("shared/agents.yaml", AGENTS);
+    let link = fixture.tree().join("access-control/agents.yaml");
+    std::os::unix::fs::symlink("../shared/agents.yaml", &link).unwrap();
+    assert_eq!(fixture.push().await.total(), 0);
+    std::fs::remove_file(link).unwrap();
+    fixture.write("access-control/agents.yaml", AGENTS);
+    fixture.write(".syncignore", "agents.yaml\n");
+    assert_eq!(fixture.push().await.total(), 0);
+    assert_eq!(fixture.ask(RULES).await, rules);
 }
 
 #[tokio::test]
@@ -192,7 +311,9 @@ async fn an_export_is_what_an_import_takes() {
     let error = fixture
         .refused(Direction::ToDisk, &LocalOptions::default())
         .await;
-    assert_eq!(error.code(), "local/edit");
+    assert_eq!(error.code(), "local/unfit");
+    let plan = fixture.plan_pull().await;
+    assert_eq!(plan.problems[0].code(), "local/edit");
     // Both sides changed one entity.
     fixture.write(
         "access-control/tools.yaml",

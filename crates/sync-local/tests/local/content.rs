@@ -313,6 +313,22 @@ async fn one_identity_belongs_to_one_file_and_one_source() {
             .await,
         "b"
     );
+    // Nor is one that was ours, once its source has another name.
+    fixture.remove("content/blog/theirs.md");
+    fixture.push().await;
+    fixture.write(
+        "content/config.yaml",
+        &CONFIG.replace("source_id: blog", "source_id: news"),
+    );
+    let plan = fixture.plan_push().await;
+    let said = plan.problems.iter().map(ToString::to_string);
+    let said: Vec<_> = said.filter(|text| text.contains("`one`")).collect();
+    assert!(
+        said.len() == 1 && said[0].ends_with("belongs to content source `blog`"),
+        "{said:?}"
+    );
+    fixture.write("content/config.yaml", CONFIG);
+    fixture.write("content/blog/theirs.md", &page("theirs", "", "Ours."));
     // Neither is one of no source, where a table of the application allows that.
     fixture.run("ALTER TABLE markdown_content ALTER source_id DROP NOT NULL; UPDATE markdown_content SET source_id = NULL WHERE slug = 'theirs'").await;
     let plan = fixture.plan_push().await;
@@ -321,6 +337,8 @@ async fn one_identity_belongs_to_one_file_and_one_source() {
             .to_string()
             .ends_with("belongs to no content source")
     );
+    assert_eq!(fixture.plan_pull().await.problems.len(), 1);
+    fixture.remove("content/blog/theirs.md");
     assert!(fixture.plan_pull().await.problems.is_empty());
 }
 

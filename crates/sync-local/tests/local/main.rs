@@ -5,8 +5,11 @@
 
 mod access;
 mod content;
+mod held;
 mod round_trip;
 #[path = "../../../sync-db/tests/db/server.rs"]
 mod server;
+mod shared;
 mod skills;
 mod support;
+mod unfit;

@@ -110,8 +110,8 @@ async fn a_skill_that_a_program_made_gets_a_file_in_the_open_layout() {
     let fixture = fixture().await;
     fixture
         .run("INSERT INTO agent_skills (skill_id, file_path, name, description, instructions, enabled, tags, source_id) VALUES \
-            ('made', '/elsewhere/made.md', 'Made', 'By a program', 'Do.', false, '{t}', 's'), \
-            ('../out', 'y', 'N', 'D', 'I', true, NULL, 's')")
+            ('made', '/elsewhere/made.md', 'Made', 'By a program', 'Do.', false, '{t}', 'skills'), \
+            ('../out', 'y', 'N', 'D', 'I', true, NULL, 'skills')")
         .await;
     let error = fixture
         .refused(Direction::ToDisk, &LocalOptions::default())

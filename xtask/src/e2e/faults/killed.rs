@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use super::{
@@ -12,8 +12,7 @@ use super::{
         scenario::{Workspace, done},
         trees::{self, Node, assert_same, noise},
     },
-    Place,
-    tracer::{self, Point},
+    Place, tracer,
 };
 use crate::proxy::Proxy;
 
@@ -177,7 +176,7 @@ fn at_every_point(
     let log = place.directory().join("calls");
     round(
         &mut || {
-            quiet(&mut tracer::counted(command, &log));
+            tracer::quiet(&mut tracer::counted(command, &log));
             false
         },
         "the counted run",
@@ -187,7 +186,7 @@ fn at_every_point(
     for point in tracer::spread(&points, TRIED) {
         round(
             &mut || {
-                let was_killed = is_killed(command, &point);
+                let was_killed = tracer::is_killed(command, &point);
                 killed += usize::from(was_killed);
                 was_killed
             },
@@ -205,20 +204,6 @@ fn at_every_point(
         "only {killed} points of {} were come to",
         points.len()
     );
-}
-
-fn quiet(command: &mut Command) -> std::process::ExitStatus {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .expect("run strace")
-}
-
-fn is_killed(command: &Command, point: &Point) -> bool {
-    use std::os::unix::process::ExitStatusExt as _;
-    quiet(&mut tracer::killed(command, point)).signal() == Some(9)
 }
 
 /// Demands that a tree is one of two, to the last byte.

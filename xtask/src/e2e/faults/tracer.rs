@@ -7,8 +7,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::Command,
+    process::{Command, ExitStatus, Stdio},
     sync::OnceLock,
 };
 
@@ -47,6 +48,21 @@ pub(in crate::e2e) fn killed(command: &Command, point: &Point) -> Command {
             inject.as_ref(),
         ],
     )
+}
+
+/// Runs a command to its end; what it says is nobody's business.
+pub(in crate::e2e) fn quiet(command: &mut Command) -> ExitStatus {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("run a command")
+}
+
+/// Whether it came to the point, and ended there.
+pub(in crate::e2e) fn is_killed(command: &Command, point: &Point) -> bool {
+    quiet(&mut killed(command, point)).signal() == Some(9)
 }
 
 fn traced(command: &Command, options: &[&std::ffi::OsStr]) -> Command {

@@ -2,8 +2,6 @@
 
 use std::{
     fmt::Write as _,
-    os::unix::process::ExitStatusExt as _,
-    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -177,15 +175,6 @@ impl<'p> Player<'p> {
     }
 }
 
-fn quiet(command: &mut Command) -> std::process::ExitStatus {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .expect("run a command")
-}
-
 pub(super) fn a_run_killed_anywhere_goes_on(place: &Place) {
     let mut player = Player::new(Desk::new(place));
     for case in CASES {
@@ -193,14 +182,13 @@ pub(super) fn a_run_killed_anywhere_goes_on(place: &Place) {
         let command = player.desk.workspace.cli().command(&words);
         let log = place.directory().join("calls");
         player.begin(case);
-        assert!(quiet(&mut tracer::counted(&command, &log)).success());
+        assert!(tracer::quiet(&mut tracer::counted(&command, &log)).success());
         player.finish(case, "the end", false);
         let points = tracer::points(&log, 0);
         let mut killed = 0;
         for (round, point) in tracer::spread(&points, TRIED).into_iter().enumerate() {
             player.begin(case);
-            let status = quiet(&mut tracer::killed(&command, &point));
-            killed += usize::from(status.signal() == Some(9));
+            killed += usize::from(tracer::is_killed(&command, &point));
             let at = format!("{point} of {case:?}");
             player.finish(case, &at, round % 2 == 1);
         }

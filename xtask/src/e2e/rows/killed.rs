@@ -1,8 +1,6 @@
 //! kill -9 of client, server and PostgreSQL while rows go either way: one more run, and both sides are whole and equal.
 
 use std::{
-    os::unix::process::ExitStatusExt as _,
-    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -149,15 +147,6 @@ fn served(own: &OwnServer) -> Served {
     }
 }
 
-fn quiet(command: &mut Command) -> std::process::ExitStatus {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .expect("run a command")
-}
-
 pub(super) fn a_client_killed_anywhere_goes_on(place: &Place) {
     let stage = Stage::new(place, ITEMS);
     let mut players = Players::new(stage, place.postgres());
@@ -165,14 +154,13 @@ pub(super) fn a_client_killed_anywhere_goes_on(place: &Place) {
         let command = players.there.workspace.cli().command(&verb.words());
         let log = place.directory().join("calls");
         players.begin(verb);
-        assert!(quiet(&mut tracer::counted(&command, &log)).success());
+        assert!(tracer::quiet(&mut tracer::counted(&command, &log)).success());
         players.finish(verb, "the end");
         let points = tracer::points(&log, 0);
         let mut killed = 0;
         for point in tracer::spread(&points, TRIED) {
             players.begin(verb);
-            let status = quiet(&mut tracer::killed(&command, &point));
-            killed += usize::from(status.signal() == Some(9));
+            killed += usize::from(tracer::is_killed(&command, &point));
             players.finish(verb, &format!("{point} of {verb:?}"));
         }
         println!(
