@@ -539,7 +539,7 @@ fn scripts_get_events_and_completions() {
     let desk = Desk::new();
     let work = desk.workspace("work");
     put(&work, "a.txt", "a\n");
-    let output = desk.run(&work, &["--output", "ndjson", "push"]);
+    let output = desk.run(&work, &["--output", "ndjson", "push", "files"]);
     let lines: Vec<Value> = String::from_utf8(output.stdout)
         .unwrap()
         .lines()

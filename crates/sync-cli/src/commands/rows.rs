@@ -218,9 +218,7 @@ pub(super) fn print(
     let (report, outcome) = report(place, operation, dry_run, planned, outcome, Some(traffic));
     terminal.value(&report);
     show(terminal, &report);
-    if outcome != Outcome::Undecided {
-        snapshot_line(terminal, report.snapshot, report.message.as_deref());
-    }
+    snapshot_line(terminal, report.snapshot, report.message.as_deref());
     outcome
 }
 

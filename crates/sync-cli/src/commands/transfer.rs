@@ -119,9 +119,7 @@ pub(super) fn print(
     let terminal = place.terminal;
     terminal.value(&report);
     show(terminal, verb, &report);
-    if outcome == Outcome::Done {
-        snapshot_line(terminal, report.snapshot, report.message.as_deref());
-    }
+    snapshot_line(terminal, report.snapshot, report.message.as_deref());
     outcome
 }
 

@@ -189,8 +189,10 @@ impl Rows<'_> {
         let BroughtRows {
             mut outcome, look, ..
         } = brought;
-        // What the tenant's database holds is agreed on, the rest stays ahead here.
-        self.ensure_rows(Some(head), Some(&look.agreed)).await?;
+        if rows_of(Some(head)) != look.local {
+            // What the tenant's database holds is agreed on, the rest stays ahead here.
+            self.ensure_rows(Some(head), Some(&look.agreed)).await?;
+        }
         let agreed = agreed_on(Some(head), look.agreed.note.clone());
         self.copy.set_whole([agreed.root, look.local]).await?;
         let epoch = self.epoch();

@@ -119,15 +119,14 @@ pub(super) fn a_failing_tenant_database_leaves_files_pushed(place: &Place) {
     only_files_go(&here, [1, 1]);
     stage.tenant.ask("ALTER TABLE gone RENAME TO items");
     // It can be looked at and not written to: the one push of both is refused, and files go alone.
-    let read_only = |is_on: &str| {
-        let name = stage.tenant.name();
-        stage.tenant.superuser(&format!(
-            "ALTER DATABASE {name} SET default_transaction_read_only = {is_on}"
-        ));
-    };
-    read_only("on");
-    only_files_go(&here, [1, 0]);
-    read_only("off");
+    here.call(&["status"]).ok();
+    stage.tenant.ask(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON sync.base FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    here.call(&["status"]).ok();
+    only_files_go(&here, [1, 1]);
+    stage.tenant.ask("DROP FUNCTION refuse() CASCADE");
     here.call(&["sync"]).ok();
     stage.assert_equal(&here);
 }

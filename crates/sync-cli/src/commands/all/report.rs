@@ -1,5 +1,7 @@
 //! What came of files and rows, told together.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 use sync_core::{Fault, SnapshotId};
 use sync_engine::{State, Traffic};
@@ -59,7 +61,7 @@ pub(super) fn show_without_end<P, A>(
     terminal: Terminal,
     target: &str,
     ended: &Operation<P, A>,
-    before: Option<&Error>,
+    before: Option<&Arc<sync_engine::Error>>,
 ) {
     match ended {
         Operation::NotStarted { reason, is_told } if *is_told => {
@@ -67,13 +69,13 @@ pub(super) fn show_without_end<P, A>(
         }
         Operation::Failed(error) if terminal.format == Format::Text => {
             terminal.line(&format!("{target:<9} failed"));
-            let is_same = |before: &Error| match (before, error) {
-                (Error::Shared { source: a }, Error::Shared { source: b }) => {
-                    std::sync::Arc::ptr_eq(a, b)
+            let is_read = match error {
+                Error::Shared { source } => {
+                    before.is_some_and(|before| Arc::ptr_eq(before, source))
                 }
                 _ => false,
             };
-            if !before.is_some_and(is_same) {
+            if !is_read {
                 terminal.error(error);
             }
         }
@@ -84,28 +86,16 @@ pub(super) fn show_without_end<P, A>(
 impl Told<'_> {
     /// Prints both, and gives the worse outcome.
     pub(super) fn tell(self, files: FilesOperation, rows: RowsOperation) -> Outcome {
-        let files_error = match &files {
-            Operation::Failed(error) => Some(format!("{error}")),
+        let terminal = self.place.terminal;
+        let failure = match &files {
+            Operation::Failed(Error::Shared { source }) => Some(Arc::clone(source)),
             _ => None,
         };
-        let is_alone = matches!(rows, Operation::NotStarted { .. });
-        let terminal = self.place.terminal;
-        // Shown before the parts are taken apart: the second needs to know what was said of the first.
-        if let (Operation::Failed(one), Operation::Failed(_)) = (&files, &rows) {
-            show_without_end(terminal, "files", &files, None);
-            show_without_end(terminal, "database", &rows, Some(one));
-        } else {
-            show_without_end(terminal, "files", &files, None);
-        }
-        let is_shown = matches!(
-            (&files, &rows),
-            (Operation::Failed(_), Operation::Failed(_))
-        );
+        let is_failed = matches!(files, Operation::Failed(_));
+        show_without_end(terminal, "files", &files, None);
         let files = self.files(files);
-        if !is_shown {
-            show_without_end(terminal, "database", &rows, None);
-        }
-        let rows = self.rows(rows, files_error.is_some());
+        show_without_end(terminal, "database", &rows, failure.as_ref());
+        let rows = self.rows(rows, is_failed);
         let outcome = files.outcome.worse(rows.outcome);
         let made = [&rows, &files]
             .into_iter()
@@ -114,9 +104,7 @@ impl Told<'_> {
             Some(part) => (part.snapshot, part.message.clone()),
             None => (files.snapshot.or(rows.snapshot), None),
         };
-        if !is_alone || files.outcome == Outcome::Done {
-            snapshot_line(terminal, snapshot, message.as_deref());
-        }
+        snapshot_line(terminal, snapshot, message.as_deref());
         terminal.value(&self.whole([files, rows], snapshot, message.as_deref(), outcome));
         outcome
     }
