@@ -19,9 +19,6 @@ mod frame;
 mod instant;
 mod yaml;
 
-#[cfg(fuzzing)]
-pub mod fuzzing;
-
 mod fields;
 mod kind;
 
