@@ -135,6 +135,13 @@ enum Operation<P, A> {
     Ended(P, Option<A>),
 }
 
+impl<P, A> Operation<P, A> {
+    /// Whether people are told nothing of it: the other operation is all there is.
+    const fn is_silent(&self) -> bool {
+        matches!(self, Self::NotStarted { is_told: false, .. })
+    }
+}
+
 type FilesOperation = Operation<Planned, Applied>;
 type RowsOperation = Operation<rows::Planned, RowsOutcome>;
 

@@ -35,11 +35,11 @@ pub(in crate::commands) async fn status(
     let terminal = place.terminal;
     match &files {
         Operation::Ended(found, _) => files_status::show(terminal, found),
-        other => show_without_end(terminal, "files", other, None),
+        other => show_without_end(terminal, "files", other, rows.is_silent(), None),
     }
     match &rows {
         Operation::Ended(found, _) => rows::show_status(terminal, found),
-        other => show_without_end(terminal, "database", other, None),
+        other => show_without_end(terminal, "database", other, false, None),
     }
     let is_different = |standing| status.exit_code && standing != Standing::InSync;
     let (files_part, files_outcome) = part("status files", Target::Files, &files, |found| {
@@ -108,11 +108,11 @@ pub(in crate::commands) async fn diff(
     let terminal = place.terminal;
     match &files {
         Operation::Ended(found, _) => files_diff::print(terminal, found, diff.stat),
-        other => show_without_end(terminal, "files", other, None),
+        other => show_without_end(terminal, "files", other, rows.is_silent(), None),
     }
     match &rows {
         Operation::Ended(found, _) => rows::difference(terminal, found, diff.stat),
-        other => show_without_end(terminal, "database", other, None),
+        other => show_without_end(terminal, "database", other, false, None),
     }
     let (files_part, files_outcome) = part("diff files", Target::Files, &files, |found| {
         diff.exit_code && found.counts.total() > 0

@@ -56,11 +56,13 @@ pub(super) fn without_end<P, A>(
     }
 }
 
-/// Shows people an operation that did not come to an end of its own; `before` is an error that they have read.
+/// Shows people an operation that did not come to an end of its own, which is named unless it `is_alone`; `before` is an error
+/// that they have read.
 pub(super) fn show_without_end<P, A>(
     terminal: Terminal,
     target: &str,
     ended: &Operation<P, A>,
+    is_alone: bool,
     before: Option<&Arc<sync_engine::Error>>,
 ) {
     match ended {
@@ -68,7 +70,9 @@ pub(super) fn show_without_end<P, A>(
             terminal.line(&format!("{target:<9} not started: {reason}"));
         }
         Operation::Failed(error) if terminal.format == Format::Text => {
-            terminal.line(&format!("{target:<9} failed"));
+            if !is_alone {
+                terminal.line(&format!("{target:<9} failed"));
+            }
             let is_read = match error {
                 Error::Shared { source } => {
                     before.is_some_and(|before| Arc::ptr_eq(before, source))
@@ -92,9 +96,9 @@ impl Told<'_> {
             _ => None,
         };
         let is_failed = matches!(files, Operation::Failed(_));
-        show_without_end(terminal, "files", &files, None);
+        show_without_end(terminal, "files", &files, rows.is_silent(), None);
         let files = self.files(files);
-        show_without_end(terminal, "database", &rows, failure.as_ref());
+        show_without_end(terminal, "database", &rows, false, failure.as_ref());
         let rows = self.rows(rows, is_failed);
         let outcome = files.outcome.worse(rows.outcome);
         let made = [&rows, &files]
