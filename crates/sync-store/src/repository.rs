@@ -184,7 +184,12 @@ impl Repository {
     ///
     /// Outside a Tokio runtime; its methods panic on the runtime's own async threads.
     pub fn nodes(&self) -> RepositoryNodes {
-        RepositoryNodes::new(self.clone(), &Received::nothing()).reading_memory()
+        self.nodes_as_stored().reading_memory()
+    }
+
+    /// The same without what was read before, for whoever concludes that something is there.
+    fn nodes_as_stored(&self) -> RepositoryNodes {
+        RepositoryNodes::new(self.clone(), &Received::nothing())
     }
 
     /// A node that was read not long ago.

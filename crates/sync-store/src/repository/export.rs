@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use self::outgoing::Outgoing;
 pub use self::rows::RowsPush;
-use super::{Received, Repository, RepositoryNodes, store_error};
+use super::{Repository, RepositoryNodes, store_error};
 use crate::Error;
 use crate::error::{CorruptSnafu, UnknownObjectSnafu};
 use crate::pack::{Class, PackWriter, Patch};
@@ -118,7 +118,7 @@ fn produce(
     fill: impl FnOnce(&mut Outgoing) -> Result<(), Error> + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
     let (sender, mut receiver) = mpsc::channel(QUEUE);
-    let reader = RepositoryNodes::new(repository, &Received::nothing());
+    let reader = repository.nodes_as_stored();
     tokio::task::spawn_blocking(move || {
         let run = || {
             let taker = sender.clone();

@@ -173,7 +173,7 @@ impl Repository {
         };
         plan.report.snapshots = snapshots.len() as u64;
         plan.report.expired = plan.expire.len() as u64;
-        let reader = self.nodes();
+        let reader = self.nodes_as_stored();
         let mut mark = Mark {
             live: std::mem::take(&mut plan.live),
             lenient: plan.keep != Keep::Heads,

@@ -123,7 +123,7 @@ impl Repository {
             lenient,
             report,
         };
-        let reader = self.nodes();
+        let reader = self.nodes_as_stored();
         let follow = move || {
             for id in snapshots {
                 needs.snapshot = Some(id);
