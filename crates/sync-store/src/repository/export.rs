@@ -52,7 +52,7 @@ impl Repository {
             None => Roots::default(),
         };
         let nodes = self.nodes();
-        Ok(produce(self.clone(), move |outgoing| {
+        Ok(produce(self, move |outgoing| {
             outgoing.push(fetch.want.0)?;
             let mut export = Export::new(&nodes, outgoing, fetch.patches);
             let mut pairs = Vec::new();
@@ -100,7 +100,7 @@ impl Repository {
                 location.context(UnknownObjectSnafu { digest: *digest })?;
             }
         }
-        Ok(produce(self.clone(), move |outgoing| {
+        Ok(produce(self, move |outgoing| {
             let mut sent = HashSet::with_capacity(digests.len());
             for digest in digests {
                 if sent.insert(digest) {
@@ -113,10 +113,13 @@ impl Repository {
 }
 
 /// Runs `fill` on a blocking thread, which a slow reader holds back, and ends when the reader goes away.
-fn produce(
-    repository: Repository,
-    fill: impl FnOnce(&mut Outgoing) -> Result<(), Error> + Send + 'static,
-) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
+fn produce<F>(
+    repository: &Repository,
+    fill: F,
+) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<F>
+where
+    F: FnOnce(&mut Outgoing) -> Result<(), Error> + Send + 'static,
+{
     let (sender, mut receiver) = mpsc::channel(QUEUE);
     let reader = repository.nodes_as_stored();
     tokio::task::spawn_blocking(move || {

@@ -14,7 +14,7 @@ use super::{Export, Pair, Values, map_error, produce, walk_content};
 use crate::Error;
 use crate::error::CorruptSnafu;
 use crate::pack::{Class, PackWriter};
-use crate::repository::{Received, Repository, RepositoryNodes, store_error};
+use crate::repository::{Repository, RepositoryNodes, store_error};
 
 impl Repository {
     /// The pack of a push of rows, out of a workspace's own store: `snapshot` as it is encoded, which need not be stored, and everything that the map of tables under
@@ -32,7 +32,7 @@ impl Repository {
         push: RowsPush,
     ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
         let nodes = self.nodes();
-        produce(self.clone(), move |outgoing| {
+        produce(self, move |outgoing| {
             outgoing.push_own(Class::Nodes, &snapshot)?;
             Export::new(&nodes, outgoing, push.patches).all(&push)
         })
@@ -51,7 +51,7 @@ impl Repository {
         taker: impl FnMut(Bytes) -> bool + Send + 'static,
     ) -> Result<PackWriter, Error> {
         let nodes = self.nodes();
-        let reader = RepositoryNodes::new(self.clone(), &Received::nothing());
+        let reader = self.nodes_as_stored();
         let mut outgoing = Outgoing::new(reader, writer, Box::new(taker));
         Export::new(&nodes, &mut outgoing, push.patches).all(push)?;
         outgoing.into_writer()
