@@ -4,8 +4,8 @@
 
 use deadpool_postgres::Object;
 use futures_util::{StreamExt, pin_mut};
-use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Row, Statement};
 
 use crate::sql::{LockOf, lock};
 use crate::{Database, Error};
@@ -88,17 +88,10 @@ impl Statements {
     ///
     /// What the database says.
     pub async fn execute(&self, doing: &str, sql: &str, values: &[&str]) -> Result<u64, Error> {
-        let said = self.database.while_(doing);
         let client = self.client()?;
-        let types = vec![Type::TEXT; values.len()];
-        let prepared = client
-            .prepare_typed_cached(sql, &types)
-            .await
-            .map_err(said)?;
-        client
-            .execute(&prepared, &texts(values))
-            .await
-            .map_err(said)
+        let prepared = self.prepare(doing, sql, values.len()).await?;
+        let done = client.execute(&prepared, &texts(values)).await;
+        done.map_err(self.database.while_(doing))
     }
 
     /// The rows that a query gives. All of its columns must be `text`.
@@ -135,11 +128,7 @@ impl Statements {
     ) -> Result<(), E> {
         let said = self.database.while_(doing);
         let client = self.client()?;
-        let types = vec![Type::TEXT; values.len()];
-        let prepared = client
-            .prepare_typed_cached(sql, &types)
-            .await
-            .map_err(said)?;
+        let prepared = self.prepare(doing, sql, values.len()).await?;
         let values = texts(values);
         let rows = client.query_raw(&prepared, values).await.map_err(said)?;
         pin_mut!(rows);
@@ -156,15 +145,25 @@ impl Statements {
     ///
     /// [`Error::Uncertain`] where the connection was lost meanwhile: all of it is done, or nothing.
     pub async fn commit(mut self, doing: &str) -> Result<(), Error> {
-        let client = self.client.take().ok_or(Error::Task)?;
-        match client.batch_execute("COMMIT").await {
-            Ok(()) => Ok(()),
+        match self.client()?.batch_execute("COMMIT").await {
+            Ok(()) => {
+                // Only now is the connection one that others may have.
+                self.client = None;
+                Ok(())
+            }
             Err(error) if error.as_db_error().is_some() => Err(self.database.error(doing, &error)),
             Err(error) => Err(Error::Uncertain {
                 at: self.database.at().to_owned(),
                 reason: error.to_string(),
             }),
         }
+    }
+
+    /// A statement whose values are texts, made once for each connection.
+    async fn prepare(&self, doing: &str, sql: &str, values: usize) -> Result<Statement, Error> {
+        let types = vec![Type::TEXT; values];
+        let prepared = self.client()?.prepare_typed_cached(sql, &types).await;
+        prepared.map_err(self.database.while_(doing))
     }
 
     fn client(&self) -> Result<&Object, Error> {

@@ -203,7 +203,7 @@ impl Session {
         match (going, brought) {
             (None, None) => {}
             (Some(going), None) => {
-                let sent = self.send_only_files(going, message, limits).await;
+                let sent = self.send_only_files(going, message).await;
                 outcome.files = Some(sent.map_err(Arc::new));
             }
             (None, Some((rows, brought))) => {
@@ -211,7 +211,7 @@ impl Session {
                 outcome.rows = Some(sent.map_err(Arc::new));
             }
             (Some(going), Some((rows, brought))) => {
-                let sent = Box::pin(self.send_both(going, rows, brought, message, limits)).await;
+                let sent = Box::pin(self.send_both(going, rows, brought, message)).await;
                 outcome.files = Some(sent.0);
                 outcome.rows = Some(sent.1);
             }
@@ -226,13 +226,7 @@ impl Session {
         limits: &Limits,
     ) -> Result<(Rest, Option<Vec<FileChange>>), Error> {
         match plan {
-            FilesPlan::Push(plan) => {
-                let rest = self.begin_push(*plan).await?;
-                if let Rest::Goes(going) = &rest {
-                    limits.check(going.step.removal)?;
-                }
-                Ok((rest, None))
-            }
+            FilesPlan::Push(plan) => Ok((self.begin_push(*plan, limits).await?, None)),
             FilesPlan::Sync(plan) => Ok((self.begin_sync(*plan, limits).await?, None)),
             FilesPlan::Pull(plan) => {
                 let done = self.bring_pull(*plan, limits).await?;
@@ -246,9 +240,8 @@ impl Session {
         &self,
         going: Going,
         message: Option<String>,
-        limits: &Limits,
     ) -> Result<FilesOutcome, Error> {
-        let moved = self.send_files(going, message, limits).await?;
+        let moved = self.send_files(going, message).await?;
         Ok(FilesOutcome {
             snapshot: Some(moved.target.id),
             message: Some(moved.message),
@@ -263,7 +256,6 @@ impl Session {
         rows: &Rows<'_>,
         brought: BroughtRows,
         message: Option<String>,
-        limits: &Limits,
     ) -> (Each<FilesOutcome>, Each<RowsOutcome>) {
         let said = message.clone().unwrap_or_else(|| {
             let files = default_message(&going.step.changes);
@@ -271,7 +263,7 @@ impl Session {
         });
         let both = Some((rows, &brought));
         let (local, step) = (&going.local, going.step.clone());
-        let sent = self.advance(local, step, Some(said), going.vacant, limits, both);
+        let sent = self.advance(local, step, Some(said), going.vacant, both);
         match Box::pin(sent).await {
             Ok(moved) => {
                 let files = FilesOutcome {
@@ -283,7 +275,7 @@ impl Session {
                 (Ok(files), settled.await.map_err(Arc::new))
             }
             Err(error) if error.is_about_rows() => {
-                let sent = self.send_only_files(going, message, limits).await;
+                let sent = self.send_only_files(going, message).await;
                 (sent.map_err(Arc::new), Err(Arc::new(error)))
             }
             Err(error @ Error::Files { .. }) => {

@@ -236,13 +236,13 @@ impl Session {
         limits: &Limits,
     ) -> Result<PushOutcome, Error> {
         let _lock = self.lock()?;
-        match self.begin_push(plan).await? {
+        match self.begin_push(plan, limits).await? {
             Rest::Nothing { snapshot } => Ok(PushOutcome {
                 snapshot,
                 message: None,
             }),
             Rest::Goes(going) => {
-                let moved = self.send_files(*going, message, limits).await?;
+                let moved = self.send_files(*going, message).await?;
                 Ok(PushOutcome {
                     snapshot: Some(moved.target.id),
                     message: Some(moved.message),
@@ -252,7 +252,8 @@ impl Session {
     }
 
     /// Does everything of a push but the sending, under the caller's lock.
-    pub(crate) async fn begin_push(&self, plan: PushPlan) -> Result<Rest, Error> {
+    pub(crate) async fn begin_push(&self, plan: PushPlan, limits: &Limits) -> Result<Rest, Error> {
+        limits.check(plan.step.removal)?;
         self.ensure_seen(plan.seen)?;
         let PushPlan {
             agreed,
@@ -281,15 +282,13 @@ impl Session {
         &self,
         going: Going,
         message: Option<String>,
-        limits: &Limits,
     ) -> Result<Moved, Error> {
         let Going {
             local,
             step,
             vacant,
         } = going;
-        self.advance(&local, step, message, vacant, limits, None)
-            .await
+        self.advance(&local, step, message, vacant, None).await
     }
 
     /// Makes a snapshot and moves the branch to it, under the caller's lock. With `rows` it has those that go, too, which were
@@ -300,10 +299,8 @@ impl Session {
         step: Step,
         message: Option<String>,
         vacant: bool,
-        limits: &Limits,
         rows: Option<(&Rows<'_>, &BroughtRows)>,
     ) -> Result<Moved, Error> {
-        limits.check(step.removal)?;
         let Step {
             onto,
             root,

@@ -140,12 +140,13 @@ impl Session {
         } = plan;
         ensure_chosen(&conflicts)?;
         limits.check(apply.removal)?;
+        limits.check(step.removal)?;
         let _lock = self.lock_for(apply.seen)?;
         if !step.changes.is_empty() {
             // Not yet agreed on: a run that ends here leaves a tree that a pull brings up to date.
             let message = message.unwrap_or_else(|| format!("roll back to {}", target.short()));
             let pushed = self
-                .advance(&apply.local, step, Some(message), false, limits, None)
+                .advance(&apply.local, step, Some(message), false, None)
                 .await?;
             apply.agreed = Agreed::on(pushed.target);
         }

@@ -119,8 +119,6 @@ impl Session {
         message: Option<String>,
         limits: &Limits,
     ) -> Result<SyncOutcome, Error> {
-        ensure_chosen(&plan.incoming.conflicts)?;
-        limits.check(plan.outgoing.removal)?;
         let _lock = self.lock()?;
         match self.begin_sync(plan, limits).await? {
             Rest::Nothing { snapshot } => Ok(SyncOutcome {
@@ -128,7 +126,7 @@ impl Session {
                 message: None,
             }),
             Rest::Goes(going) => {
-                let pushed = self.send_files(*going, message, limits).await?;
+                let pushed = self.send_files(*going, message).await?;
                 Ok(SyncOutcome {
                     snapshot: Some(pushed.target.id),
                     message: Some(pushed.message),

@@ -16,7 +16,7 @@ use sync_engine::{
 };
 
 use self::report::Told;
-use super::transfer::{Applied, Planned, Verb, begin, collect, limits};
+use super::transfer::{Applied, Planned, ROUNDS, Verb, begin, collect, limits};
 use super::{Place, rows};
 use crate::args::{Format, Pull, Push, SyncBoth};
 use crate::error::DeclinedSnafu;
@@ -201,7 +201,7 @@ async fn operate(
             filter,
             on_conflict: asked.on_conflict,
         };
-        let plan = match Box::pin(session.plan_all(with, options)).await {
+        let mut plan = match Box::pin(session.plan_all(with, options)).await {
             Ok(plan) => plan,
             Err(error) if round == 1 => return Err(error.into()),
             Err(error) => {
@@ -212,15 +212,9 @@ async fn operate(
                 return Ok((files, rows.unwrap_or_else(|| Operation::Failed(failed()))));
             }
         };
-        let (mut plan, described) = Described::of(plan);
-        let Described {
-            files: mut planned,
-            rows: planned_rows,
-        } = described;
+        let (mut planned, planned_rows) = describe(&mut plan);
         if let Some(planned) = &mut planned {
-            let (pulled, merged) = (&mut earlier.pulled, &mut earlier.merged);
-            planned.pulled.splice(0..0, std::mem::take(pulled));
-            planned.merged.splice(0..0, std::mem::take(merged));
+            planned.put_first(std::mem::take(&mut earlier));
         }
         if asked.dry_run {
             let files = ended(plan.files.take(), planned);
@@ -243,7 +237,7 @@ async fn operate(
         let applied = session.apply_all(with, plan, message, &asked.limits);
         let outcome = Box::pin(applied).await?;
         let may_repeat =
-            round < rows::ROUNDS && (database.is_some() || asked.direction == Direction::Sync);
+            round < ROUNDS && (database.is_some() || asked.direction == Direction::Sync);
         if let Some(done) = outcome.files {
             match done {
                 Err(error) if may_repeat && error.is_race() => {
@@ -266,51 +260,19 @@ async fn operate(
     }
 }
 
-/// What a plan says, without the plan.
-struct Described {
-    files: Option<Planned>,
-    rows: Option<rows::Planned>,
-}
-
-impl Described {
-    fn of(mut plan: AllPlan) -> (AllPlan, Self) {
-        let files = match &mut plan.files {
-            Some(Ok(plan)) => Some(describe(plan)),
-            _ => None,
-        };
-        let rows = match &plan.rows {
-            Some(Ok(plan)) => Some(rows::Planned::of(plan)),
-            _ => None,
-        };
-        (plan, Self { files, rows })
-    }
-}
-
-fn describe(plan: &mut FilesPlan) -> Planned {
-    match plan {
-        FilesPlan::Push(plan) => {
-            let mut problems = std::mem::take(&mut plan.refused);
-            problems.append(&mut plan.collisions);
-            Planned {
-                standing: Some(plan.standing),
-                changes: Arc::clone(&plan.changes),
-                problems,
-                ..Planned::default()
-            }
-        }
-        FilesPlan::Pull(plan) => {
-            let mut problems = std::mem::take(&mut plan.refused);
-            problems.append(&mut plan.collisions);
-            Planned {
-                standing: Some(plan.standing),
-                changes: Arc::new(plan.changes.clone()),
-                conflicts: plan.conflicts.clone(),
-                problems,
-                ..Planned::default()
-            }
-        }
-        FilesPlan::Sync(plan) => super::sync::describe(plan),
-    }
+/// What a plan says, of files and of rows.
+fn describe(plan: &mut AllPlan) -> (Option<Planned>, Option<rows::Planned>) {
+    let files = match &mut plan.files {
+        Some(Ok(FilesPlan::Push(plan))) => Some(Planned::of_push(plan)),
+        Some(Ok(FilesPlan::Pull(plan))) => Some(Planned::of_pull(plan)),
+        Some(Ok(FilesPlan::Sync(plan))) => Some(Planned::of_sync(plan)),
+        _ => None,
+    };
+    let rows = match &plan.rows {
+        Some(Ok(plan)) => Some(rows::Planned::of(plan)),
+        _ => None,
+    };
+    (files, rows)
 }
 
 /// Nothing was asked for: there is no such operation in the plan.

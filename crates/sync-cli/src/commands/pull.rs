@@ -28,28 +28,22 @@ pub(super) async fn run(place: &Place<'_>, pull: Pull) -> Result<Outcome, Error>
         session.make_tree()?;
     }
     let mut plan = session.plan_pull(filter.as_ref()).await?;
-    let mut problems = std::mem::take(&mut plan.refused);
-    problems.append(&mut plan.collisions);
-    let (standing, conflicts) = (plan.standing, plan.conflicts.clone());
-    let (changes, applied) = if pull.dry_run || !conflicts.is_empty() {
-        // It may hold the stream of the contents, which nobody will read: it goes with the plan.
-        (plan.changes, None)
+    let mut planned = Planned {
+        target,
+        ..Planned::of_pull(&mut plan)
+    };
+    let applied = if pull.dry_run || !planned.conflicts.is_empty() {
+        // It may hold the stream of the contents, which nobody will read.
+        drop(plan);
+        None
     } else {
         let limits = limits(pull.max_delete, pull.yes);
         let outcome = Box::pin(session.apply_pull(plan, &limits)).await?;
-        let applied = Applied {
+        planned.changes = Arc::new(outcome.changes);
+        Some(Applied {
             snapshot: outcome.snapshot,
             message: None,
-        };
-        (outcome.changes, Some(applied))
-    };
-    let planned = Planned {
-        target,
-        standing: Some(standing),
-        changes: Arc::new(changes),
-        conflicts,
-        problems,
-        ..Planned::default()
+        })
     };
     progress.finish();
     let ends = (session, connection);

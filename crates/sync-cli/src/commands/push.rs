@@ -1,7 +1,5 @@
 //! `push`: workspace to tenant.
 
-use std::sync::Arc;
-
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
 use super::{Place, all, local, rows};
 use crate::args::{Chosen, Push, Target};
@@ -25,14 +23,9 @@ pub(super) async fn run(place: &Place<'_>, push: Push) -> Result<Outcome, Error>
     let filter = Place::filter(&push.filter)?;
     let (session, connection) = begin(place, &progress, push.dry_run).await?;
     let mut plan = session.plan_push(filter.as_ref()).await?;
-    let mut problems = std::mem::take(&mut plan.refused);
-    problems.append(&mut plan.collisions);
     let planned = Planned {
         target,
-        standing: Some(plan.standing),
-        changes: Arc::clone(&plan.changes),
-        problems,
-        ..Planned::default()
+        ..Planned::of_push(&mut plan)
     };
     let applied = if push.dry_run {
         None

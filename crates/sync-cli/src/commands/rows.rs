@@ -14,7 +14,7 @@ use sync_engine::{
 
 use self::show::{problems, sum_line};
 use super::Place;
-use super::transfer::{begin, limits, snapshot_line};
+use super::transfer::{ROUNDS, begin, limits, snapshot_line};
 use crate::args::{Diff, Pull, Push, Status, SyncBoth};
 use crate::connect::{Connection, Purpose};
 use crate::error::{NoDatabaseSnafu, NoFilterSnafu};
@@ -25,8 +25,6 @@ use crate::{Error, Outcome};
 pub(super) use self::back::{rollback, undo};
 pub(super) use self::show::{RowsReport, conflict_line, conflict_lines, difference, show};
 
-/// How often an operation begins anew because rows or the branch moved meanwhile.
-pub(super) const ROUNDS: u32 = 8;
 /// How many rows `diff` lists.
 pub(super) const LISTED: usize = 100_000;
 

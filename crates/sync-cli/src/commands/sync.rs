@@ -1,17 +1,12 @@
 //! `sync`: both ways, merged.
 
-use std::sync::Arc;
+use sync_engine::{Limits, OnConflict, Session};
 
-use sync_engine::{Limits, OnConflict, Session, SyncPlan};
-
-use super::transfer::{Applied, Planned, Verb, begin, conclude, is_race, limits};
+use super::transfer::{Applied, Planned, ROUNDS, Verb, begin, conclude, limits};
 use super::{Place, all, rows};
 use crate::args::{SyncBoth, SyncTarget, Target};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
-
-/// How often a sync begins anew because somebody else was quicker.
-const ROUNDS: u32 = 8;
 
 pub(super) async fn run(place: &Place<'_>, both: SyncBoth) -> Result<Outcome, Error> {
     let target = match both.target {
@@ -33,21 +28,6 @@ pub(super) async fn run(place: &Place<'_>, both: SyncBoth) -> Result<Outcome, Er
     Ok(conclude(place, Verb::Sync, ends, planned, both.dry_run, applied).await)
 }
 
-/// What a plan says, without the plan.
-pub(super) fn describe(plan: &mut SyncPlan) -> Planned {
-    let mut problems = std::mem::take(&mut plan.refused);
-    problems.append(&mut plan.collisions);
-    Planned {
-        standing: Some(plan.standing),
-        changes: Arc::new(plan.push.clone()),
-        pulled: plan.pull.clone(),
-        merged: std::mem::take(&mut plan.merged),
-        conflicts: plan.conflicts.clone(),
-        problems,
-        ..Planned::default()
-    }
-}
-
 /// Plans, and applies where there are `limits` and nothing to choose; anew where somebody else pushed in between.
 pub(super) async fn sync(
     session: &Session,
@@ -60,13 +40,8 @@ pub(super) async fn sync(
     let mut earlier = Planned::default();
     loop {
         let mut plan = Box::pin(session.plan_sync(on_conflict)).await?;
-        let mut planned = describe(&mut plan);
-        planned
-            .pulled
-            .splice(0..0, std::mem::take(&mut earlier.pulled));
-        planned
-            .merged
-            .splice(0..0, std::mem::take(&mut earlier.merged));
+        let mut planned = Planned::of_sync(&mut plan);
+        planned.put_first(std::mem::take(&mut earlier));
         let Some(limits) = limits.filter(|_| planned.conflicts.is_empty()) else {
             return Ok((planned, None));
         };
@@ -78,7 +53,7 @@ pub(super) async fn sync(
                 };
                 return Ok((planned, Some(applied)));
             }
-            Err(error) if is_race(&error) && round < ROUNDS => earlier = planned,
+            Err(error) if error.is_race() && round < ROUNDS => earlier = planned,
             Err(error) => return Err(error.into()),
         }
         round += 1;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use sync_core::{ByteCount, Fault, SnapshotId, TreePath};
 use sync_engine::{
-    Conflict, Counts, FileChange, Limits, MaxDelete, Problem, Report, Standing, State,
+    Conflict, Counts, FileChange, Limits, MaxDelete, Problem, PullPlan, PushPlan, Report, Session,
+    Standing, State, SyncPlan, Traffic,
 };
-use sync_engine::{Session, Traffic};
 
 use super::Place;
 use crate::args::{Format, Target};
@@ -38,6 +38,9 @@ impl Verb {
     }
 }
 
+/// How often an operation begins anew because somebody else was quicker.
+pub(super) const ROUNDS: u32 = 8;
+
 /// What was planned.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Planned {
@@ -51,6 +54,54 @@ pub(super) struct Planned {
     pub(super) conflicts: Vec<Conflict>,
     /// What is left out, and what a person should know of.
     pub(super) problems: Vec<Problem>,
+}
+
+impl Planned {
+    /// What a plan says; what only a person reads is taken out of it.
+    pub(super) fn of_push(plan: &mut PushPlan) -> Self {
+        Self {
+            standing: Some(plan.standing),
+            changes: Arc::clone(&plan.changes),
+            problems: problems(&mut plan.refused, &mut plan.collisions),
+            ..Self::default()
+        }
+    }
+
+    /// What a plan says; what only a person reads is taken out of it.
+    pub(super) fn of_pull(plan: &mut PullPlan) -> Self {
+        Self {
+            standing: Some(plan.standing),
+            changes: Arc::new(plan.changes.clone()),
+            conflicts: plan.conflicts.clone(),
+            problems: problems(&mut plan.refused, &mut plan.collisions),
+            ..Self::default()
+        }
+    }
+
+    /// What a plan says; what only a person reads is taken out of it.
+    pub(super) fn of_sync(plan: &mut SyncPlan) -> Self {
+        Self {
+            standing: Some(plan.standing),
+            changes: Arc::new(plan.push.clone()),
+            pulled: plan.pull.clone(),
+            merged: std::mem::take(&mut plan.merged),
+            conflicts: plan.conflicts.clone(),
+            problems: problems(&mut plan.refused, &mut plan.collisions),
+            ..Self::default()
+        }
+    }
+
+    /// Puts what `earlier` rounds brought first: it is in the tree, so a later plan no longer speaks of it.
+    pub(super) fn put_first(&mut self, earlier: Self) {
+        self.pulled.splice(0..0, earlier.pulled);
+        self.merged.splice(0..0, earlier.merged);
+    }
+}
+
+fn problems(refused: &mut Vec<Problem>, collisions: &mut Vec<Problem>) -> Vec<Problem> {
+    let mut problems = std::mem::take(refused);
+    problems.append(collisions);
+    problems
 }
 
 /// What came of applying it.
@@ -269,11 +320,6 @@ fn both_ways(pull: &str, pulled: Counts, push: &str, pushed: Counts) -> String {
         .flatten()
         .collect::<Vec<_>>()
         .join("; ")
-}
-
-/// Whether an error says that somebody else was quicker, so that a new plan may well succeed.
-pub(super) fn is_race(error: &sync_engine::Error) -> bool {
-    error.is_race()
 }
 
 /// Whether an error is one that waiting may mend.
