@@ -3,6 +3,8 @@
 
 #[path = "cli/schedules.rs"]
 mod schedules;
+#[path = "cli/simulation.rs"]
+mod simulation;
 
 use std::fmt::Write;
 use std::fs;
