@@ -461,10 +461,7 @@ pub(crate) fn ensure_chosen(conflicts: &[Conflict]) -> Result<(), Error> {
 }
 
 /// Gives the writer blocks until there are no more, or it takes no more.
-async fn feed_blocks(
-    sender: &mpsc::Sender<Feed>,
-    mut incoming: Incoming,
-) -> Result<(), Error> {
+async fn feed_blocks(sender: &mpsc::Sender<Feed>, mut incoming: Incoming) -> Result<(), Error> {
     while let Some(arrived) = incoming.next().await? {
         if sender.send(Feed::Arrived(arrived)).await.is_err() {
             return Ok(());

@@ -355,15 +355,19 @@ fn run(seed: u64, one: &impl AsyncFn(&Path, u64)) {
     runtime.block_on(one(dir.path(), seed));
 }
 
-/// Runs seeds from 0, or that of `SYNC_SEED` alone, and says which failed.
-pub(super) fn run_seeds(count: u64, one: impl AsyncFn(&Path, u64) + Copy + Send + 'static) {
+/// Runs seeds from 0 on so many threads, or that of `SYNC_SEED` alone, and says which failed.
+pub(super) fn run_seeds(
+    count: u64,
+    workers: u64,
+    one: impl AsyncFn(&Path, u64) + Copy + Send + 'static,
+) {
     if let Ok(seed) = std::env::var("SYNC_SEED") {
         return run(seed.parse().unwrap(), &one);
     }
-    let workers: Vec<_> = (0..4)
+    let workers: Vec<_> = (0..workers)
         .map(|worker| {
             std::thread::spawn(move || {
-                let seeds = (0..count).filter(|seed| seed % 4 == worker);
+                let seeds = (0..count).filter(|seed| seed % workers == worker);
                 let failed = |seed: &u64| {
                     let one = AssertUnwindSafe(&one);
                     std::panic::catch_unwind(|| run(*seed, *one)).is_err()
@@ -381,5 +385,5 @@ pub(super) fn run_seeds(count: u64, one: impl AsyncFn(&Path, u64) + Copy + Send 
 
 #[test]
 fn no_update_is_lost() {
-    run_seeds(SCHEDULES, async |dir, seed| schedule(dir, seed).await);
+    run_seeds(SCHEDULES, 4, async |dir, seed| schedule(dir, seed).await);
 }

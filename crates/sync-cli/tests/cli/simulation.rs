@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 use super::schedules::{ANYTHING, Ledger, Random, edit, files, run_seeds, text};
 
 const SIMULATIONS: u64 = 1_000;
-const NAMES: [&str; 3] = ["ada", "ben", "cy"];
+pub(super) const NAMES: [&str; 3] = ["ada", "ben", "cy"];
 /// What each of them does while things go wrong.
 const STEPS: usize = 8;
 /// Syncs of everybody that may be needed until nothing moves.
@@ -40,7 +40,7 @@ const ROUNDS: usize = 8;
 
 /// What goes wrong on the way of one command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
+pub(super) enum Trouble {
     None,
     /// Nobody is reached.
     Away,
@@ -56,7 +56,7 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn draw(random: &mut Random) -> Self {
+    pub(super) fn draw(random: &mut Random) -> Self {
         match random.below(8) {
             0 => Self::Away,
             1 | 2 => Self::Cut {
@@ -77,10 +77,10 @@ impl Trouble {
 
 /// The server's place on the network: whichever process is there now.
 #[derive(Debug, Default)]
-struct Host(Mutex<Option<MemoryConnector>>);
+pub(super) struct Host(Mutex<Option<MemoryConnector>>);
 
 /// The way from one workspace to the server.
-struct Line {
+pub(super) struct Line {
     host: Arc<Host>,
     trouble: Mutex<Trouble>,
     /// How long every piece of an answer takes.
@@ -94,7 +94,37 @@ impl std::fmt::Debug for Line {
 }
 
 impl Line {
-    fn set(&self, trouble: Trouble) {
+    pub(super) fn new(host: &Arc<Host>, random: &mut Random) -> Self {
+        Self {
+            host: Arc::clone(host),
+            trouble: Mutex::new(Trouble::None),
+            latency: Duration::from_micros([0, 0, 300][random.below(3)]),
+        }
+    }
+
+    /// A client at its end that gives up soon.
+    pub(super) fn impatient(self: &Arc<Self>) -> Client {
+        self.client(ClientOptions {
+            connect_timeout: Duration::from_millis(300),
+            response_timeout: Duration::from_millis(300),
+            idle_timeout: Duration::from_millis(300),
+            backoff: Backoff {
+                base: Duration::from_millis(1),
+                cap: Duration::from_millis(4),
+                attempts: 3,
+                max_retry_after: Duration::from_millis(10),
+            },
+            ..ClientOptions::default()
+        })
+    }
+
+    /// A client at its end.
+    pub(super) fn client(self: &Arc<Self>, options: ClientOptions) -> Client {
+        let connector = Arc::clone(self) as Arc<dyn Connect>;
+        Client::new(Endpoint::Custom(connector), None, None, options)
+    }
+
+    pub(super) fn set(&self, trouble: Trouble) {
         *self.trouble.lock().unwrap() = trouble;
     }
 
@@ -198,19 +228,33 @@ impl AsyncWrite for Wire {
 }
 
 /// The server's processes, one after the other, over one store.
-struct Machine {
+pub(super) struct Machine {
+    pub(super) host: Arc<Host>,
     store: Store,
-    host: Arc<Host>,
+    /// The only variable of its environment.
+    database: Option<String>,
     process: Option<JoinHandle<()>>,
 }
 
 impl Machine {
-    fn start(&mut self) {
+    /// One that runs, with a tenant `acme`.
+    pub(super) async fn new(database: Option<String>) -> Self {
+        let mut machine = Self {
+            host: Arc::new(Host::default()),
+            store: Store::in_memory(),
+            database,
+            process: None,
+        };
+        machine.store.create_tenant("acme").await.unwrap();
+        machine.start();
+        machine
+    }
+
+    pub(super) fn start(&mut self) {
         let (connector, listener) = Listener::memory();
-        let server = Arc::new(Server::new(
-            self.store.clone(),
-            Arc::new(|| 1_700_000_000_000),
-        ));
+        let server = Server::new(self.store.clone(), Arc::new(|| 1_700_000_000_000));
+        let database = self.database.clone();
+        let server = Arc::new(server.with_variables(Arc::new(move |_| database.clone())));
         let serving = async move {
             let ended = serve(
                 vec![listener],
@@ -224,8 +268,18 @@ impl Machine {
         *self.host.0.lock().unwrap() = Some(connector);
     }
 
+    /// It dies now and then for a while, and is there again in the end.
+    pub(super) async fn falter(&mut self, random: &mut Random) {
+        for _ in 0..random.below(3) {
+            tokio::time::sleep(Duration::from_millis(random.below(25) as u64)).await;
+            self.kill().await;
+            tokio::time::sleep(Duration::from_millis(random.below(8) as u64)).await;
+            self.start();
+        }
+    }
+
     /// Ends it in the middle of whatever it does.
-    async fn kill(&mut self) {
+    pub(super) async fn kill(&mut self) {
         *self.host.0.lock().unwrap() = None;
         if let Some(process) = self.process.take() {
             process.abort();
@@ -245,13 +299,7 @@ struct Desk {
 
 impl Desk {
     /// A run of the program. Clocks are wrong by up to an hour, and differ from run to run.
-    fn session(&mut self, options: ClientOptions) -> Session {
-        let client = Client::new(
-            Endpoint::Custom(Arc::clone(&self.line) as Arc<dyn Connect>),
-            None,
-            None,
-            options,
-        );
+    fn session(&mut self, client: Client) -> Session {
         let remote = Remote::new(client, "acme".parse().unwrap(), "main".parse().unwrap());
         let context = Context {
             author: self.name.to_owned(),
@@ -268,31 +316,17 @@ impl Desk {
             if self.random.below(2) == 0 {
                 self.edit().await;
             } else {
-                self.command().await;
+                Box::pin(self.command()).await;
             }
         }
         self.line.set(Trouble::None);
-        self.is_free().await;
+        is_free(&self.root).await;
         self
-    }
-
-    /// Waits until what a dropped command does on a thread of its own has come to its end.
-    async fn is_free(&self) {
-        loop {
-            // Not there before the first command.
-            let Ok(lock) = File::open(self.root.join(".sync/lock")) else {
-                return;
-            };
-            if lock.try_lock().is_ok() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
     }
 
     async fn edit(&mut self) {
         // A person who writes a file while it is replaced would not have seen what was in it.
-        self.is_free().await;
+        is_free(&self.root).await;
         let files = files(&self.root);
         let mut ledger = self.ledger.lock().unwrap();
         edit(&self.root, &files, &mut ledger, &mut self.random);
@@ -307,32 +341,22 @@ impl Desk {
             _ => usize::MAX,
         };
         let kind = self.random.below(5);
-        let session = self.session(ClientOptions {
-            connect_timeout: Duration::from_millis(300),
-            response_timeout: Duration::from_millis(300),
-            idle_timeout: Duration::from_millis(300),
-            backoff: Backoff {
-                base: Duration::from_millis(1),
-                cap: Duration::from_millis(4),
-                attempts: 3,
-                max_retry_after: Duration::from_millis(10),
-            },
-            ..ClientOptions::default()
-        });
-        let Some(done) = dropped_after(steps, run(&session, kind)).await else {
+        let session = self.session(self.line.impatient());
+        let Some(done) = dropped_after(steps, Box::pin(run(&session, kind))).await else {
             return;
         };
         if let Err(error) = done {
-            // Somebody was quicker, a person has to choose, what was dropped is still at it, or the network is away.
-            let expected = matches!(error.class(), Class::Conflict | Class::Unavailable)
-                || matches!(error, Error::Locked { .. });
-            assert!(expected, "{}: {trouble:?}: {error} ({error:?})", self.name);
+            assert!(
+                is_expected(&error),
+                "{}: {trouble:?}: {error} ({error:?})",
+                self.name
+            );
         }
     }
 
     /// Syncs on a network that is whole; whether anything moved.
     async fn settle(&mut self) -> bool {
-        let session = self.session(ClientOptions::default());
+        let session = self.session(self.line.client(ClientOptions::default()));
         session.recover().await.unwrap();
         let plan = Box::pin(session.plan_sync(OnConflict::KeepBoth))
             .await
@@ -364,8 +388,28 @@ async fn run(session: &Session, kind: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether somebody was quicker, a person has to choose, what was dropped is still at it, or the network is away.
+pub(super) fn is_expected(error: &Error) -> bool {
+    matches!(error.class(), Class::Conflict | Class::Unavailable)
+        || matches!(error, Error::Locked { .. })
+}
+
+/// Waits until what a dropped command does on a thread of its own has come to its end.
+pub(super) async fn is_free(root: &Path) {
+    loop {
+        // Not there before the first command.
+        let Ok(lock) = File::open(root.join(".sync/lock")) else {
+            return;
+        };
+        if lock.try_lock().is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// What comes of `work`, if it needs no more than so many steps; else it is dropped where it is.
-async fn dropped_after<T>(steps: usize, work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn dropped_after<T>(steps: usize, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let mut left = steps;
     std::future::poll_fn(|task| {
@@ -378,16 +422,26 @@ async fn dropped_after<T>(steps: usize, work: impl Future<Output = T>) -> Option
     .await
 }
 
+/// Lets everybody settle in turn until nothing moves for anybody.
+pub(super) async fn come_to_rest<D>(desks: &mut [D], settle: impl AsyncFn(&mut D) -> bool) {
+    let mut quiet = 0;
+    for round in 0..ROUNDS * desks.len() {
+        let who = round % desks.len();
+        quiet = if settle(&mut desks[who]).await {
+            0
+        } else {
+            quiet + 1
+        };
+        if quiet == desks.len() {
+            return;
+        }
+    }
+    panic!("they do not come to rest");
+}
+
 async fn simulate(dir: &Path, seed: u64) {
     let mut random = Random(seed);
-    let host = Arc::new(Host::default());
-    let mut machine = Machine {
-        store: Store::in_memory(),
-        host: Arc::clone(&host),
-        process: None,
-    };
-    machine.store.create_tenant("acme").await.unwrap();
-    machine.start();
+    let mut machine = Machine::new(None).await;
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let tenant: Name = "acme".parse().unwrap();
     let mut desks = Vec::new();
@@ -396,15 +450,11 @@ async fn simulate(dir: &Path, seed: u64) {
         fs::create_dir_all(&root).unwrap();
         let workspace = Workspace::init(&root, name, "https://tenant", &tenant).unwrap();
         fs::create_dir_all(workspace.tree()).unwrap();
-        let line = Line {
-            host: Arc::clone(&host),
-            trouble: Mutex::new(Trouble::None),
-            latency: Duration::from_micros([0, 0, 300][random.below(3)]),
-        };
+        let line = Arc::new(Line::new(&machine.host, &mut random));
         desks.push(Desk {
             root,
             name,
-            line: Arc::new(line),
+            line,
             random: Random(seed.wrapping_mul(3).wrapping_add(desks.len() as u64)),
             ledger: Arc::clone(&ledger),
         });
@@ -416,29 +466,12 @@ async fn simulate(dir: &Path, seed: u64) {
         .into_iter()
         .map(|desk| tokio::spawn(desk.work()))
         .collect();
-    for _ in 0..random.below(3) {
-        tokio::time::sleep(Duration::from_millis(random.below(25) as u64)).await;
-        machine.kill().await;
-        tokio::time::sleep(Duration::from_millis(random.below(8) as u64)).await;
-        machine.start();
-    }
+    machine.falter(&mut random).await;
     let mut desks = Vec::new();
     for work in working {
         desks.push(work.await.unwrap());
     }
-    let mut quiet = 0;
-    for round in 0.. {
-        assert!(round < ROUNDS * desks.len(), "they do not come to rest");
-        if quiet == desks.len() {
-            break;
-        }
-        let who = round % desks.len();
-        quiet = if desks[who].settle().await {
-            0
-        } else {
-            quiet + 1
-        };
-    }
+    come_to_rest(&mut desks, async |desk| desk.settle().await).await;
     let trees: Vec<_> = desks.iter().map(|desk| files(&desk.root)).collect();
     assert!(
         trees.iter().all(|tree| *tree == trees[0]),
@@ -454,5 +487,5 @@ async fn simulate(dir: &Path, seed: u64) {
 fn no_acknowledged_write_is_lost() {
     let asked = std::env::var("SYNC_SIMULATIONS").ok();
     let count = asked.map_or(SIMULATIONS, |count| count.parse().unwrap());
-    run_seeds(count, async |dir, seed| simulate(dir, seed).await);
+    run_seeds(count, 4, async |dir, seed| simulate(dir, seed).await);
 }
