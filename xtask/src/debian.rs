@@ -15,16 +15,20 @@ pub(crate) fn demand(program: &str, package: &str) -> Result<()> {
         return Ok(());
     }
     println!("installing `{package}`, once");
-    // A fresh machine has no lists yet, and old ones name versions that are gone.
-    let installed = install(package) || (update() && install(package));
     ensure!(
-        installed && is_here(program),
+        obtain(package) && is_here(program),
         MissingSnafu {
             what: format!("there is no `{program}`"),
             advice: format!("install the Debian package `{package}`"),
         }
     );
     Ok(())
+}
+
+/// Installs a package; whether that worked.
+pub(crate) fn obtain(package: &str) -> bool {
+    // A fresh machine has no lists yet, and old ones name versions that are gone.
+    install(package) || (update() && install(package))
 }
 
 fn install(package: &str) -> bool {

@@ -22,6 +22,7 @@ mod noise;
 mod package;
 mod postgres;
 mod proxy;
+mod python;
 mod repository;
 mod test;
 mod tidy;

@@ -1,6 +1,7 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
 mod jobs;
+mod mcp;
 mod rows;
 mod transfer;
 mod upkeep;
@@ -15,9 +16,10 @@ use sync_core::Name;
 use sync_store::protocol::Scope;
 
 pub(crate) use jobs::{Daemon, Jobs, JobsHistory, JobsRun, JobsVerb};
+pub(crate) use mcp::Mcp;
 pub(crate) use rows::{
-    Conflicts, ConflictsResolve, ConflictsVerb, Db, DbTrack, DbUntrack, DbVerb, DbVerify,
-    TenantDatabase,
+    Conflicts, ConflictsList, ConflictsResolve, ConflictsShow, ConflictsVerb, Db, DbTrack,
+    DbUntrack, DbVerb, DbVerify, TenantDatabase,
 };
 pub(crate) use transfer::{Diff, Pull, Push, Rollback, Status, SyncBoth, Undo, Watch};
 pub(crate) use upkeep::{Gc, Retention, RetentionSet, RetentionShow, RetentionVerb, Verify};
@@ -115,6 +117,8 @@ pub(crate) enum Verb {
     Jobs(Jobs),
     /// Run jobs when they are due.
     Daemon(Daemon),
+    /// Serve an agent.
+    Mcp(Mcp),
 }
 
 impl Verb {
@@ -149,6 +153,7 @@ impl Verb {
             Self::Conflicts(_) => "conflicts",
             Self::Jobs(_) => "jobs",
             Self::Daemon(_) => "daemon",
+            Self::Mcp(_) => "mcp",
         }
     }
 }
@@ -407,6 +412,8 @@ mod tests {
             "jobs history -n 3",
             "jobs history nightly",
             "daemon",
+            "mcp",
+            "-C docs/example mcp --read-only",
             "tenant database acme --data d --url-env X",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());

@@ -12,6 +12,7 @@ mod init;
 mod jobs;
 mod local;
 mod login;
+mod mcp;
 mod pull;
 mod push;
 mod rollback;
@@ -80,6 +81,7 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Conflicts(conflicts)) => conflicts::run(&place, &conflicts.verb),
         Some(Verb::Jobs(asked)) => jobs::run(&place, asked.verb).await,
         Some(Verb::Daemon(_)) => jobs::daemon(&place).await,
+        Some(Verb::Mcp(mcp)) => Box::pin(mcp::run(&place, mcp.read_only)).await,
         Some(Verb::Token(token)) => match token.verb {
             TokenVerb::Create(create) => admin::create_token(&place, create).await,
             TokenVerb::List(list) => admin::list_tokens(&place, &list).await,
@@ -141,7 +143,7 @@ impl Place<'_> {
         Place {
             dir: self.dir.clone(),
             env: self.env,
-            terminal: self.terminal,
+            terminal: self.terminal.clone(),
             started: Instant::now(),
         }
     }

@@ -30,6 +30,16 @@ impl Env {
         }
     }
 
+    /// The same with nobody at a terminal.
+    pub(crate) fn without_terminal(&self) -> Self {
+        Self {
+            vars: self.vars.clone(),
+            stdout_terminal: false,
+            stderr_terminal: false,
+            stdin_terminal: false,
+        }
+    }
+
     /// The value of a variable.
     pub(crate) fn var(&self, name: &str) -> Option<String> {
         self.vars.get(name).cloned()

@@ -113,6 +113,24 @@ pub(crate) enum Error {
     /// More than two snapshots to compare.
     #[snafu(display("two snapshots can be compared, not more"))]
     TooManySides,
+    /// An agent called a tool with arguments that it does not take.
+    #[snafu(display("the arguments of `{tool}` are wrong"))]
+    Arguments {
+        tool: &'static str,
+        source: serde_json::Error,
+    },
+    /// An agent asked for a change of a server that makes none.
+    #[snafu(display("this server was started with --read-only: it changes nothing"))]
+    ReadOnly,
+    /// A client did not speak the Model Context Protocol.
+    #[snafu(display("the client did not begin as the Model Context Protocol says"))]
+    Mcp {
+        #[snafu(source(from(rmcp::service::ServerInitializeError, Box::new)))]
+        source: Box<rmcp::service::ServerInitializeError>,
+    },
+    /// An operation for an agent panicked.
+    #[snafu(display("the operation did not come to an end"))]
+    Unfinished { source: tokio::task::JoinError },
 }
 
 impl Fault for Error {
@@ -147,6 +165,10 @@ impl Fault for Error {
             Self::WrongFlag { .. } => "cli/wrong-flag",
             Self::NoSnapshots => "cli/no-snapshots",
             Self::TooManySides => "cli/too-many-sides",
+            Self::Arguments { .. } => "cli/arguments",
+            Self::ReadOnly => "cli/read-only",
+            Self::Mcp { .. } => "cli/mcp",
+            Self::Unfinished { .. } => "cli/unfinished",
         }
     }
 
@@ -161,14 +183,17 @@ impl Fault for Error {
             | Self::Write { .. }
             | Self::ReadUrl { .. }
             | Self::Declined
+            | Self::Mcp { .. }
             | Self::Setup { .. } => Class::Failed,
-            Self::CredentialsOpen { .. } | Self::NoToken { .. } => Class::Denied,
+            Self::Unfinished { .. } => Class::Bug,
+            Self::CredentialsOpen { .. } | Self::NoToken { .. } | Self::ReadOnly => Class::Denied,
             Self::Credentials { .. }
             | Self::NoHome
             | Self::ReadToken { .. }
             | Self::NotAToken
             | Self::NoLogin
             | Self::TooManySides
+            | Self::Arguments { .. }
             | Self::Targets
             | Self::WatchAll
             | Self::WrongFlag { .. }
@@ -207,6 +232,11 @@ impl Fault for Error {
             Self::HalfTls => "give both, or neither on a loopback address",
             Self::NoTls { .. } => "give --tls-cert and --tls-key, or listen on 127.0.0.1",
             Self::NoData { .. } => "`sync-cli serve --data DIR` makes it",
+            Self::Arguments { .. } => "read the tool's schema in `tools/list` and call it again",
+            Self::ReadOnly => {
+                "call it with `dry_run` true, or let a person start `sync-cli mcp` without --read-only"
+            }
+            Self::Mcp { .. } => "start `sync-cli mcp` from a client of the Model Context Protocol",
             Self::CurrentDir { .. }
             | Self::Write { .. }
             | Self::ReadToken { .. }
@@ -217,6 +247,7 @@ impl Fault for Error {
             | Self::ReadUrl { .. }
             | Self::NoFilter
             | Self::WhichDatabase
+            | Self::Unfinished { .. }
             | Self::Setup { .. } => {
                 return None;
             }

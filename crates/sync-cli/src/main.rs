@@ -94,7 +94,7 @@ fn main() -> ExitCode {
     let env = Env::of_process();
     let terminal = Terminal::new(&args, &env);
     log(&args, &env);
-    match run(args, &env, terminal) {
+    match run(args, &env, terminal.clone()) {
         Ok(outcome) => ExitCode::from(outcome.exit_code()),
         Err(error) => {
             terminal.failure(&error);

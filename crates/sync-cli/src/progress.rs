@@ -24,7 +24,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// A bar that appears with the first event, if at all.
-    pub(crate) fn new(terminal: Terminal) -> Arc<Self> {
+    pub(crate) fn new(terminal: &Terminal) -> Arc<Self> {
         let target = if terminal.progress {
             ProgressDrawTarget::stderr_with_hz(10)
         } else {
@@ -33,13 +33,16 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(None, target);
         Arc::new(Self {
             bar,
-            terminal,
+            terminal: terminal.clone(),
             reading: AtomicBool::new(false),
         })
     }
 
     /// What the engine reports its events to.
     pub(crate) fn listener(self: &Arc<Self>) -> Listener {
+        if let Some(listener) = self.terminal.listener() {
+            return listener;
+        }
         let progress = Arc::clone(self);
         Arc::new(move |event| progress.show(&event))
     }

@@ -1,18 +1,21 @@
 //! What a person sees: colours, changes, errors. Everything printed goes through here.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use serde_json::Value;
 use sync_core::{ByteCount, Fault, TreePath};
 use sync_engine::merge::Version;
-use sync_engine::{ChangeKind, Conflict, FileChange, Problem};
+use sync_engine::{ChangeKind, Conflict, FileChange, Listener, Problem};
 
 use crate::args::{Args, Color, Format, Verb};
 use crate::env::Env;
 
 /// Where and how results are printed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Terminal {
     /// How results are printed.
@@ -25,6 +28,49 @@ pub(crate) struct Terminal {
     error_color: bool,
     /// What is being done, as reports name it.
     operation: &'static str,
+    output: Output,
+}
+
+/// Where what is printed goes.
+#[derive(Debug, Clone)]
+enum Output {
+    /// To the streams of the process.
+    Streams,
+    /// To whoever called: stdout is theirs.
+    Collected(Arc<Collected>),
+}
+
+/// What an operation tells its caller instead of printing it.
+pub(crate) struct Collected {
+    listener: Listener,
+    values: Mutex<Vec<Value>>,
+}
+
+impl Collected {
+    /// Nothing yet; events go to `listener`.
+    pub(crate) fn new(listener: Listener) -> Arc<Self> {
+        Arc::new(Self {
+            listener,
+            values: Mutex::default(),
+        })
+    }
+
+    /// The last result that was told, as `--output json` prints it.
+    pub(crate) fn result(&self) -> Option<Value> {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.pop()
+    }
+
+    fn add(&self, value: &impl Serialize) {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.extend(serde_json::to_value(value));
+    }
+}
+
+impl fmt::Debug for Collected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collected").finish_non_exhaustive()
+    }
 }
 
 /// A colour of the terminal's own palette.
@@ -61,31 +107,60 @@ impl Terminal {
         };
         Self {
             operation: args.verb.as_ref().map_or("help", Verb::as_str),
-            format: args.output,
-            quiet: args.quiet,
+            // An agent reads stdout: what ends the server is for the person who reads its log.
+            format: match args.verb {
+                Some(Verb::Mcp(_)) => Format::Text,
+                _ => args.output,
+            },
+            quiet: args.quiet || matches!(args.verb, Some(Verb::Mcp(_))),
             progress: env.stderr_terminal
                 && !args.no_progress
                 && !args.quiet
                 && args.output == Format::Text,
             color: color(env.stdout_terminal) && args.output == Format::Text,
             error_color: color(env.stderr_terminal),
+            output: Output::Streams,
+        }
+    }
+
+    /// One that prints nothing to stdout: results are those of `--output json`, and `collected` takes them.
+    pub(crate) fn collecting(operation: &'static str, collected: Arc<Collected>) -> Self {
+        Self {
+            format: Format::Json,
+            quiet: true,
+            progress: false,
+            color: false,
+            error_color: false,
+            operation,
+            output: Output::Collected(collected),
+        }
+    }
+
+    /// What hears an operation's events instead of a progress bar.
+    pub(crate) fn listener(&self) -> Option<Listener> {
+        match &self.output {
+            Output::Streams => None,
+            Output::Collected(collected) => Some(Arc::clone(&collected.listener)),
         }
     }
 
     /// `text` in a colour, where colours are on.
-    pub(crate) fn paint(self, paint: Paint, text: &str) -> String {
+    pub(crate) fn paint(&self, paint: Paint, text: &str) -> String {
         painted(self.color, paint, text)
     }
 
     /// Prints a line of text for a person; nothing where the format is for programs or only errors are wanted.
-    pub(crate) fn line(self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         if self.format == Format::Text && !self.quiet {
             write_stdout(text);
         }
     }
 
     /// Prints the result for a program; nothing where the format is text.
-    pub(crate) fn value(self, value: &impl Serialize) {
+    pub(crate) fn value(&self, value: &impl Serialize) {
+        if let Output::Collected(collected) = &self.output {
+            return collected.add(value);
+        }
         match self.format {
             Format::Text => {}
             Format::Json => write_json(|out| serde_json::to_writer_pretty(out, value)),
@@ -94,7 +169,7 @@ impl Terminal {
     }
 
     /// Prints an error with its whole chain and its hint to stderr.
-    pub(crate) fn error(self, error: &impl Fault) {
+    pub(crate) fn error(&self, error: &impl Fault) {
         let code = format!("error[{}]", error.code());
         let text = visible(&error.to_string());
         let mut lines = vec![format!(
@@ -116,7 +191,7 @@ impl Terminal {
     }
 
     /// Prints what ended the command: for people on stderr, for programs as the result too.
-    pub(crate) fn failure(self, error: &impl Fault) {
+    pub(crate) fn failure(&self, error: &impl Fault) {
         if self.format == Format::Text {
             return self.error(error);
         }
@@ -139,7 +214,7 @@ impl Terminal {
     }
 
     /// Prints something that was left out, to stderr.
-    pub(crate) fn problem(self, problem: &Problem) {
+    pub(crate) fn problem(&self, problem: &Problem) {
         if self.format == Format::Text && !self.quiet {
             // A message that says where, as those of a line in a file do, says it once.
             let path = problem
@@ -161,7 +236,7 @@ impl Terminal {
     }
 
     /// Prints a path that a person has to decide about, with what each side has.
-    pub(crate) fn conflict(self, conflict: &Conflict) {
+    pub(crate) fn conflict(&self, conflict: &Conflict) {
         self.line(&format!(
             "  {} {}: {}",
             self.paint(Paint::Red, "!"),
@@ -184,7 +259,7 @@ impl Terminal {
     }
 
     /// Prints the paths that differ, one a line, with sizes; those that were `merged` are marked.
-    pub(crate) fn changes(self, changes: &[FileChange], merged: &[TreePath]) {
+    pub(crate) fn changes(&self, changes: &[FileChange], merged: &[TreePath]) {
         if self.format != Format::Text || self.quiet {
             return;
         }
@@ -219,7 +294,7 @@ impl Terminal {
 }
 
 /// What a program is told of an operation that failed.
-pub(crate) fn failed(operation: &str, error: &impl Fault) -> serde_json::Value {
+pub(crate) fn failed(operation: &str, error: &impl Fault) -> Value {
     serde_json::json!({
         "operation": operation,
         "success": false,

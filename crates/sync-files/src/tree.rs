@@ -94,7 +94,8 @@ impl Tree {
     pub(crate) fn horizon(&self) -> Horizon {
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let touch = || -> rustix::io::Result<Stamp> {
-            let probe = openat(&self.private, "clock", flags, Mode::from_raw_mode(0o600))?;
+            let probe = unnamed(&self.private)
+                .or_else(|_| openat(&self.private, "clock", flags, Mode::from_raw_mode(0o600)))?;
             let now = Timespec {
                 tv_sec: 0,
                 tv_nsec: UTIME_NOW,
@@ -130,5 +131,19 @@ impl Tree {
         Error::Pending {
             path: self.root_path.clone(),
         }
+    }
+}
+
+/// A file without a name, which leaves no trace: who only looks changes nothing. Not every file system has such files.
+fn unnamed(dir: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    {
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        openat(dir, ".", flags, Mode::from_raw_mode(0o600))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = dir;
+        Err(rustix::io::Errno::OPNOTSUPP)
     }
 }

@@ -5,6 +5,7 @@
     reason = "a scenario is a test: where the operating system refuses, it fails"
 )]
 
+mod agent;
 mod all;
 mod alone;
 
@@ -42,4 +43,21 @@ pub(super) const SCENARIOS: Suite = &[
         alone::what_a_person_has_to_choose_stops_only_itself,
     ),
     ("a_person_is_asked_once", alone::a_person_is_asked_once),
+    ("an_agent_lists_the_tools", agent::an_agent_lists_the_tools),
+    (
+        "an_agent_syncs_files_and_rows",
+        agent::an_agent_syncs_files_and_rows,
+    ),
+    (
+        "an_agent_is_held_to_its_arguments",
+        agent::an_agent_is_held_to_its_arguments,
+    ),
+    (
+        "an_agent_sees_progress_and_may_cancel",
+        agent::an_agent_sees_progress_and_may_cancel,
+    ),
+    (
+        "an_agent_calls_several_at_once",
+        agent::an_agent_calls_several_at_once,
+    ),
 ];

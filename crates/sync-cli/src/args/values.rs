@@ -134,7 +134,8 @@ impl FromStr for Aim {
 }
 
 impl Aim {
-    const fn as_str(self) -> &'static str {
+    /// The word that names it.
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::All => ALL,
             Self::Tenant(target) => target.as_str(),

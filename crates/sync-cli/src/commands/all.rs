@@ -148,7 +148,7 @@ type RowsOperation = Operation<rows::Planned, RowsOutcome>;
 async fn run(place: &Place<'_>, mut asked: Asked) -> Result<Outcome, Error> {
     let base = Base::of(place, &asked.filter)?;
     let filter = Place::filter(&asked.filter)?;
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = begin(place, &progress, asked.dry_run).await?;
     if !asked.dry_run && asked.direction != Direction::Push {
         session.make_tree()?;

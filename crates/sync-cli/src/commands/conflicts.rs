@@ -24,7 +24,7 @@ fn list(place: &Place<'_>) -> Result<Outcome, Error> {
         place.terminal.line("no conflicts");
     }
     for conflict in &found {
-        rows::conflict_line(place.terminal, conflict);
+        rows::conflict_line(&place.terminal, conflict);
     }
     let open = found.iter().any(|conflict| conflict.resolution.is_none());
     Ok(if open {
@@ -50,7 +50,7 @@ fn show(place: &Place<'_>, id: &str) -> Result<Outcome, Error> {
     place
         .terminal
         .value(&json!({"operation": "conflicts show", "success": true, "conflict": conflict}));
-    rows::conflict_lines(place.terminal, conflict);
+    rows::conflict_lines(&place.terminal, conflict);
     Ok(Outcome::Done)
 }
 
@@ -63,7 +63,7 @@ fn resolve(place: &Place<'_>, resolve: &ConflictsResolve) -> Result<Outcome, Err
         .terminal
         .value(&json!({"operation": "conflicts resolve", "success": true, "conflicts": done}));
     for conflict in &done {
-        rows::conflict_line(place.terminal, conflict);
+        rows::conflict_line(&place.terminal, conflict);
     }
     place
         .terminal

@@ -92,7 +92,7 @@ async fn untrack(
 
 async fn status(place: &Place<'_>, database: &Database) -> Result<Outcome, Error> {
     let (tracked, health) = (database.tracked().await?, database.health().await?);
-    let terminal = place.terminal;
+    let terminal = &place.terminal;
     terminal.value(&json!({
         "operation": "db status",
         "success": true,
@@ -157,7 +157,7 @@ fn holder_line(holder: &Holder) -> String {
 /// Compares both sides by their roots.
 async fn verify(place: &Place<'_>, verify: &DbVerify) -> Result<Outcome, Error> {
     let database = rows::database(place)?;
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let found = async {
         let rows = session.rows(database).await?;

@@ -39,7 +39,7 @@ pub(super) async fn run(place: &Place<'_>, diff: Diff) -> Result<Outcome, Error>
         return rows::diff(place, &diff, [a, b]).await;
     }
     let filter = Place::filter(&diff.filter)?;
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let found = session.diff(&a, &b, !diff.stat, filter.as_ref()).await;
     progress.finish();
@@ -52,7 +52,7 @@ pub(super) async fn run(place: &Place<'_>, diff: Diff) -> Result<Outcome, Error>
         report.insert("success".to_owned(), true.into());
     }
     place.terminal.value(&report);
-    print(place.terminal, &found, diff.stat);
+    print(&place.terminal, &found, diff.stat);
     let different = diff.exit_code && found.counts.total() > 0;
     Ok(if different {
         Outcome::Different
@@ -62,7 +62,7 @@ pub(super) async fn run(place: &Place<'_>, diff: Diff) -> Result<Outcome, Error>
 }
 
 /// Prints each path, with its lines unless only the paths are wanted, and the sum.
-pub(super) fn print(terminal: Terminal, found: &Difference, stat: bool) {
+pub(super) fn print(terminal: &Terminal, found: &Difference, stat: bool) {
     for file in &found.changes {
         terminal.line(&heading(terminal, file));
         if let Some(lines) = file.lines.as_ref().filter(|_| !stat) {
@@ -74,7 +74,7 @@ pub(super) fn print(terminal: Terminal, found: &Difference, stat: bool) {
     terminal.line(&format!("files     {}", found.counts));
 }
 
-fn heading(terminal: Terminal, file: &FileDifference) -> String {
+fn heading(terminal: &Terminal, file: &FileDifference) -> String {
     let (mark, paint) = match file.change.kind {
         ChangeKind::Added => ("+", Paint::Green),
         ChangeKind::Removed => ("-", Paint::Red),
@@ -93,7 +93,7 @@ fn heading(terminal: Terminal, file: &FileDifference) -> String {
 }
 
 /// A line of a unified diff, with control characters made visible: a file must not write to the terminal.
-pub(super) fn coloured(terminal: Terminal, line: &str) -> String {
+pub(super) fn coloured(terminal: &Terminal, line: &str) -> String {
     let visible: String = line
         .chars()
         .map(|c| {

@@ -46,7 +46,7 @@ pub(super) async fn run(place: &Place<'_>) -> Result<Outcome, Error> {
     };
     if workspace.is_some() {
         match place
-            .session(Purpose::Look, Progress::new(place.terminal).listener())
+            .session(Purpose::Look, Progress::new(&place.terminal).listener())
             .await
         {
             Ok((session, connection)) => {

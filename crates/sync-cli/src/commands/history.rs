@@ -14,13 +14,13 @@ use crate::{Error, Outcome};
 const LISTED: usize = 1000;
 
 pub(super) async fn log(place: &Place<'_>, log: &Log) -> Result<Outcome, Error> {
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let found = session.log(log.limit).await;
     drop(session);
     connection.close().await;
     let found = found?;
-    let terminal = place.terminal;
+    let terminal = &place.terminal;
     terminal.value(&json!({"operation": "log", "success": true, "snapshots": found}));
     if found.is_empty() {
         terminal.line("no snapshot yet: `sync-cli push` makes the first");
@@ -32,7 +32,7 @@ pub(super) async fn log(place: &Place<'_>, log: &Log) -> Result<Outcome, Error> 
 }
 
 pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Error> {
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let found = async {
         let (logged, difference) = session.show(show.snapshot.as_deref(), !show.stat).await?;
@@ -44,7 +44,7 @@ pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Erro
     drop(session);
     connection.close().await;
     let (logged, difference, changed) = found?;
-    let terminal = place.terminal;
+    let terminal = &place.terminal;
     terminal.value(&json!({
         "operation": "show",
         "success": true,
@@ -70,7 +70,7 @@ pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Erro
     Ok(Outcome::Done)
 }
 
-fn line(terminal: Terminal, logged: &Logged) {
+fn line(terminal: &Terminal, logged: &Logged) {
     terminal.line(&format!(
         "{}  {}  {}  {}",
         terminal.paint(Paint::Yellow, &logged.id.short()),

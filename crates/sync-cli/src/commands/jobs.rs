@@ -72,7 +72,7 @@ fn list(place: &Place<'_>) -> Result<Outcome, Error> {
 }
 
 async fn one(place: &Place<'_>, asked: &JobsRun) -> Result<Outcome, Error> {
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let jobs = jobs(place, &progress)?;
     let parameters = JobParameters {
         direction: asked.direction,
@@ -83,7 +83,7 @@ async fn one(place: &Place<'_>, asked: &JobsRun) -> Result<Outcome, Error> {
     let run = Box::pin(jobs.run(&job)).await;
     progress.finish();
     let run = run?;
-    show(place.terminal, &run);
+    show(&place.terminal, &run);
     let is_done = run.state == JobState::Completed;
     place.terminal.value(&json!({
         "operation": "jobs run",
@@ -99,11 +99,11 @@ async fn one(place: &Place<'_>, asked: &JobsRun) -> Result<Outcome, Error> {
 }
 
 async fn past(place: &Place<'_>, asked: &JobsHistory) -> Result<Outcome, Error> {
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let jobs = jobs(place, &progress)?;
     let runs = jobs.history(asked.name.as_deref(), asked.limit).await?;
     for run in &runs {
-        show(place.terminal, run);
+        show(&place.terminal, run);
     }
     if runs.is_empty() {
         place.terminal.line("no job has run yet");
@@ -118,12 +118,12 @@ async fn past(place: &Place<'_>, asked: &JobsHistory) -> Result<Outcome, Error> 
 pub(super) async fn daemon(place: &Place<'_>) -> Result<Outcome, Error> {
     let mut terminate = signal(SignalKind::terminate()).context(SetupSnafu)?;
     let mut interrupt = signal(SignalKind::interrupt()).context(SetupSnafu)?;
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let jobs = jobs(place, &progress)?;
-    let terminal = place.terminal;
+    let terminal = place.terminal.clone();
     let tell = move |event: JobEvent| {
         terminal.value(&event);
-        say(terminal, &event);
+        say(&terminal, &event);
     };
     let stop = async move {
         tokio::select! {
@@ -136,7 +136,7 @@ pub(super) async fn daemon(place: &Place<'_>) -> Result<Outcome, Error> {
     Ok(Outcome::Done)
 }
 
-fn say(terminal: Terminal, event: &JobEvent) {
+fn say(terminal: &Terminal, event: &JobEvent) {
     match event {
         JobEvent::Ready { jobs: 0 } => {
             terminal.line("no job of sync.toml has a schedule");
@@ -153,7 +153,7 @@ fn say(terminal: Terminal, event: &JobEvent) {
 }
 
 /// One run on a line, and what went wrong in it below.
-fn show(terminal: Terminal, run: &JobRun) {
+fn show(terminal: &Terminal, run: &JobRun) {
     let what = match run.state {
         JobState::Missed => format!(
             "{} {} missed, the last at {}",

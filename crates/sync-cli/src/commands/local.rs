@@ -118,7 +118,7 @@ pub(super) fn open(
 
 /// Plans each kind, and applies unless it is a dry run.
 async fn transfer(place: &Place<'_>, kinds: &[LocalKind], asked: &Asked) -> Result<Outcome, Error> {
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let local = open(place, place.workspace()?, database(place)?, &progress);
     if !asked.dry_run {
         local.recover().await?;
@@ -184,7 +184,7 @@ impl<'p> Results<'p> {
     }
 
     fn failed(&mut self, kind: LocalKind, error: &Error) {
-        let terminal = self.place.terminal;
+        let terminal = &self.place.terminal;
         let operation = format!("{} {}", self.verb, kind.as_str());
         let part = failed(&operation, error);
         if terminal.format == crate::args::Format::Text {
@@ -222,7 +222,7 @@ pub(super) async fn status(
     kinds: &[LocalKind],
     status: &Status,
 ) -> Result<Outcome, Error> {
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let local = open(place, place.workspace()?, database(place)?, &progress);
     let options = options(false, None, false, &status.filter)?;
     let mut results = Results::new(place, "status", kinds);
@@ -246,14 +246,14 @@ pub(super) async fn diff(
     kinds: &[LocalKind],
     diff: &Diff,
 ) -> Result<Outcome, Error> {
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let local = open(place, place.workspace()?, database(place)?, &progress);
     let options = options(false, None, false, &diff.filter)?;
     let mut results = Results::new(place, "diff", kinds);
     for &kind in kinds {
         match Box::pin(described(&local, kind, &options, diff.stat)).await {
             Ok((summary, described)) => {
-                let part = show::diff(place.terminal, kind, &summary, &described);
+                let part = show::diff(&place.terminal, kind, &summary, &described);
                 results.add((part, difference(diff.exit_code, &summary)));
             }
             Err(error) => results.failed(kind, &error),

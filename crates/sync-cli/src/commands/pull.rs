@@ -21,7 +21,7 @@ pub(super) async fn run(place: &Place<'_>, pull: Pull) -> Result<Outcome, Error>
     if target == Target::Database {
         return rows::pull(place, &pull).await;
     }
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let filter = Place::filter(&pull.filter)?;
     let (session, connection) = begin(place, &progress, pull.dry_run).await?;
     if !pull.dry_run {

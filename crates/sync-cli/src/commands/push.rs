@@ -19,7 +19,7 @@ pub(super) async fn run(place: &Place<'_>, push: Push) -> Result<Outcome, Error>
     if target == Target::Database {
         return rows::push(place, push).await;
     }
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let filter = Place::filter(&push.filter)?;
     let (session, connection) = begin(place, &progress, push.dry_run).await?;
     let mut plan = session.plan_push(filter.as_ref()).await?;

@@ -12,7 +12,7 @@ pub(super) async fn run(place: &Place<'_>, rollback: Rollback) -> Result<Outcome
     if rollback.target == Target::Database {
         return rows::rollback(place, rollback).await;
     }
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = begin(place, &progress, rollback.dry_run).await?;
     let mut plan = session
         .plan_rollback(&rollback.snapshot, rollback.on_conflict)

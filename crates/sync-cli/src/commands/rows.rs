@@ -107,7 +107,7 @@ pub(super) fn open(
 
 async fn run(place: &Place<'_>, direction: Direction, asked: Asked) -> Result<Outcome, Error> {
     let database = database(place)?;
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = begin(place, &progress, asked.dry_run).await?;
     let done = Box::pin(transfer(&session, database, direction, &asked)).await;
     progress.finish();
@@ -212,7 +212,7 @@ pub(super) fn print(
     outcome: Option<RowsOutcome>,
     traffic: Traffic,
 ) -> Outcome {
-    let terminal = place.terminal;
+    let terminal = &place.terminal;
     let (report, outcome) = report(place, operation, dry_run, planned, outcome, Some(traffic));
     terminal.value(&report);
     show(terminal, &report);
@@ -288,7 +288,7 @@ pub(super) fn report(
 pub(super) async fn status(place: &Place<'_>, status: &Status) -> Result<Outcome, Error> {
     snafu::ensure!(status.filter.is_empty(), NoFilterSnafu);
     let database = database(place)?;
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let found = async {
         let rows: Rows<'_> = session.rows(database).await?;
@@ -300,7 +300,7 @@ pub(super) async fn status(place: &Place<'_>, status: &Status) -> Result<Outcome
     drop(session);
     connection.close().await;
     let found = found?;
-    let terminal = place.terminal;
+    let terminal = &place.terminal;
     terminal.value(&json!({
         "operation": "status database",
         "success": true,
@@ -320,7 +320,7 @@ pub(super) async fn status(place: &Place<'_>, status: &Status) -> Result<Outcome
 }
 
 /// Shows people where the rows stand.
-pub(super) fn show_status(terminal: Terminal, found: &RowsStatus) {
+pub(super) fn show_status(terminal: &Terminal, found: &RowsStatus) {
     let base = found.base.map_or_else(
         || "never synced".to_owned(),
         |base| format!("base {}", base.short()),
@@ -340,7 +340,7 @@ pub(super) async fn diff(
 ) -> Result<Outcome, Error> {
     snafu::ensure!(diff.filter.is_empty(), NoFilterSnafu);
     let database = database(place)?;
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let found = async {
         let rows = session.rows(database).await?;
@@ -357,7 +357,7 @@ pub(super) async fn diff(
         report.insert("success".to_owned(), true.into());
     }
     place.terminal.value(&report);
-    difference(place.terminal, &found, diff.stat);
+    difference(&place.terminal, &found, diff.stat);
     let different = diff.exit_code && !found.tables.is_empty();
     Ok(if different {
         Outcome::Different

@@ -19,7 +19,7 @@ pub(super) async fn run(place: &Place<'_>, status: &Status) -> Result<Outcome, E
     if target == Target::Database {
         return rows::status(place, status).await;
     }
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let filter = Place::filter(&status.filter)?;
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let found = session.status(filter.as_ref()).await;
@@ -28,7 +28,7 @@ pub(super) async fn run(place: &Place<'_>, status: &Status) -> Result<Outcome, E
     drop(session);
     connection.close().await;
     let found = found?;
-    let terminal = place.terminal;
+    let terminal = &place.terminal;
     terminal.value(&json!({
         "operation": format!("status {}", target.as_str()),
         "success": true,
@@ -49,7 +49,7 @@ pub(super) async fn run(place: &Place<'_>, status: &Status) -> Result<Outcome, E
 }
 
 /// Shows people where the files stand.
-pub(super) fn show(terminal: Terminal, found: &FilesStatus) {
+pub(super) fn show(terminal: &Terminal, found: &FilesStatus) {
     found
         .refused
         .iter()

@@ -14,7 +14,7 @@ pub(super) async fn run(place: &Place<'_>, both: SyncBoth) -> Result<Outcome, Er
         SyncTarget::One(Target::Database) => return rows::sync(place, both).await,
         SyncTarget::One(target) => target,
     };
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = begin(place, &progress, both.dry_run).await?;
     if !both.dry_run {
         session.make_tree()?;

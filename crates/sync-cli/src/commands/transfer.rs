@@ -167,7 +167,7 @@ pub(super) fn print(
     traffic: Traffic,
 ) -> Outcome {
     let (report, outcome) = report(place, verb, planned, dry_run, applied, traffic);
-    let terminal = place.terminal;
+    let terminal = &place.terminal;
     terminal.value(&report);
     show(terminal, verb, &report);
     snapshot_line(terminal, report.snapshot, report.message.as_deref());
@@ -226,7 +226,7 @@ pub(super) fn report(
 }
 
 /// Shows people what an operation did, but for its snapshot.
-pub(super) fn show(terminal: Terminal, verb: Verb, report: &Report) {
+pub(super) fn show(terminal: &Terminal, verb: Verb, report: &Report) {
     report
         .errors
         .iter()
@@ -264,7 +264,7 @@ fn refusal(conflicts: &[Conflict]) -> sync_engine::Error {
 }
 
 /// Shows which snapshot both sides agree on now.
-pub(super) fn snapshot_line(terminal: Terminal, id: Option<SnapshotId>, message: Option<&str>) {
+pub(super) fn snapshot_line(terminal: &Terminal, id: Option<SnapshotId>, message: Option<&str>) {
     if let Some(id) = id {
         let message = message.map(|message| format!("  \"{}\"", one_line(message)));
         let message = message.unwrap_or_default();

@@ -13,7 +13,7 @@ pub(super) async fn run(place: &Place<'_>, undo: &Undo) -> Result<Outcome, Error
     if undo.target == Target::Database {
         return rows::undo(place, undo).await;
     }
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = begin(place, &progress, undo.dry_run).await?;
     let mut plan = session.plan_undo(undo.on_conflict).await?;
     let planned = Planned {

@@ -31,7 +31,7 @@ pub(super) async fn verify(place: &Place<'_>, verify: &Verify) -> Result<Outcome
 }
 
 async fn verify_workspace(place: &Place<'_>) -> Result<Outcome, Error> {
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = place.session(Purpose::Act, progress.listener()).await?;
     session.recover().await?;
     let verified = session.verify().await;
@@ -51,7 +51,7 @@ async fn verify_workspace(place: &Place<'_>) -> Result<Outcome, Error> {
         "result": state,
         "verification": verified,
     }));
-    print_verification(place.terminal, &verified);
+    print_verification(&place.terminal, &verified);
     place.terminal.line(state);
     Ok(if sound {
         Outcome::Done
@@ -60,7 +60,7 @@ async fn verify_workspace(place: &Place<'_>) -> Result<Outcome, Error> {
     })
 }
 
-fn print_verification(terminal: Terminal, verified: &Verification) {
+fn print_verification(terminal: &Terminal, verified: &Verification) {
     for path in &verified.unnoticed {
         terminal.line(&format!(
             "changed   {path}: its bytes differ although its size and times do not"
@@ -96,7 +96,7 @@ fn intact(report: &VerifyReport) -> String {
     )
 }
 
-fn print(terminal: Terminal, damage: &Damage) {
+fn print(terminal: &Terminal, damage: &Damage) {
     let kind = match damage.kind {
         DamageKind::Snapshot => "snapshot",
         DamageKind::Node => "node",
@@ -138,7 +138,7 @@ async fn verify_store(place: &Place<'_>, data: &Path, verify: &Verify) -> Result
         place.terminal.line(&line);
         let damaged = &report.damaged;
         for damage in damaged {
-            print(place.terminal, damage);
+            print(&place.terminal, damage);
         }
         for pack in &report.damaged_packs {
             place.terminal.line(&format!("pack      {pack} is damaged"));
@@ -199,7 +199,7 @@ pub(super) async fn gc(place: &Place<'_>, gc: &Gc) -> Result<Outcome, Error> {
 
 /// The workspace's own store holds only what can be fetched or made again: there is no grace to wait for.
 async fn gc_workspace(place: &Place<'_>, gc: &Gc) -> Result<Upkept<GcReport>, Error> {
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let report = if gc.dry_run {
         session.plan_private_gc().await.map(|plan| plan.report)
@@ -235,7 +235,7 @@ pub(super) async fn set_retention(place: &Place<'_>, set: &RetentionSet) -> Resu
         .json(Method::PUT, path, Some(&asked))
         .await;
     connection.close().await;
-    print_retention(place.terminal, "retention set", &done?);
+    print_retention(&place.terminal, "retention set", &done?);
     Ok(Outcome::Done)
 }
 
@@ -252,11 +252,11 @@ pub(super) async fn show_retention(
     );
     let found = connection.remote.json(Method::GET, path, NOTHING).await;
     connection.close().await;
-    print_retention(place.terminal, "retention show", &found?);
+    print_retention(&place.terminal, "retention show", &found?);
     Ok(Outcome::Done)
 }
 
-fn print_retention(terminal: Terminal, operation: &str, kept: &BranchRetention) {
+fn print_retention(terminal: &Terminal, operation: &str, kept: &BranchRetention) {
     let text = match kept.retention {
         Retention::All => "every snapshot".to_owned(),
         Retention::Last(count) => format!("the newest {} snapshots", count.max(1)),

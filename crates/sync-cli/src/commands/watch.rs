@@ -93,7 +93,7 @@ pub(super) fn patience(error: &Error, failures: u32) -> Option<Duration> {
 /// One sync, with its report where it did something.
 async fn once(place: &Place<'_>, watch: &Watch, on_conflict: OnConflict) -> Result<(), Error> {
     let place = place.anew();
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = begin(&place, &progress, false).await?;
     let limits = limits(watch.max_delete, false);
     let synced = Box::pin(sync(&session, on_conflict, Some(&limits), None)).await;

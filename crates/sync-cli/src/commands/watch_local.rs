@@ -98,7 +98,7 @@ async fn once(
     run: &LocalRun,
 ) -> Result<(), Error> {
     let place = place.anew();
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let local = open(&place, workspace.clone(), database.clone(), &progress);
     local.recover().await?;
     let done = local.run(run).await;

@@ -140,7 +140,7 @@ async fn once(
     remote: &Remote,
 ) -> Result<(Option<SnapshotId>, bool), Error> {
     let place = place.anew();
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let context = place.context(progress.listener());
     // The private store is let go of in between: other commands want it, too.
     let session = Session::new(place.workspace()?, remote.clone(), context)?;

@@ -16,7 +16,7 @@ pub(in crate::commands) async fn status(
     status: &Status,
 ) -> Result<Outcome, Error> {
     let base = Base::of(place, &status.filter)?;
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let filter = Place::filter(&status.filter)?;
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let found = async {
@@ -32,7 +32,7 @@ pub(in crate::commands) async fn status(
     let (found, instead) = found?;
     let files: Operation<FilesStatus, ()> = looked(found.files);
     let rows: Operation<RowsStatus, ()> = instead.unwrap_or_else(|| looked(found.rows));
-    let terminal = place.terminal;
+    let terminal = &place.terminal;
     match &files {
         Operation::Ended(found, _) => files_status::show(terminal, found),
         other => show_without_end(terminal, "files", other, rows.is_silent(), None),
@@ -78,7 +78,7 @@ pub(in crate::commands) async fn diff(
 ) -> Result<Outcome, Error> {
     let base = Base::of(place, &diff.filter)?;
     let filter = Place::filter(&diff.filter)?;
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let [a, b] = &sides;
     let found = session.diff(a, b, !diff.stat, filter.as_ref()).await;
@@ -105,7 +105,7 @@ pub(in crate::commands) async fn diff(
             _ => return Err(error.into()),
         },
     };
-    let terminal = place.terminal;
+    let terminal = &place.terminal;
     match &files {
         Operation::Ended(found, _) => files_diff::print(terminal, found, diff.stat),
         other => show_without_end(terminal, "files", other, rows.is_silent(), None),

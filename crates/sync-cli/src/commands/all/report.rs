@@ -59,7 +59,7 @@ pub(super) fn without_end<P, A>(
 /// Shows people an operation that did not come to an end of its own, which is named unless it `is_alone`; `before` is an error
 /// that they have read.
 pub(super) fn show_without_end<P, A>(
-    terminal: Terminal,
+    terminal: &Terminal,
     target: &str,
     ended: &Operation<P, A>,
     is_alone: bool,
@@ -90,7 +90,7 @@ pub(super) fn show_without_end<P, A>(
 impl Told<'_> {
     /// Prints both, and gives the worse outcome.
     pub(super) fn tell(self, files: FilesOperation, rows: RowsOperation) -> Outcome {
-        let terminal = self.place.terminal;
+        let terminal = &self.place.terminal;
         let failure = match &files {
             Operation::Failed(Error::Shared { source }) => Some(Arc::clone(source)),
             _ => None,
@@ -129,7 +129,7 @@ impl Told<'_> {
             applied,
             self.traffic,
         );
-        show(self.place.terminal, self.verb, &report);
+        show(&self.place.terminal, self.verb, &report);
         report.traffic = None;
         Part {
             outcome,
@@ -152,7 +152,7 @@ impl Told<'_> {
         let traffic = alone.then_some(self.traffic);
         let (mut report, outcome) =
             rows::report(self.place, &operation, self.dry_run, planned, done, traffic);
-        rows::show(self.place.terminal, &report);
+        rows::show(&self.place.terminal, &report);
         report.traffic = None;
         Part {
             outcome,
@@ -251,11 +251,11 @@ pub(super) fn preview(
     let nothing = Traffic::default();
     if let Some(files) = files {
         let (told, _) = report(place, verb, files.clone(), true, None, nothing);
-        show(place.terminal, verb, &told);
+        show(&place.terminal, verb, &told);
     }
     if let Some(rows) = rows {
         let operation = verb.operation(Target::Database.as_str());
         let (told, _) = rows::report(place, &operation, true, rows.clone(), None, None);
-        rows::show(place.terminal, &told);
+        rows::show(&place.terminal, &told);
     }
 }

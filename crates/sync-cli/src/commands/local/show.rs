@@ -117,7 +117,7 @@ impl LocalReport {
         place: &Place<'_>,
         direction: Direction,
     ) -> (Value, Outcome) {
-        let terminal = place.terminal;
+        let terminal = &place.terminal;
         let told = self
             .errors
             .iter()
@@ -150,7 +150,7 @@ impl LocalReport {
         (value, outcome)
     }
 
-    fn remarks(&self, terminal: Terminal, direction: Direction) {
+    fn remarks(&self, terminal: &Terminal, direction: Direction) {
         let (source, target, other) = sides(direction);
         if !self.orphans.is_empty() {
             terminal.line(&format!(
@@ -214,7 +214,7 @@ fn counts(changes: &[LocalItem]) -> Counts {
 }
 
 /// Prints items, one a line: what becomes of each, its file, its name.
-fn items(terminal: Terminal, items: &[LocalItem]) {
+fn items(terminal: &Terminal, items: &[LocalItem]) {
     for item in items {
         let (mark, paint) = match item.verdict {
             Verdict::Create => ("+", Paint::Green),
@@ -259,7 +259,7 @@ fn what_happened(item: &LocalItem) -> String {
 
 /// Shows where tree and database stand.
 pub(super) fn status(place: &Place<'_>, kind: LocalKind, summary: &LocalSummary) -> Value {
-    let terminal = place.terminal;
+    let terminal = &place.terminal;
     let wrong = summary.problems.iter().chain(&summary.left_out);
     wrong.for_each(|problem| terminal.problem(problem));
     let mut line = format!("{:<14}  {:<14}", kind.as_str(), summary.standing.as_str());
@@ -287,7 +287,7 @@ pub(super) fn status(place: &Place<'_>, kind: LocalKind, summary: &LocalSummary)
 
 /// Shows what differs, field by field where that was read: what the database has as the older version.
 pub(super) fn diff(
-    terminal: Terminal,
+    terminal: &Terminal,
     kind: LocalKind,
     summary: &LocalSummary,
     described: &[ItemDifference],
@@ -324,7 +324,7 @@ pub(super) fn diff(
     })
 }
 
-fn fields(terminal: Terminal, item: &ItemDifference) {
+fn fields(terminal: &Terminal, item: &ItemDifference) {
     for change in &item.fields {
         let texts = [&change.database, &change.disk];
         let is_short = |text: &&Option<String>| {

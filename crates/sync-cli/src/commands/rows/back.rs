@@ -16,7 +16,7 @@ pub(in crate::commands) async fn rollback(
     rollback: Rollback,
 ) -> Result<Outcome, Error> {
     let database = database(place)?;
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = begin(place, &progress, rollback.dry_run).await?;
     let done = async {
         let rows = session.rows(database).await?;
@@ -40,7 +40,7 @@ pub(in crate::commands) async fn rollback(
 
 pub(in crate::commands) async fn undo(place: &Place<'_>, undo: &Undo) -> Result<Outcome, Error> {
     let database = database(place)?;
-    let progress = Progress::new(place.terminal);
+    let progress = Progress::new(&place.terminal);
     let (session, connection) = begin(place, &progress, undo.dry_run).await?;
     let done = async {
         let rows = session.rows(database).await?;

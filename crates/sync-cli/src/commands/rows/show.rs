@@ -65,7 +65,7 @@ pub(super) fn problems(outcome: &RowsOutcome) -> Vec<Problem> {
 }
 
 /// Shows people what an operation did, but for its snapshot.
-pub(in crate::commands) fn show(terminal: Terminal, report: &RowsReport) {
+pub(in crate::commands) fn show(terminal: &Terminal, report: &RowsReport) {
     for problem in report
         .errors
         .iter()
@@ -127,7 +127,7 @@ pub(in crate::commands) fn show(terminal: Terminal, report: &RowsReport) {
     terminal.line(&format!("database  {summary}"));
 }
 
-fn omitted(terminal: Terminal, omitted: u64) {
+fn omitted(terminal: &Terminal, omitted: u64) {
     if omitted > 0 {
         terminal.line(&format!("  … and {omitted} more rows"));
     }
@@ -158,7 +158,7 @@ fn key_text(key: &[(String, String)]) -> String {
 }
 
 /// A row with its columns, a line each.
-fn row_lines(terminal: Terminal, row: &RowChange) {
+fn row_lines(terminal: &Terminal, row: &RowChange) {
     let (mark, paint) = match row.kind {
         RowKind::Added => ("+", Paint::Green),
         RowKind::Removed => ("-", Paint::Red),
@@ -182,7 +182,7 @@ fn row_lines(terminal: Terminal, row: &RowChange) {
 }
 
 /// A conflict on one line.
-pub(in crate::commands) fn conflict_line(terminal: Terminal, conflict: &OpenConflict) {
+pub(in crate::commands) fn conflict_line(terminal: &Terminal, conflict: &OpenConflict) {
     let chosen = match conflict.resolution {
         None => "open".to_owned(),
         Some(resolution) => format!("resolved: {}", resolution.as_str()),
@@ -198,7 +198,7 @@ pub(in crate::commands) fn conflict_line(terminal: Terminal, conflict: &OpenConf
 }
 
 /// Both versions of a row, column by column.
-pub(in crate::commands) fn conflict_lines(terminal: Terminal, conflict: &OpenConflict) {
+pub(in crate::commands) fn conflict_lines(terminal: &Terminal, conflict: &OpenConflict) {
     conflict_line(terminal, conflict);
     for (side, versions) in [("here", &conflict.ours), ("tenant", &conflict.theirs)] {
         if versions.is_empty() {
@@ -218,7 +218,7 @@ pub(in crate::commands) fn conflict_lines(terminal: Terminal, conflict: &OpenCon
 }
 
 /// Prints the rows that differ, unless only sums are wanted.
-pub(in crate::commands) fn difference(terminal: Terminal, found: &RowsDifference, stat: bool) {
+pub(in crate::commands) fn difference(terminal: &Terminal, found: &RowsDifference, stat: bool) {
     if !stat {
         found.rows.iter().for_each(|row| row_lines(terminal, row));
         omitted(terminal, found.omitted);
