@@ -6,8 +6,9 @@ use std::io::{self, Write};
 use serde::Serialize;
 use sync_core::{ByteCount, Fault, TreePath};
 use sync_engine::merge::Version;
-use sync_engine::{ChangeKind, Conflict, FileChange, Problem};
+use sync_engine::{ChangeKind, Conflict, Event, FileChange, Problem};
 
+use crate::Outcome;
 use crate::args::{Args, Color, Format, Verb};
 use crate::env::Env;
 
@@ -89,7 +90,44 @@ impl Terminal {
         match self.format {
             Format::Text => {}
             Format::Json => write_json(|out| serde_json::to_writer_pretty(out, value)),
-            Format::Ndjson => write_json(|out| serde_json::to_writer(out, value)),
+            Format::Ndjson => self.event(&Event::SyncComplete { report: value }),
+        }
+    }
+
+    /// Prints a result that ended as `outcome`, because of `problem` where it was not as asked for.
+    pub(crate) fn result(
+        self,
+        value: &impl Serialize,
+        outcome: Outcome,
+        problem: Option<&Problem>,
+    ) {
+        match (outcome, problem) {
+            (Outcome::Undecided | Outcome::Failed(_), Some(problem))
+                if self.format == Format::Ndjson =>
+            {
+                self.event(&Event::SyncError {
+                    problem: problem.clone(),
+                    exit_code: outcome.exit_code(),
+                    report: Some(value),
+                });
+            }
+            _ => self.value(value),
+        }
+    }
+
+    /// Prints the result of a run that did nothing, for whoever follows every event.
+    pub(crate) fn quiet_result(self, value: &impl Serialize) {
+        if self.format == Format::Ndjson {
+            self.value(value);
+        }
+    }
+
+    /// Prints that something has happened, for a program; nothing where the format is text.
+    pub(crate) fn event(self, event: &impl Serialize) {
+        match self.format {
+            Format::Text => {}
+            Format::Json => write_json(|out| serde_json::to_writer_pretty(out, event)),
+            Format::Ndjson => write_json(|out| serde_json::to_writer(out, event)),
         }
     }
 
@@ -120,7 +158,9 @@ impl Terminal {
         if self.format == Format::Text {
             return self.error(error);
         }
-        self.value(&failed(self.operation, error));
+        let outcome = Outcome::Failed(error.class());
+        let problem = Problem::from_fault(error);
+        self.result(&failed(self.operation, error), outcome, Some(&problem));
     }
 
     /// Prints a remark to stderr, whatever the format: events say the same to programs.

@@ -262,6 +262,7 @@ impl Session {
             format!("{files}; {}", brought.default_message())
         });
         let both = Some((rows, &brought));
+        let telling = rows.tell_going(&brought);
         let (local, step) = (&going.local, going.step.clone());
         let sent = self.advance(local, step, Some(said), going.vacant, both);
         match Box::pin(sent).await {
@@ -271,8 +272,12 @@ impl Session {
                     message: Some(moved.message.clone()),
                     pulled: None,
                 };
-                let settled = rows.arrived(brought, moved.target, moved.set_aside, moved.message);
-                (Ok(files), settled.await.map_err(Arc::new))
+                let arrived = rows.arrived(brought, moved.target, moved.set_aside, moved.message);
+                let settled = arrived.await;
+                if let Ok(settled) = &settled {
+                    telling.complete(settled.snapshot);
+                }
+                (Ok(files), settled.map_err(Arc::new))
             }
             Err(error) if error.is_about_rows() => {
                 let sent = self.send_only_files(going, message).await;

@@ -57,7 +57,7 @@ pub use config::{Config, Location};
 pub use decide::{Point, Standing};
 pub use doctor::TreeFindings;
 pub use error::Error;
-pub use event::{Event, Listener};
+pub use event::{Event, Listener, Phase, Progress};
 pub use guard::{Limits, MaxDelete};
 pub use history::{Difference, FileDifference, Lines, Side};
 pub use local::{Local, LocalDone, LocalRun, LocalStanding, LocalSummary};

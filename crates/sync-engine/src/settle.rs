@@ -68,7 +68,7 @@ impl Workspace {
                 if let Some(settlement) = self.settlement(&note)? {
                     settlement.after(&private)?;
                 }
-                (context.listener)(Event::Recovered {
+                (context.listener)(Event::SyncRecovered {
                     finished: true,
                     kept: Vec::new(),
                 });
@@ -78,7 +78,7 @@ impl Workspace {
                     settlement.before(&private)?;
                 }
                 let kept = kept.iter().map(ToString::to_string).collect();
-                (context.listener)(Event::Recovered {
+                (context.listener)(Event::SyncRecovered {
                     finished: false,
                     kept,
                 });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use snafu::ensure;
 use sync_engine::rows::{Database, Rows, TableCounts};
 use sync_engine::{
-    AllOptions, AllPlan, Counts, Direction, FilesOutcome, FilesPlan, OnConflict, Patterns,
+    AllOptions, AllPlan, Counts, Direction, FilesOutcome, FilesPlan, OnConflict, Patterns, Problem,
     RowsOutcome, Session, Standing,
 };
 
@@ -140,6 +140,14 @@ impl<P, A> Operation<P, A> {
     const fn is_silent(&self) -> bool {
         matches!(self, Self::NotStarted { is_told: false, .. })
     }
+
+    /// Why it failed, where it did.
+    fn problem(&self) -> Option<Problem> {
+        match self {
+            Self::Failed(error) => Some(Problem::from_fault(error)),
+            _ => None,
+        }
+    }
 }
 
 type FilesOperation = Operation<Planned, Applied>;
@@ -149,7 +157,8 @@ async fn run(place: &Place<'_>, mut asked: Asked) -> Result<Outcome, Error> {
     let base = Base::of(place, &asked.filter)?;
     let filter = Place::filter(&asked.filter)?;
     let progress = Progress::new(place.terminal);
-    let (session, connection) = begin(place, &progress, asked.dry_run).await?;
+    let (session, connection) =
+        begin(place, &progress, asked.verb.start("all"), asked.dry_run).await?;
     if !asked.dry_run && asked.direction != Direction::Push {
         session.make_tree()?;
     }

@@ -122,7 +122,7 @@ pub(super) async fn daemon(place: &Place<'_>) -> Result<Outcome, Error> {
     let jobs = jobs(place, &progress)?;
     let terminal = place.terminal;
     let tell = move |event: JobEvent| {
-        terminal.value(&event);
+        terminal.event(&event);
         say(terminal, &event);
     };
     let stop = async move {

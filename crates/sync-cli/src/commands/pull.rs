@@ -23,7 +23,13 @@ pub(super) async fn run(place: &Place<'_>, pull: Pull) -> Result<Outcome, Error>
     }
     let progress = Progress::new(place.terminal);
     let filter = Place::filter(&pull.filter)?;
-    let (session, connection) = begin(place, &progress, pull.dry_run).await?;
+    let (session, connection) = begin(
+        place,
+        &progress,
+        Verb::Pull.start(Target::Files.as_str()),
+        pull.dry_run,
+    )
+    .await?;
     if !pull.dry_run {
         session.make_tree()?;
     }

@@ -108,14 +108,15 @@ pub(super) fn open(
 async fn run(place: &Place<'_>, direction: Direction, asked: Asked) -> Result<Outcome, Error> {
     let database = database(place)?;
     let progress = Progress::new(place.terminal);
-    let (session, connection) = begin(place, &progress, asked.dry_run).await?;
-    let done = Box::pin(transfer(&session, database, direction, &asked)).await;
-    progress.finish();
     let verb = match direction {
         Direction::Push => "push database",
         Direction::Pull => "pull database",
         Direction::Sync => "sync database",
     };
+    let start = (verb.to_owned(), Some(direction));
+    let (session, connection) = begin(place, &progress, start, asked.dry_run).await?;
+    let done = Box::pin(transfer(&session, database, direction, &asked)).await;
+    progress.finish();
     conclude(place, verb, (session, connection), asked.dry_run, done).await
 }
 
@@ -214,7 +215,7 @@ pub(super) fn print(
 ) -> Outcome {
     let terminal = place.terminal;
     let (report, outcome) = report(place, operation, dry_run, planned, outcome, Some(traffic));
-    terminal.value(&report);
+    terminal.result(&report, outcome, report.errors.last());
     show(terminal, &report);
     snapshot_line(terminal, report.snapshot, report.message.as_deref());
     outcome

@@ -51,7 +51,7 @@ pub(super) async fn run(place: &Place<'_>, args: Serve) -> Result<Outcome, Error
         .line(&format!("listening on {scheme}://{address}"));
     place
         .terminal
-        .value(&json!({"event": "listening", "url": format!("{scheme}://{address}")}));
+        .event(&json!({"event": "listening", "url": format!("{scheme}://{address}")}));
     // Held to the end: a successor must not have its socket removed by this process.
     let held = store.clone();
     let variables = place.env.clone();

@@ -15,7 +15,13 @@ pub(super) async fn run(place: &Place<'_>, both: SyncBoth) -> Result<Outcome, Er
         SyncTarget::One(target) => target,
     };
     let progress = Progress::new(place.terminal);
-    let (session, connection) = begin(place, &progress, both.dry_run).await?;
+    let (session, connection) = begin(
+        place,
+        &progress,
+        Verb::Sync.start(Target::Files.as_str()),
+        both.dry_run,
+    )
+    .await?;
     if !both.dry_run {
         session.make_tree()?;
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sync_core::{ByteCount, Fault, SnapshotId, TreePath};
 use sync_engine::{
-    Conflict, Counts, FileChange, Limits, MaxDelete, Problem, PullPlan, PushPlan, Report, Session,
-    Standing, State, SyncPlan, Traffic,
+    Conflict, Counts, Direction, FileChange, Limits, MaxDelete, Problem, PullPlan, PushPlan,
+    Report, Session, Standing, State, SyncPlan, Traffic,
 };
 
 use super::Place;
@@ -35,6 +35,17 @@ impl Verb {
             Self::Rollback => "rollback".to_owned(),
             Self::Undo => "undo".to_owned(),
         }
+    }
+
+    /// What begins with it.
+    pub(super) fn start(self, target: &str) -> (String, Option<Direction>) {
+        let direction = match self {
+            Self::Push => Some(Direction::Push),
+            Self::Pull => Some(Direction::Pull),
+            Self::Sync => Some(Direction::Sync),
+            Self::Rollback | Self::Undo => None,
+        };
+        (self.operation(target), direction)
     }
 }
 
@@ -119,9 +130,11 @@ pub(super) const fn limits(max_delete: MaxDelete, yes: bool) -> Limits {
 /// A run that is about to change things, or to show what it would change.
 pub(super) async fn begin(
     place: &Place<'_>,
-    progress: &std::sync::Arc<Progress>,
+    progress: &Arc<Progress>,
+    (operation, direction): (String, Option<Direction>),
     dry_run: bool,
 ) -> Result<(Session, Connection), Error> {
+    progress.begin(operation, direction);
     let purpose = if dry_run { Purpose::Look } else { Purpose::Act };
     let (session, connection) = place.session(purpose, progress.listener()).await?;
     if !dry_run {
@@ -168,7 +181,7 @@ pub(super) fn print(
 ) -> Outcome {
     let (report, outcome) = report(place, verb, planned, dry_run, applied, traffic);
     let terminal = place.terminal;
-    terminal.value(&report);
+    terminal.result(&report, outcome, report.errors.last());
     show(terminal, verb, &report);
     snapshot_line(terminal, report.snapshot, report.message.as_deref());
     outcome

@@ -9,6 +9,7 @@ use super::look::Look;
 use super::{Rows, conflicts, rows_of};
 use crate::decide::Standing;
 use crate::error::DivergedSnafu;
+use crate::event::{Event, Undecided};
 use crate::guard::{Place, Removal, What};
 use crate::{Error, OnConflict};
 
@@ -158,7 +159,17 @@ impl Rows<'_> {
             OnConflict::Ask | OnConflict::KeepBoth => Choice::Open,
         };
         let resolutions = conflicts::resolutions(&self.session.workspace)?;
-        Ok(self.copy.merge(roots, resolutions, otherwise).await?)
+        let merged = self.copy.merge(roots, resolutions, otherwise).await?;
+        for conflict in &merged.conflicts {
+            let undecided = Undecided::Database {
+                id: conflict.id.clone(),
+                table: conflict.table.clone(),
+                key: conflict.key.clone(),
+                columns: conflict.columns.clone(),
+            };
+            self.session.tell(Event::MergeConflict(undecided));
+        }
+        Ok(merged)
     }
 }
 

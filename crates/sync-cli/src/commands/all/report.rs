@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use sync_core::{Fault, SnapshotId};
-use sync_engine::{State, Traffic};
+use sync_engine::{Problem, State, Traffic};
 
 use super::super::transfer::{Planned, Verb, report, show, snapshot_line};
 use super::super::{Place, rows};
@@ -28,6 +28,8 @@ struct Part {
     /// A snapshot that both sides agree on, and why it was made, where this run made it.
     snapshot: Option<SnapshotId>,
     message: Option<String>,
+    /// Why it ended otherwise than it was to.
+    problem: Option<Problem>,
 }
 
 /// What is told of one operation that did not come to an end of its own.
@@ -109,17 +111,22 @@ impl Told<'_> {
             None => (files.snapshot.or(rows.snapshot), None),
         };
         snapshot_line(terminal, snapshot, message.as_deref());
-        terminal.value(&self.whole([files, rows], snapshot, message.as_deref(), outcome));
+        let problem = [&files, &rows]
+            .into_iter()
+            .find_map(|part| part.problem.clone());
+        let whole = self.whole([files, rows], snapshot, message.as_deref(), outcome);
+        terminal.result(&whole, outcome, problem.as_ref());
         outcome
     }
 
     fn files(&self, files: FilesOperation) -> Part {
         let operation = self.verb.operation(Target::Files.as_str());
+        let problem = files.problem();
         if let Some((value, outcome)) = without_end(&operation, Target::Files.as_str(), &files) {
-            return Part::bare(value, outcome);
+            return Part::bare(value, outcome, problem);
         }
         let Operation::Ended(planned, applied) = files else {
-            return Part::bare(Value::Null, Outcome::Done);
+            return Part::bare(Value::Null, Outcome::Done, None);
         };
         let (mut report, outcome) = report(
             self.place,
@@ -135,6 +142,7 @@ impl Told<'_> {
             outcome,
             snapshot: report.snapshot,
             message: report.message.clone(),
+            problem: last_of(&report.errors, outcome),
             value: named(serde_json::to_value(&report), Target::Files),
         }
     }
@@ -143,11 +151,12 @@ impl Told<'_> {
     fn rows(&self, rows: RowsOperation, alone: bool) -> Part {
         let operation = self.verb.operation(Target::Database.as_str());
         let target = Target::Database.as_str();
+        let problem = rows.problem();
         if let Some((value, outcome)) = without_end(&operation, target, &rows) {
-            return Part::bare(value, outcome);
+            return Part::bare(value, outcome, problem);
         }
         let Operation::Ended(planned, done) = rows else {
-            return Part::bare(Value::Null, Outcome::Done);
+            return Part::bare(Value::Null, Outcome::Done, None);
         };
         let traffic = alone.then_some(self.traffic);
         let (mut report, outcome) =
@@ -158,6 +167,7 @@ impl Told<'_> {
             outcome,
             snapshot: report.snapshot,
             message: report.message.clone(),
+            problem: last_of(&report.errors, outcome),
             value: named(serde_json::to_value(&report), Target::Database),
         }
     }
@@ -220,13 +230,19 @@ impl Told<'_> {
     }
 }
 
+/// The problem for which an operation ended as `outcome`.
+fn last_of(errors: &[Problem], outcome: Outcome) -> Option<Problem> {
+    errors.last().filter(|_| outcome != Outcome::Done).cloned()
+}
+
 impl Part {
-    const fn bare(value: Value, outcome: Outcome) -> Self {
+    const fn bare(value: Value, outcome: Outcome, problem: Option<Problem>) -> Self {
         Self {
             value,
             outcome,
             snapshot: None,
             message: None,
+            problem,
         }
     }
 }

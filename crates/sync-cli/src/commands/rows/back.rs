@@ -17,7 +17,13 @@ pub(in crate::commands) async fn rollback(
 ) -> Result<Outcome, Error> {
     let database = database(place)?;
     let progress = Progress::new(place.terminal);
-    let (session, connection) = begin(place, &progress, rollback.dry_run).await?;
+    let (session, connection) = begin(
+        place,
+        &progress,
+        ("rollback database".to_owned(), None),
+        rollback.dry_run,
+    )
+    .await?;
     let done = async {
         let rows = session.rows(database).await?;
         let plan = rows
@@ -41,7 +47,13 @@ pub(in crate::commands) async fn rollback(
 pub(in crate::commands) async fn undo(place: &Place<'_>, undo: &Undo) -> Result<Outcome, Error> {
     let database = database(place)?;
     let progress = Progress::new(place.terminal);
-    let (session, connection) = begin(place, &progress, undo.dry_run).await?;
+    let (session, connection) = begin(
+        place,
+        &progress,
+        ("undo database".to_owned(), None),
+        undo.dry_run,
+    )
+    .await?;
     let done = async {
         let rows = session.rows(database).await?;
         let plan = rows.plan_undo(undo.on_conflict).await?;
