@@ -129,7 +129,7 @@ impl Progress {
                 if begins {
                     self.style("{spinner} reading {msg}");
                 }
-                if progress.items % EVERY == 0 {
+                if progress.items.is_multiple_of(EVERY) {
                     let bytes = ByteCount(progress.bytes);
                     self.bar.set_message(match progress.items {
                         0 => format!("rows {bytes}"),
@@ -146,7 +146,7 @@ impl Progress {
                     self.bar.set_length(bytes);
                 }
                 self.bar.set_position(progress.bytes);
-                if progress.items % EVERY == 0 {
+                if progress.items.is_multiple_of(EVERY) {
                     self.bar.set_message(format!("{} items", progress.items));
                 }
             }

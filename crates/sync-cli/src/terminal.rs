@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use sync_core::{ByteCount, Fault, TreePath};
 use sync_engine::merge::Version;
+pub(crate) use sync_engine::report::one_line;
 use sync_engine::{ChangeKind, Conflict, Event, FileChange, Problem};
 
 use crate::Outcome;
@@ -132,7 +133,7 @@ impl Terminal {
     }
 
     /// Prints an error with its whole chain and its hint to stderr.
-    pub(crate) fn error(self, error: &impl Fault) {
+    pub(crate) fn error(self, error: &(impl Fault + ?Sized)) {
         let code = format!("error[{}]", error.code());
         let text = visible(&error.to_string());
         let mut lines = vec![format!(
@@ -280,7 +281,7 @@ fn painted(on: bool, paint: Paint, text: &str) -> String {
     }
 }
 
-fn causes(error: &impl StdError) -> Vec<String> {
+fn causes(error: &(impl StdError + ?Sized)) -> Vec<String> {
     let mut last = error.to_string();
     let mut found = Vec::new();
     let mut cause = error.source();
@@ -336,13 +337,4 @@ pub(crate) fn moment(ms: u64) -> String {
 /// Text that may quote a peer: control characters other than line ends must not reach the terminal.
 fn visible(text: &str) -> String {
     text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
-}
-
-/// Free text from a snapshot, on one line and without control characters.
-pub(crate) fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect::<String>()
-        .trim()
-        .to_owned()
 }

@@ -3,6 +3,10 @@
 //! Each of the two operations stands by itself: where one cannot be planned or fails, the other goes on, and both are told of.
 //! Where both have something that goes to the tenant, it goes as one snapshot in one request ([`Session::apply_all`]).
 
+mod files;
+mod report;
+mod run;
+
 use std::sync::Arc;
 
 use sync_core::SnapshotId;
@@ -20,6 +24,13 @@ use crate::rows::{BroughtRows, Direction, Rows, RowsLook, RowsOutcome, RowsPlan,
 use crate::session::{Session, point};
 use crate::sync::SyncPlan;
 use crate::{Error, FilesStatus};
+
+pub use files::{FilesApplied, FilesPlanned, refusal};
+pub use report::{OperationReport, SyncReport, Told, WithoutEnd};
+pub use run::{
+    AllDone, AllPlanned, AllRequest, Failure, FilesOperation, Operation, ROUNDS, RowsOperation,
+    WithDatabase,
+};
 
 /// One of the operations, or why there is none of it. Where one error ended both, both have it.
 pub type Each<T> = Result<T, Arc<Error>>;

@@ -17,7 +17,7 @@ pub const CONFIG_FILE: &str = "sync.toml";
 pub const PRIVATE_DIR: &str = ".sync";
 
 /// The configuration of a workspace; an unknown key is an error, so that a typing mistake is not a silent default.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The workspace itself.

@@ -56,6 +56,23 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What a program asks for makes no sense.
+    #[snafu(display("`{setting}` is not valid: {reason}"))]
+    Setting {
+        /// Which setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A plan is applied once.
+    #[snafu(display("the plan was applied already"))]
+    PlanSpent,
+    /// A call took longer than it may.
+    #[snafu(display("it was not done within {} s", deadline.as_secs_f64()))]
+    Deadline {
+        /// How long it may take.
+        deadline: std::time::Duration,
+    },
     /// The workspace belongs to no tenant.
     #[snafu(display("the workspace has no `[remote]` in its sync.toml"))]
     NoRemote,
@@ -324,6 +341,9 @@ impl Fault for Error {
             Self::Write { .. } => "engine/write",
             Self::ConfigSyntax { .. } => "engine/config-syntax",
             Self::Config { .. } => "engine/config",
+            Self::Setting { .. } => "engine/setting",
+            Self::PlanSpent => "engine/plan-spent",
+            Self::Deadline { .. } => "engine/deadline",
             Self::NoRemote => "engine/no-remote",
             Self::State { .. } => "engine/state",
             Self::Locked { .. } => "engine/locked",
@@ -365,6 +385,8 @@ impl Fault for Error {
             | Self::WorkspaceExists { .. }
             | Self::ConfigSyntax { .. }
             | Self::Config { .. }
+            | Self::Setting { .. }
+            | Self::PlanSpent
             | Self::NoRemote
             | Self::NoSnapshot { .. }
             | Self::NoConflict { .. }
@@ -379,7 +401,9 @@ impl Fault for Error {
             Self::Rows { source } => source.class(),
             Self::Local { source } => source.class(),
             Self::Transport { source } => source.class(),
-            Self::Locked { .. } | Self::JobRunning { .. } | Self::Cut => Class::Unavailable,
+            Self::Locked { .. } | Self::JobRunning { .. } | Self::Deadline { .. } | Self::Cut => {
+                Class::Unavailable
+            }
             Self::State { .. }
             | Self::Answer { .. }
             | Self::Hostile { .. }
@@ -434,6 +458,8 @@ impl Fault for Error {
             Self::LeftOut { .. } => {
                 "allow it in `files.allow_secrets`, or move it out of the tree to delete it on the tenant"
             }
+            Self::PlanSpent => "plan again: what has moved since is in the new plan",
+            Self::Deadline { .. } => "try again, with a longer deadline where much has to travel",
             Self::Overtaken => "run the command again",
             Self::Empties { .. } => {
                 "look at it with `--dry-run`; if that is what you want, add `--yes`"

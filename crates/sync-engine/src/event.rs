@@ -11,14 +11,15 @@ use sync_core::{SnapshotId, TreePath};
 use sync_local::{Change, LocalKind};
 use tokio::time::Instant;
 
+use crate::all::SyncReport;
 use crate::merge::Conflict;
-use crate::report::{ChangeKind, FileChange, Problem, Report};
+use crate::report::{ChangeKind, FileChange, Problem};
 use crate::rows::Direction;
 
 /// One step forward. `R` is the report that the last event carries.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event")]
-pub enum Event<R = Box<Report>> {
+pub enum Event<R = Box<SyncReport>> {
     /// An operation begins.
     #[serde(rename = "sync:start")]
     SyncStart {

@@ -26,7 +26,7 @@ use crate::look::Look;
 use crate::maps::Maps;
 use crate::merge::{Conflict, Outcome, Rules};
 use crate::push::{ATTEMPTS, retry_after};
-use crate::receive::Arrived;
+use crate::receive::{Arrived, Blocks};
 use crate::report::{FileChange, Problem};
 use crate::session::{Local, Session, blocking};
 use crate::settle::{Known, Settlement};
@@ -364,7 +364,7 @@ impl Session {
             ..Backoff::default()
         };
         let mut came = match incoming {
-            Some(mut incoming) => feed_blocks(&sender, async || incoming.next().await).await,
+            Some(incoming) => feed_blocks(&sender, Source::Answer(incoming)).await,
             None => Ok(()),
         };
         let mut attempt = 1;
@@ -425,9 +425,8 @@ impl Session {
             }
         }
         for page in absent.chunks(PAGE) {
-            let mut blocks = self.remote.objects(page).await?;
-            let mut next = async || Ok(blocks.next_block().await?.map(Arrived::Block));
-            feed_blocks(sender, &mut next).await?;
+            let blocks = self.remote.objects(page).await?;
+            feed_blocks(sender, Source::Objects(blocks)).await?;
         }
         Ok(())
     }
@@ -453,17 +452,26 @@ pub(crate) fn ensure_chosen(conflicts: &[Conflict]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Where blocks come from.
+enum Source {
+    Answer(Incoming),
+    Objects(Blocks),
+}
+
 /// Gives the writer blocks until there are no more, or it takes no more.
-async fn feed_blocks(
-    sender: &mpsc::Sender<Feed>,
-    mut next: impl AsyncFnMut() -> Result<Option<Arrived>, Error>,
-) -> Result<(), Error> {
-    while let Some(arrived) = next().await? {
+async fn feed_blocks(sender: &mpsc::Sender<Feed>, mut source: Source) -> Result<(), Error> {
+    loop {
+        let arrived = match &mut source {
+            Source::Answer(incoming) => incoming.next().await?,
+            Source::Objects(blocks) => blocks.next_block().await?.map(Arrived::Block),
+        };
+        let Some(arrived) = arrived else {
+            return Ok(());
+        };
         if sender.send(Feed::Arrived(arrived)).await.is_err() {
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// What the writing thread is given.

@@ -33,6 +33,14 @@ impl Workspace {
         })
     }
 
+    /// A workspace at `root` that is configured by the caller, whatever a `sync.toml` there says. Nothing is read.
+    pub fn of(root: &Path, config: Config) -> Self {
+        Self {
+            root: root.to_owned(),
+            config,
+        }
+    }
+
     /// Opens the nearest workspace at `start` or above it.
     pub fn find(start: &Path) -> Result<Self, Error> {
         let root = start

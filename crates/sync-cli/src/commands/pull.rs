@@ -34,10 +34,7 @@ pub(super) async fn run(place: &Place<'_>, pull: Pull) -> Result<Outcome, Error>
         session.make_tree()?;
     }
     let mut plan = session.plan_pull(filter.as_ref()).await?;
-    let mut planned = Planned {
-        target,
-        ..Planned::of_pull(&mut plan)
-    };
+    let mut planned = Planned::of_pull(&mut plan);
     let applied = if pull.dry_run || !planned.conflicts.is_empty() {
         // It may hold the stream of the contents, which nobody will read.
         drop(plan);

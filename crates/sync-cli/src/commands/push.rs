@@ -29,10 +29,7 @@ pub(super) async fn run(place: &Place<'_>, push: Push) -> Result<Outcome, Error>
     )
     .await?;
     let mut plan = session.plan_push(filter.as_ref()).await?;
-    let planned = Planned {
-        target,
-        ..Planned::of_push(&mut plan)
-    };
+    let planned = Planned::of_push(&mut plan);
     let applied = if push.dry_run {
         None
     } else {

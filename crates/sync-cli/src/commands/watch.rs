@@ -116,9 +116,7 @@ async fn once(place: &Place<'_>, watch: &Watch, on_conflict: OnConflict) -> Resu
     drop(session);
     connection.close().await;
     let (planned, applied) = synced?;
-    let quiet =
-        planned.changes.is_empty() && planned.pulled.is_empty() && planned.conflicts.is_empty();
-    if quiet {
+    if planned.is_quiet() {
         let (report, _) = report(&place, Verb::Sync, planned, false, applied, traffic);
         place.terminal.quiet_result(&report);
     } else {

@@ -9,6 +9,7 @@ use snafu::ResultExt;
 use sync_core::SnapshotId;
 use sync_engine::rows::Database;
 use sync_engine::{Direction, Remote, Session, event};
+use sync_store::protocol::Part;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::rows::{Asked, Planned, database, print, report, transfer};
@@ -122,7 +123,7 @@ async fn follow(
                 changed?;
                 pause = AGAIN.0;
             }
-            moved = remote.moved(head, WAIT) => {
+            moved = remote.moved(head, WAIT, Part::All) => {
                 moved?;
             }
             () = again => {}

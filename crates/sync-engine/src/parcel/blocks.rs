@@ -225,14 +225,14 @@ impl<'s> Line<'_, 's> {
             for builder in [&mut builder, &mut patches] {
                 blocks.extend(builder.finish().map_err(packed)?);
             }
-            if !self.pass(batch, blocks) {
+            if !self.pass(&batch, blocks) {
                 return Ok(());
             }
         }
     }
 
     /// Waits for the turn of a batch and sends its blocks; `false` where nothing goes out any more.
-    fn pass(&self, batch: Batch, blocks: Vec<BuiltBlock>) -> bool {
+    fn pass(&self, batch: &Batch, blocks: Vec<BuiltBlock>) -> bool {
         let mut exit = self.exit();
         while exit.next != batch.number && matches!(exit.outcome, Ok(true)) {
             exit = self.turn.wait(exit).unwrap_or_else(PoisonError::into_inner);

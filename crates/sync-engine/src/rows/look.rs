@@ -166,7 +166,7 @@ impl Rows<'_> {
                 Phase::Reading,
                 0,
                 bytes,
-            )))
+            )));
         };
         Ok(self.copy.capture(tell).await?)
     }

@@ -28,6 +28,17 @@ pub enum Direction {
     Sync,
 }
 
+impl Direction {
+    /// The word that people and programs read.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Pull => "pull",
+            Self::Sync => "sync",
+        }
+    }
+}
+
 /// What a push, pull or sync of rows would do.
 #[derive(Debug)]
 pub struct RowsPlan {

@@ -83,15 +83,7 @@ async fn back(
     message: Option<String>,
     limits: &Limits,
 ) -> Result<Done, Error> {
-    let planned = Planned {
-        standing: None,
-        pulled: plan.pull.clone(),
-        pushed: plan.push.clone(),
-        rows: plan.rows.clone(),
-        omitted: plan.omitted,
-        conflicts: plan.conflicts.clone(),
-        ..Planned::default()
-    };
+    let planned = Planned::of_back(&plan);
     if dry_run || !planned.conflicts.is_empty() {
         return Ok((planned, None));
     }
