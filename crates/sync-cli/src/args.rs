@@ -14,7 +14,7 @@ use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
 use sync_store::protocol::Scope;
 
-pub(crate) use jobs::{Daemon, Jobs, JobsHistory, JobsRun, JobsVerb};
+pub(crate) use jobs::{Daemon, DaemonVerb, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use rows::{
     Conflicts, ConflictsResolve, ConflictsVerb, Db, DbTrack, DbUntrack, DbVerb, DbVerify,
     TenantDatabase,
@@ -113,7 +113,7 @@ pub(crate) enum Verb {
     Conflicts(Conflicts),
     /// Run jobs, and look back at them.
     Jobs(Jobs),
-    /// Run jobs when they are due.
+    /// Keep in sync, and run jobs when they are due.
     Daemon(Daemon),
 }
 
@@ -148,7 +148,14 @@ impl Verb {
             Self::Db(_) => "db",
             Self::Conflicts(_) => "conflicts",
             Self::Jobs(_) => "jobs",
-            Self::Daemon(_) => "daemon",
+            Self::Daemon(Daemon { verb }) => match verb {
+                None => "daemon",
+                Some(DaemonVerb::Status(_)) => "daemon status",
+                Some(DaemonVerb::Pause(_)) => "daemon pause",
+                Some(DaemonVerb::Resume(_)) => "daemon resume",
+                Some(DaemonVerb::Kick(_)) => "daemon kick",
+                Some(DaemonVerb::Stop(_)) => "daemon stop",
+            },
         }
     }
 }
@@ -407,6 +414,8 @@ mod tests {
             "jobs history -n 3",
             "jobs history nightly",
             "daemon",
+            "daemon status",
+            "daemon kick",
             "tenant database acme --data d --url-env X",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());

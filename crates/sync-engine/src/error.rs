@@ -90,6 +90,12 @@ pub enum Error {
         /// Who, and since when.
         holder: String,
     },
+    /// A daemon runs in the workspace.
+    #[snafu(display("a daemon runs in this workspace: {holder}"))]
+    DaemonRunning {
+        /// Who, and since when.
+        holder: String,
+    },
     /// The tree could not be captured or changed.
     #[snafu(transparent)]
     Files {
@@ -347,6 +353,7 @@ impl Fault for Error {
             Self::NoRemote => "engine/no-remote",
             Self::State { .. } => "engine/state",
             Self::Locked { .. } => "engine/locked",
+            Self::DaemonRunning { .. } => "engine/daemon-running",
             Self::Files { source } => source.code(),
             Self::Store { .. } => "engine/store",
             Self::Rows { source } => source.code(),
@@ -401,9 +408,11 @@ impl Fault for Error {
             Self::Rows { source } => source.class(),
             Self::Local { source } => source.class(),
             Self::Transport { source } => source.class(),
-            Self::Locked { .. } | Self::JobRunning { .. } | Self::Deadline { .. } | Self::Cut => {
-                Class::Unavailable
-            }
+            Self::Locked { .. }
+            | Self::DaemonRunning { .. }
+            | Self::JobRunning { .. }
+            | Self::Deadline { .. }
+            | Self::Cut => Class::Unavailable,
             Self::State { .. }
             | Self::Answer { .. }
             | Self::Hostile { .. }
@@ -448,6 +457,9 @@ impl Fault for Error {
                 "restore the file; without it the next sync takes workspace and tenant for two that never met"
             }
             Self::Locked { .. } | Self::JobRunning { .. } => "wait for it to end",
+            Self::DaemonRunning { .. } => {
+                "`sync-cli daemon status` asks it, and `sync-cli daemon stop` ends it"
+            }
             Self::NoJob { .. } => "`sync-cli jobs list` lists them",
             Self::Files { source } => return source.hint(),
             Self::Rows { source } => return source.hint(),

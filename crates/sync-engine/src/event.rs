@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sync_core::rows::{TableCounts, TableName};
 use sync_core::{SnapshotId, TreePath};
 use sync_local::{Change, LocalKind};
@@ -106,7 +106,7 @@ pub enum Event<R = Box<SyncReport>> {
 }
 
 /// What an event is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
     /// The tree.
@@ -130,6 +130,18 @@ impl Target {
             Self::Skills => "skills",
             Self::Content => "content",
             Self::AccessControl => "access-control",
+        }
+    }
+}
+
+impl Target {
+    /// The kind of items, of those that are kept in tree and database.
+    pub const fn kind(self) -> Option<LocalKind> {
+        match self {
+            Self::Files | Self::Database => None,
+            Self::Skills => Some(LocalKind::Skills),
+            Self::Content => Some(LocalKind::Content),
+            Self::AccessControl => Some(LocalKind::AccessControl),
         }
     }
 }

@@ -67,7 +67,7 @@ pub use event::{Event, Listener, Phase, Progress};
 pub use guard::{Limits, MaxDelete};
 pub use history::{Difference, FileDifference, Lines, Side};
 pub use local::{Local, LocalDone, LocalRun, LocalStanding, LocalSummary};
-pub use manager::{ManagerOptions, ManagerState, ManagerStats, ManagerStatus, SyncManager};
+pub use manager::{Items, ManagerOptions, ManagerState, ManagerStats, ManagerStatus, SyncManager};
 pub use merge::{Conflict, OnConflict};
 pub use patience::open_store;
 pub use pull::{PullOutcome, PullPlan};

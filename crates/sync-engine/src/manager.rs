@@ -24,6 +24,7 @@ use crate::all::{SyncReport, Told, WithDatabase};
 use crate::event::{Event, Listener};
 use crate::local::{Local, LocalRun};
 use crate::report::Problem;
+use crate::rows::Database;
 use crate::service::{SyncService, millis, nobody};
 use crate::{Error, Watcher};
 use machine::{Input, Machine, Step, Verdict};
@@ -39,8 +40,8 @@ const STOP: Duration = Duration::from_millis(900);
 pub struct ManagerOptions {
     /// Whether files are synced; rows are where the service has a database.
     pub files: bool,
-    /// What goes to the database whenever something is saved, before files and rows are synced.
-    pub items: Vec<LocalRun>,
+    /// What goes from files to rows whenever something is saved, before both are synced.
+    pub items: Option<Items>,
     /// How long it waits before what is away is tried again.
     pub backoff: Backoff,
     /// How often it looks at a database that cannot tell of changes, as none of its tables is tracked.
@@ -49,12 +50,21 @@ pub struct ManagerOptions {
     pub listener: Listener,
 }
 
+/// Skills, content and access control that go to a database.
+#[derive(Debug, Clone)]
+pub struct Items {
+    /// The database.
+    pub database: Database,
+    /// What goes, and how.
+    pub runs: Vec<LocalRun>,
+}
+
 impl Default for ManagerOptions {
     /// Files, and rows where there is a database; from half a second to half a minute, every five seconds, telling nobody.
     fn default() -> Self {
         Self {
             files: true,
-            items: Vec::new(),
+            items: None,
             backoff: Backoff {
                 attempts: u32::MAX,
                 base: Duration::from_millis(500),
@@ -276,7 +286,7 @@ impl Shared {
     }
 
     fn watches_files(&self) -> bool {
-        self.options.files || !self.options.items.is_empty()
+        self.options.files || self.options.items.is_some()
     }
 
     /// Whether anything goes to the tenant, or comes from it.
@@ -378,11 +388,13 @@ impl Shared {
         let _turn = self.turn.lock().await;
         let mut applied = 0;
         let mut problem = None;
-        for item in &self.options.items {
-            match self.bring(item, listener).await {
-                Ok(done) => applied += done,
-                Err(error) => {
-                    problem.get_or_insert(error);
+        if let Some(Items { database, runs }) = &self.options.items {
+            for run in runs {
+                match self.bring(database, run, listener).await {
+                    Ok(done) => applied += done,
+                    Err(error) => {
+                        problem.get_or_insert(error);
+                    }
                 }
             }
         }
@@ -417,13 +429,15 @@ impl Shared {
     }
 
     /// Brings items of one kind to the database; gives how many.
-    async fn bring(&self, item: &LocalRun, listener: &Listener) -> Result<u64, Error> {
-        let WithDatabase::There(database) = self.service.config().database() else {
-            return Ok(0);
-        };
+    async fn bring(
+        &self,
+        database: &Database,
+        item: &LocalRun,
+        listener: &Listener,
+    ) -> Result<u64, Error> {
         let workspace = self.service.workspace().clone();
         let context = self.service.context(Arc::clone(listener));
-        let local = Local::new(workspace, sync_db::Database::clone(database), context);
+        let local = Local::new(workspace, database.clone(), context);
         local.recover().await?;
         let done = Box::pin(local.run(item)).await?;
         match done.summary.refusal {

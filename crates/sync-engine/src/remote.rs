@@ -87,6 +87,11 @@ impl Remote {
         }
     }
 
+    /// The way to the server.
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The branch.
     pub fn branch(&self) -> &Name {
         &self.branch

@@ -11,7 +11,9 @@ use sync_core::Name;
 
 use crate::Error;
 use crate::config::{CONFIG_FILE, Config, PRIVATE_DIR};
-use crate::error::{LockedSnafu, NoWorkspaceSnafu, WorkspaceExistsSnafu, WriteSnafu};
+use crate::error::{
+    DaemonRunningSnafu, LockedSnafu, NoWorkspaceSnafu, WorkspaceExistsSnafu, WriteSnafu,
+};
 
 /// A workspace: a directory with a `sync.toml`, the tree that it syncs, and private state in `.sync/`.
 #[derive(Debug, Clone)]
@@ -118,8 +120,24 @@ impl Workspace {
     ///
     /// The lock is the operating system's, so it does not outlive its holder; the file says who holds it.
     pub(crate) fn lock(&self, now: u64) -> Result<Lock, Error> {
+        let held = self.hold("lock", now)?;
+        held.map_err(|holder| LockedSnafu { holder }.build())
+    }
+
+    /// Takes the workspace for a daemon, of which there is one; other runs are not kept out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DaemonRunning`] where there is one already; it says which process.
+    pub fn lock_for_daemon(&self, now: u64) -> Result<Lock, Error> {
+        let held = self.hold("daemon.lock", now)?;
+        held.map_err(|holder| DaemonRunningSnafu { holder }.build())
+    }
+
+    /// Takes a lock in the private directory; where somebody has it, says who.
+    fn hold(&self, name: &str, now: u64) -> Result<Result<Lock, String>, Error> {
         self.make_private()?;
-        let path = self.private().join("lock");
+        let path = self.private().join(name);
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(&path).context(WriteSnafu { path: &path })?;
@@ -133,10 +151,7 @@ impl Workspace {
                 } else {
                     holder
                 };
-                return LockedSnafu {
-                    holder: holder.trim(),
-                }
-                .fail();
+                return Ok(Err(holder.trim().to_owned()));
             }
             Err(TryLockError::Error(source)) => return Err(Error::Write { path, source }),
         }
@@ -148,7 +163,7 @@ impl Workspace {
         written
             .and_then(|()| writeln!(file, "{text}"))
             .context(WriteSnafu { path: &path })?;
-        Ok(Lock { _file: file })
+        Ok(Ok(Lock { _file: file }))
     }
 }
 
@@ -173,7 +188,7 @@ impl std::fmt::Display for Holder {
 
 /// The workspace is held while this lives.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     _file: File,
 }
 
@@ -209,7 +224,12 @@ mod tests {
             )),
             "{error}"
         );
-        drop(held);
+        // A daemon keeps no run out, but another daemon.
+        let daemon = workspace.lock_for_daemon(8).unwrap();
+        let error = workspace.lock_for_daemon(9).unwrap_err();
+        assert!(matches!(error, Error::DaemonRunning { .. }), "{error}");
+        drop((held, daemon));
         workspace.lock(7).unwrap();
+        workspace.lock_for_daemon(10).unwrap();
     }
 }

@@ -38,7 +38,7 @@ pub use client::{Client, ClientOptions};
 pub use endpoint::Endpoint;
 pub use error::{BoxError, Error, Stage, TlsTrouble, Wait};
 pub use handler::{Handler, Peer};
-pub use listener::Listener;
+pub use listener::{Listener, PrivateSocket};
 pub use memory::MemoryConnector;
 pub use meter::Traffic;
 pub use request_id::{REQUEST_ID, RequestId};

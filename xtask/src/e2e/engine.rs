@@ -7,6 +7,7 @@
 
 mod all;
 mod alone;
+mod daemon;
 
 use super::scenario::Suite;
 
@@ -42,4 +43,28 @@ pub(super) const SCENARIOS: Suite = &[
         alone::what_a_person_has_to_choose_stops_only_itself,
     ),
     ("a_person_is_asked_once", alone::a_person_is_asked_once),
+    (
+        "a_daemon_brings_both_ways",
+        daemon::a_daemon_brings_both_ways,
+    ),
+    (
+        "a_backlog_is_drained_at_once",
+        daemon::a_backlog_is_drained_at_once,
+    ),
+    (
+        "a_daemon_outlives_its_server_and_the_network",
+        daemon::a_daemon_outlives_its_server_and_the_network,
+    ),
+    (
+        "of_two_daemons_in_a_workspace_one_is_told",
+        daemon::of_two_daemons_in_a_workspace_one_is_told,
+    ),
+    (
+        "a_failing_database_holds_up_no_files",
+        daemon::a_failing_database_holds_up_no_files,
+    ),
+    (
+        "a_clock_that_jumps_holds_up_nothing",
+        daemon::a_clock_that_jumps_holds_up_nothing,
+    ),
 ];

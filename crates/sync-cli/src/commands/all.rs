@@ -22,6 +22,7 @@ use crate::terminal::Terminal;
 use crate::{Error, Outcome};
 
 pub(super) use self::look::{diff, status};
+pub(super) use self::report::show_both;
 
 /// What was asked for.
 struct Asked {

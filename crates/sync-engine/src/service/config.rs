@@ -48,6 +48,7 @@ pub struct SyncConfigBuilder {
     token: String,
     tree: PathBuf,
     branch: String,
+    workspace: Option<Workspace>,
     ca_file: Option<PathBuf>,
     client: Option<Client>,
     database: Option<Database>,
@@ -79,6 +80,7 @@ impl SyncConfig {
             token: token.into(),
             tree: tree.into(),
             branch: "main".to_owned(),
+            workspace: None,
             ca_file: None,
             client: None,
             database: None,
@@ -190,6 +192,12 @@ impl SyncConfigBuilder {
     /// The branch of the tenant; `main` where nobody says.
     pub fn with_branch(mut self, branch: impl Into<String>) -> Self {
         self.branch = branch.into();
+        self
+    }
+
+    /// An open workspace, instead of one around the tree that was named: its whole `sync.toml` counts but for its `[remote]`.
+    pub fn with_workspace(mut self, workspace: Workspace) -> Self {
+        self.workspace = Some(workspace);
         self
     }
 
@@ -306,7 +314,16 @@ impl SyncConfigBuilder {
             Some(database) => WithDatabase::There(Box::new(database)),
             None => absent("no database is configured"),
         };
-        let workspace = workspace(&self.tree, remote.clone())?;
+        let workspace = match self.workspace {
+            Some(workspace) => {
+                let config = Config {
+                    remote: Some(remote.clone()),
+                    ..workspace.config().clone()
+                };
+                Workspace::of(workspace.root(), config)
+            }
+            None => workspace(&self.tree, remote.clone())?,
+        };
         Ok(SyncConfig {
             workspace,
             remote,

@@ -12,6 +12,14 @@ use crate::terminal::Terminal;
 
 /// Prints what came of both, and gives the worse outcome.
 pub(super) fn tell(terminal: Terminal, verb: Verb, report: &SyncReport) -> Outcome {
+    show_both(terminal, verb, report);
+    let outcome = report.class.map_or(Outcome::Done, Outcome::Failed);
+    terminal.result(report, outcome, report.problem());
+    outcome
+}
+
+/// Shows people what came of both.
+pub(in crate::commands) fn show_both(terminal: Terminal, verb: Verb, report: &SyncReport) {
     let mut before: Option<&Failure> = None;
     for (index, operation) in report.operations.iter().enumerate() {
         // What travelled is told once: with the files, unless they failed.
@@ -36,9 +44,6 @@ pub(super) fn tell(terminal: Terminal, verb: Verb, report: &SyncReport) -> Outco
         }
     }
     snapshot_line(terminal, report.snapshot, report.message.as_deref());
-    let outcome = report.class.map_or(Outcome::Done, Outcome::Failed);
-    terminal.result(report, outcome, report.problem());
-    outcome
 }
 
 /// Whether people are told nothing of these.
