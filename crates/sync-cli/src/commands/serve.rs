@@ -39,13 +39,6 @@ pub(super) async fn run(place: &Place<'_>, args: Serve) -> Result<Outcome, Error
 
     let mut terminate = signal(SignalKind::terminate()).context(SetupSnafu)?;
     let mut interrupt = signal(SignalKind::interrupt()).context(SetupSnafu)?;
-    let shutdown = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("finishing running requests");
-    };
     place
         .terminal
         .line(&format!("listening on {scheme}://{address}"));
@@ -57,6 +50,15 @@ pub(super) async fn run(place: &Place<'_>, args: Serve) -> Result<Outcome, Error
     let variables = place.env.clone();
     let server = Server::new(store, Arc::new(Env::now));
     let server = Arc::new(server.with_variables(Arc::new(move |name| variables.var(name))));
+    let ending = Arc::clone(&server);
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("finishing running requests");
+        ending.end_waiting();
+    };
     serve(
         vec![public, operator],
         server,
