@@ -4,6 +4,7 @@
 //! `up`, `test` and `down` are its parts, for somebody who looks around between them; `up` has a [PostgreSQL](crate::postgres) for tests, too, and `up postgres` only that.
 
 pub(crate) mod cli;
+mod daemon;
 mod engine;
 mod faults;
 mod files;

@@ -15,7 +15,7 @@ use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
 use sync_store::protocol::Scope;
 
-pub(crate) use jobs::{Daemon, Jobs, JobsHistory, JobsRun, JobsVerb};
+pub(crate) use jobs::{Daemon, DaemonVerb, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use mcp::Mcp;
 pub(crate) use rows::{
     Conflicts, ConflictsList, ConflictsResolve, ConflictsShow, ConflictsVerb, Db, DbTrack,
@@ -115,7 +115,7 @@ pub(crate) enum Verb {
     Conflicts(Conflicts),
     /// Run jobs, and look back at them.
     Jobs(Jobs),
-    /// Run jobs when they are due.
+    /// Keep in sync, and run jobs when they are due.
     Daemon(Daemon),
     /// Serve an agent.
     Mcp(Mcp),
@@ -152,8 +152,15 @@ impl Verb {
             Self::Db(_) => "db",
             Self::Conflicts(_) => "conflicts",
             Self::Jobs(_) => "jobs",
-            Self::Daemon(_) => "daemon",
             Self::Mcp(_) => "mcp",
+            Self::Daemon(Daemon { verb }) => match verb {
+                None => "daemon",
+                Some(DaemonVerb::Status(_)) => "daemon status",
+                Some(DaemonVerb::Pause(_)) => "daemon pause",
+                Some(DaemonVerb::Resume(_)) => "daemon resume",
+                Some(DaemonVerb::Kick(_)) => "daemon kick",
+                Some(DaemonVerb::Stop(_)) => "daemon stop",
+            },
         }
     }
 }
@@ -414,6 +421,8 @@ mod tests {
             "daemon",
             "mcp",
             "-C docs/example mcp --read-only",
+            "daemon status",
+            "daemon kick",
             "tenant database acme --data d --url-env X",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());

@@ -4,6 +4,7 @@ mod admin;
 mod all;
 mod completions;
 mod conflicts;
+mod daemon;
 mod db;
 mod diff;
 mod doctor;
@@ -80,7 +81,7 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Db(db)) => Box::pin(db::run(&place, db)).await,
         Some(Verb::Conflicts(conflicts)) => conflicts::run(&place, &conflicts.verb),
         Some(Verb::Jobs(asked)) => jobs::run(&place, asked.verb).await,
-        Some(Verb::Daemon(_)) => jobs::daemon(&place).await,
+        Some(Verb::Daemon(asked)) => Box::pin(daemon::run(&place, asked.verb)).await,
         Some(Verb::Mcp(mcp)) => Box::pin(mcp::run(&place, mcp.read_only)).await,
         Some(Verb::Token(token)) => match token.verb {
             TokenVerb::Create(create) => admin::create_token(&place, create).await,

@@ -7,9 +7,7 @@ use sync_core::Name;
 use sync_engine::{Location, Remote, Workspace, open_store};
 use sync_server::Server;
 use sync_store::Store;
-use sync_transport::{
-    Client, ClientOptions, ClientTls, Endpoint, Listener, Secret, ServerOptions, serve,
-};
+use sync_transport::{Client, ClientOptions, Endpoint, Listener, ServerOptions, serve};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -76,7 +74,7 @@ impl Connection {
                     .ca_file
                     .as_ref()
                     .map(|file| workspace.root().join(file));
-                let client = client(&url, ca_file.as_deref(), &token)?;
+                let client = sync_engine::remote::client(&url, ca_file.as_deref(), &token)?;
                 client.connect_early();
                 Ok(Self {
                     remote: Remote::new(client, tenant, branch),
@@ -121,26 +119,6 @@ impl Connection {
             let _ = serving.await;
         }
     }
-}
-
-/// A client of an address.
-pub(crate) fn client(url: &str, ca_file: Option<&Path>, token: &str) -> Result<Client, Error> {
-    let endpoint = Endpoint::parse(url)?;
-    let tls = match endpoint {
-        Endpoint::Https { .. } => Some(ClientTls::new(ca_file)?),
-        _ => None,
-    };
-    // A command makes a few requests one after the other: HTTP/2 would cost more and give nothing.
-    let options = ClientOptions {
-        http2: false,
-        ..ClientOptions::default()
-    };
-    Ok(Client::new(
-        endpoint,
-        tls,
-        Some(Secret::new(token)),
-        options,
-    ))
 }
 
 async fn embedded_store(dir: &Path, tenant: &Name, purpose: Purpose) -> Result<Store, Error> {

@@ -20,6 +20,18 @@ pub(crate) enum Error {
     /// A person was asked, and said no.
     #[snafu(display("nothing was changed: you said no"))]
     Declined,
+    /// A daemon is asked for, and nothing is configured for it.
+    #[snafu(display("there is nothing for a daemon to do"))]
+    NothingToRun,
+    /// No daemon runs in the workspace.
+    #[snafu(display("no daemon runs in this workspace"))]
+    NoDaemon,
+    /// The daemon that runs has jobs alone.
+    #[snafu(display("the daemon of this workspace syncs nothing: it runs jobs alone"))]
+    JobsAlone,
+    /// The daemon did not answer.
+    #[snafu(display("the daemon of this workspace does not answer"))]
+    DaemonSilent { source: std::io::Error },
     /// Files and rows are not watched together.
     #[snafu(display("files and rows are watched by a command each"))]
     WatchAll,
@@ -140,6 +152,10 @@ impl Fault for Error {
             Self::Shared { source } => source.code(),
             Self::Declined => "cli/declined",
             Self::WatchAll => "cli/watch-all",
+            Self::NothingToRun => "cli/nothing-to-run",
+            Self::NoDaemon => "cli/no-daemon",
+            Self::JobsAlone => "cli/jobs-alone",
+            Self::DaemonSilent { .. } => "cli/daemon-silent",
             Self::Transport { source } => source.code(),
             Self::Store { source } => source.code(),
             Self::Database { source } => source.code(),
@@ -187,6 +203,7 @@ impl Fault for Error {
             | Self::Setup { .. } => Class::Failed,
             Self::Unfinished { .. } => Class::Bug,
             Self::CredentialsOpen { .. } | Self::NoToken { .. } | Self::ReadOnly => Class::Denied,
+            Self::NoDaemon | Self::DaemonSilent { .. } => Class::Unavailable,
             Self::Credentials { .. }
             | Self::NoHome
             | Self::ReadToken { .. }
@@ -196,6 +213,8 @@ impl Fault for Error {
             | Self::Arguments { .. }
             | Self::Targets
             | Self::WatchAll
+            | Self::NothingToRun
+            | Self::JobsAlone
             | Self::WrongFlag { .. }
             | Self::NoSnapshots
             | Self::NoDatabase { .. }
@@ -213,6 +232,14 @@ impl Fault for Error {
             Self::Engine { source } => return source.hint(),
             Self::Shared { source } => return source.hint(),
             Self::Declined => "`--yes` asks nothing; `--dry-run` shows what would be done",
+            Self::NothingToRun => {
+                "add a `[remote]`, or `[[jobs]]` with a schedule, to sync.toml; `[daemon] targets` says what is kept in sync"
+            }
+            Self::NoDaemon => "`sync-cli daemon` is one",
+            Self::JobsAlone => "name what it is to sync in `[daemon] targets` of sync.toml",
+            Self::DaemonSilent { .. } => {
+                "try again; if it stays so, end the process that holds `.sync/daemon.lock`"
+            }
             Self::WatchAll => "run `sync-cli watch files` and `sync-cli watch database`",
             Self::Transport { source } => return source.hint(),
             Self::Store { source } => return source.hint(),

@@ -46,7 +46,7 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// The exit code.
-    const fn exit_code(self) -> u8 {
+    pub(crate) const fn exit_code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Unsound => Class::Failed.exit_code(),

@@ -1,25 +1,34 @@
 //! Progress bars on stderr, or every event as a line of JSON.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
-use sync_engine::{Event, Listener};
+use sync_core::ByteCount;
+use sync_engine::{Direction, Event, Listener, Phase};
 
 use crate::args::Format;
+use crate::env::Env;
 use crate::terminal::Terminal;
 
 /// The bar's text follows every so many files.
 const EVERY: u64 = 16;
+/// Programs are told of progress in one phase no more often than this, in milliseconds.
+const PERIOD: u64 = 100;
+/// No phase has this number.
+const NO_PHASE: u8 = u8::MAX;
 
 /// What shows an operation's events.
 pub(crate) struct Progress {
     bar: ProgressBar,
     terminal: Terminal,
-    /// Whether the bar counts files that are read: parsing its style again for every file would cost more than reading it.
-    reading: AtomicBool,
+    /// Which phase the bar shows, or programs were last told of: parsing the bar's style again for every file would cost
+    /// more than reading it.
+    phase: AtomicU8,
+    began: Instant,
+    /// When programs may be told of progress in the same phase again, in milliseconds since it began.
+    next: AtomicU64,
 }
 
 impl Progress {
@@ -34,7 +43,9 @@ impl Progress {
         Arc::new(Self {
             bar,
             terminal: terminal.clone(),
-            reading: AtomicBool::new(false),
+            phase: AtomicU8::new(NO_PHASE),
+            began: Instant::now(),
+            next: AtomicU64::new(0),
         })
     }
 
@@ -47,52 +58,35 @@ impl Progress {
         Arc::new(move |event| progress.show(&event))
     }
 
+    /// Tells programs that an operation begins.
+    pub(crate) fn begin(&self, operation: String, direction: Option<Direction>) {
+        self.show(&Event::SyncStart {
+            operation,
+            direction,
+            time: Env::now(),
+        });
+    }
+
     /// Takes the bar away, so that the result stands alone.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 
     fn show(&self, event: &Event) {
+        // These come for every file, from several threads.
+        if let Event::Progress(progress) = event {
+            return match self.terminal.format {
+                Format::Ndjson if self.is_due(progress) => self.terminal.event(event),
+                _ if self.terminal.progress => self.draw(progress),
+                _ => {}
+            };
+        }
         if self.terminal.format == Format::Ndjson {
-            self.terminal.value(&as_json(event));
+            self.terminal.event(event);
         }
         match event {
-            // These come for every file, from several threads.
-            Event::Hashing { .. } | Event::Reading { .. } | Event::Moved { .. }
-                if !self.terminal.progress => {}
-            &Event::Reading { bytes } => {
-                if !self.reading.swap(true, Ordering::Relaxed) {
-                    self.style("{spinner} reading rows {msg}");
-                }
-                self.bar
-                    .set_message(sync_core::ByteCount(bytes).to_string());
-            }
-            &Event::Hashing { files, bytes } => {
-                if !self.reading.swap(true, Ordering::Relaxed) {
-                    self.style("{spinner} reading {pos} files {msg}");
-                }
-                self.bar.set_position(files);
-                if files % EVERY == 0 {
-                    self.bar
-                        .set_message(sync_core::ByteCount(bytes).to_string());
-                }
-            }
-            &Event::Started { bytes, .. } => {
-                self.reading.store(false, Ordering::Relaxed);
-                self.style("{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta} {msg}");
-                self.bar.set_length(bytes);
-                self.bar.set_position(0);
-                self.bar.enable_steady_tick(Duration::from_millis(200));
-            }
-            &Event::Moved { bytes, items } => {
-                self.bar.set_position(bytes);
-                if items % EVERY == 0 {
-                    self.bar.set_message(format!("{items} items"));
-                }
-            }
-            Event::Applying => self.bar.set_message("putting files into their places"),
             // Said even where there is no bar: it is about somebody's files.
-            Event::Recovered { finished, kept } => self.bar.suspend(|| {
+            Event::SyncRecovered { finished, kept } => self.bar.suspend(|| {
                 let end = if *finished { "completed" } else { "taken back" };
                 Terminal::note(&format!(
                     "an earlier run was cut short while it changed files: its changes were {end}"
@@ -101,10 +95,70 @@ impl Progress {
                     Terminal::note(edit);
                 }
             }),
-            Event::Resuming { attempt } => {
+            Event::SyncResuming { attempt } => {
                 let text =
                     format!("the connection was lost: attempt {attempt}, only the rest travels");
                 self.bar.suspend(|| Terminal::note(&text));
+            }
+            Event::PullStart(extent) if self.terminal.progress => {
+                // What arrives is counted in chunks, which say nothing of how many there will be.
+                self.bar.set_length(extent.bytes.unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether programs are told: of each phase first and last, and not too often in between.
+    fn is_due(&self, progress: &sync_engine::Progress) -> bool {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let is_last = progress.total_bytes == Some(progress.bytes);
+        let is_first = self.enters(progress.phase);
+        let is_time = now >= self.next.load(Ordering::Relaxed);
+        if is_time {
+            self.next.store(now + PERIOD, Ordering::Relaxed);
+        }
+        is_first || is_last || is_time
+    }
+
+    /// Whether this phase is another one than before.
+    fn enters(&self, phase: Phase) -> bool {
+        self.phase.swap(phase as u8, Ordering::Relaxed) != phase as u8
+    }
+
+    fn draw(&self, progress: &sync_engine::Progress) {
+        let begins = self.enters(progress.phase);
+        match progress.phase {
+            Phase::Reading => {
+                if begins {
+                    self.style("{spinner} reading {msg}");
+                }
+                if progress.items.is_multiple_of(EVERY) {
+                    let bytes = ByteCount(progress.bytes);
+                    self.bar.set_message(match progress.items {
+                        0 => format!("rows {bytes}"),
+                        files => format!("{files} files {bytes}"),
+                    });
+                }
+            }
+            Phase::Sending | Phase::Receiving => {
+                if begins {
+                    self.style("{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta} {msg}");
+                    self.bar.enable_steady_tick(Duration::from_millis(200));
+                }
+                if let Some(bytes) = progress.total_bytes {
+                    self.bar.set_length(bytes);
+                }
+                self.bar.set_position(progress.bytes);
+                if progress.items.is_multiple_of(EVERY) {
+                    self.bar.set_message(format!("{} items", progress.items));
+                }
+            }
+            Phase::Applying => {
+                if begins {
+                    let what = progress.target.as_str();
+                    self.bar
+                        .set_message(format!("putting {what} into their places"));
+                }
             }
         }
     }
@@ -113,25 +167,5 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style);
         }
-    }
-}
-
-fn as_json(event: &Event) -> serde_json::Value {
-    match event {
-        Event::Hashing { files, bytes } => {
-            json!({"event": "hashing", "files": files, "bytes": bytes})
-        }
-        Event::Reading { bytes } => json!({"event": "reading", "bytes": bytes}),
-        Event::Started { files, bytes } => {
-            json!({"event": "started", "files": files, "bytes": bytes})
-        }
-        Event::Moved { bytes, items } => {
-            json!({"event": "progress", "items": items, "bytes": bytes})
-        }
-        Event::Applying => json!({"event": "applying"}),
-        Event::Recovered { finished, kept } => {
-            json!({"event": "recovered", "finished": finished, "kept": kept})
-        }
-        Event::Resuming { attempt } => json!({"event": "resuming", "attempt": attempt}),
     }
 }

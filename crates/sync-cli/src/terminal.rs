@@ -9,8 +9,10 @@ use serde::Serialize;
 use serde_json::Value;
 use sync_core::{ByteCount, Fault, TreePath};
 use sync_engine::merge::Version;
-use sync_engine::{ChangeKind, Conflict, FileChange, Listener, Problem};
+pub(crate) use sync_engine::report::one_line;
+use sync_engine::{ChangeKind, Conflict, Event, FileChange, Listener, Problem};
 
+use crate::Outcome;
 use crate::args::{Args, Color, Format, Verb};
 use crate::env::Env;
 
@@ -164,12 +166,52 @@ impl Terminal {
         match self.format {
             Format::Text => {}
             Format::Json => write_json(|out| serde_json::to_writer_pretty(out, value)),
-            Format::Ndjson => write_json(|out| serde_json::to_writer(out, value)),
+            Format::Ndjson => self.event(&Event::SyncComplete { report: value }),
+        }
+    }
+
+    /// Prints a result that ended as `outcome`, because of `problem` where it was not as asked for.
+    pub(crate) fn result(
+        &self,
+        value: &impl Serialize,
+        outcome: Outcome,
+        problem: Option<&Problem>,
+    ) {
+        match (outcome, problem) {
+            (Outcome::Undecided | Outcome::Failed(_), Some(problem))
+                if self.format == Format::Ndjson =>
+            {
+                self.event(&Event::SyncError {
+                    problem: problem.clone(),
+                    exit_code: outcome.exit_code(),
+                    report: Some(value),
+                });
+            }
+            _ => self.value(value),
+        }
+    }
+
+    /// Prints the result of a run that did nothing, for whoever follows every event.
+    pub(crate) fn quiet_result(&self, value: &impl Serialize) {
+        if self.format == Format::Ndjson {
+            self.value(value);
+        }
+    }
+
+    /// Prints that something has happened, for a program; nothing where the format is text, or results are collected.
+    pub(crate) fn event(&self, event: &impl Serialize) {
+        if let Output::Collected(_) = self.output {
+            return;
+        }
+        match self.format {
+            Format::Text => {}
+            Format::Json => write_json(|out| serde_json::to_writer_pretty(out, event)),
+            Format::Ndjson => write_json(|out| serde_json::to_writer(out, event)),
         }
     }
 
     /// Prints an error with its whole chain and its hint to stderr.
-    pub(crate) fn error(&self, error: &impl Fault) {
+    pub(crate) fn error(&self, error: &(impl Fault + ?Sized)) {
         let code = format!("error[{}]", error.code());
         let text = visible(&error.to_string());
         let mut lines = vec![format!(
@@ -195,7 +237,9 @@ impl Terminal {
         if self.format == Format::Text {
             return self.error(error);
         }
-        self.value(&failed(self.operation, error));
+        let outcome = Outcome::Failed(error.class());
+        let problem = Problem::from_fault(error);
+        self.result(&failed(self.operation, error), outcome, Some(&problem));
     }
 
     /// Prints a remark to stderr, whatever the format: events say the same to programs.
@@ -315,7 +359,7 @@ fn painted(on: bool, paint: Paint, text: &str) -> String {
     }
 }
 
-fn causes(error: &impl StdError) -> Vec<String> {
+fn causes(error: &(impl StdError + ?Sized)) -> Vec<String> {
     let mut last = error.to_string();
     let mut found = Vec::new();
     let mut cause = error.source();
@@ -371,13 +415,4 @@ pub(crate) fn moment(ms: u64) -> String {
 /// Text that may quote a peer: control characters other than line ends must not reach the terminal.
 fn visible(text: &str) -> String {
     text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
-}
-
-/// Free text from a snapshot, on one line and without control characters.
-pub(crate) fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect::<String>()
-        .trim()
-        .to_owned()
 }

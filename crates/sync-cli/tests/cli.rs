@@ -540,23 +540,56 @@ fn the_private_store_is_collected_by_itself() {
     assert_eq!(desk.json(&two, &["verify"], 0)["result"], "sound");
 }
 
+/// What a command told, line by line.
+fn events_of(output: &std::process::Output) -> Vec<Value> {
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
 #[test]
 fn scripts_get_events_and_completions() {
     let desk = Desk::new();
     let work = desk.workspace("work");
     put(&work, "a.txt", "a\n");
     let output = desk.run(&work, &["--output", "ndjson", "push", "files"]);
-    let lines: Vec<Value> = String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines = events_of(&output);
+    let names = |lines: &[Value]| -> Vec<String> {
+        let names = lines.iter().map(|line| line["event"].as_str().unwrap());
+        names
+            .filter(|name| *name != "progress")
+            .map(str::to_owned)
+            .collect()
+    };
+    let expected = [
+        "sync:start",
+        "push:start",
+        "push:item",
+        "push:complete",
+        "sync:complete",
+    ];
+    assert_eq!(names(&lines), expected);
     let (last, events) = lines.split_last().unwrap();
-    assert_eq!(last["operation"], "push files");
-    assert!(
-        events.iter().any(|event| event["event"] == "progress"),
-        "{events:?}"
+    assert_eq!(last["report"]["operation"], "push files");
+    let sending = |event: &&Value| event["event"] == "progress" && event["phase"] == "sending";
+    let sent = events.iter().rfind(sending).expect("nothing was sent");
+    assert_eq!(sent["bytes"], sent["total_bytes"]);
+    let item = events.iter().find(|event| event["event"] == "push:item");
+    let item = item.unwrap();
+    assert_eq!(
+        (&item["path"], &item["kind"], &item["size"]),
+        (&"a.txt".into(), &"added".into(), &2.into())
     );
+    // What ends in an error says so in its last line, and has the report, too.
+    let output = desk.run(&work, &["--output", "ndjson", "rollback", "7f3a9c0"]);
+    assert_ne!(output.status.code(), Some(0));
+    let lines = events_of(&output);
+    assert_eq!(names(&lines), ["sync:start", "sync:error"]);
+    let last = lines.last().unwrap();
+    assert!(last["code"].is_string() && last["message"].is_string());
+    assert_eq!(last["report"]["success"], false);
     for shell in ["bash", "zsh", "fish", "nushell"] {
         let output = desk.run(&work, &["completions", shell]);
         assert!(

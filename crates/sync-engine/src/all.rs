@@ -3,6 +3,10 @@
 //! Each of the two operations stands by itself: where one cannot be planned or fails, the other goes on, and both are told of.
 //! Where both have something that goes to the tenant, it goes as one snapshot in one request ([`Session::apply_all`]).
 
+mod files;
+mod report;
+mod run;
+
 use std::sync::Arc;
 
 use sync_core::SnapshotId;
@@ -20,6 +24,13 @@ use crate::rows::{BroughtRows, Direction, Rows, RowsLook, RowsOutcome, RowsPlan,
 use crate::session::{Session, point};
 use crate::sync::SyncPlan;
 use crate::{Error, FilesStatus};
+
+pub use files::{FilesApplied, FilesPlanned, refusal};
+pub use report::{OperationReport, SyncReport, Told, WithoutEnd};
+pub use run::{
+    AllDone, AllPlanned, AllRequest, Failure, FilesOperation, Operation, ROUNDS, RowsOperation,
+    WithDatabase,
+};
 
 /// One of the operations, or why there is none of it. Where one error ended both, both have it.
 pub type Each<T> = Result<T, Arc<Error>>;
@@ -262,6 +273,7 @@ impl Session {
             format!("{files}; {}", brought.default_message())
         });
         let both = Some((rows, &brought));
+        let telling = rows.tell_going(&brought);
         let (local, step) = (&going.local, going.step.clone());
         let sent = self.advance(local, step, Some(said), going.vacant, both);
         match Box::pin(sent).await {
@@ -271,8 +283,12 @@ impl Session {
                     message: Some(moved.message.clone()),
                     pulled: None,
                 };
-                let settled = rows.arrived(brought, moved.target, moved.set_aside, moved.message);
-                (Ok(files), settled.await.map_err(Arc::new))
+                let arrived = rows.arrived(brought, moved.target, moved.set_aside, moved.message);
+                let settled = arrived.await;
+                if let Ok(settled) = &settled {
+                    telling.complete(settled.snapshot);
+                }
+                (Ok(files), settled.map_err(Arc::new))
             }
             Err(error) if error.is_about_rows() => {
                 let sent = self.send_only_files(going, message).await;

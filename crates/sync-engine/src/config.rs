@@ -1,5 +1,6 @@
 //! `sync.toml`: what a workspace is called, where its tree is, and which tenant it belongs to.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use sync_db::TableSpec;
 
 use crate::Error;
 use crate::error::{ConfigSnafu, ConfigSyntaxSnafu, ReadSnafu};
+use crate::event::Target;
 use crate::jobs::JobConfig;
 
 /// The name of the configuration file, which marks a workspace's root.
@@ -17,7 +19,7 @@ pub const CONFIG_FILE: &str = "sync.toml";
 pub const PRIVATE_DIR: &str = ".sync";
 
 /// The configuration of a workspace; an unknown key is an error, so that a typing mistake is not a silent default.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The workspace itself.
@@ -32,9 +34,20 @@ pub struct Config {
     /// What runs by a schedule.
     #[serde(default)]
     pub jobs: Vec<JobConfig>,
+    /// What a daemon does.
+    #[serde(default)]
+    pub daemon: DaemonConfig,
     /// The tenant it belongs to; commands that need one say so where it is absent.
     #[serde(default)]
     pub remote: Option<RemoteConfig>,
+}
+
+/// The `[daemon]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DaemonConfig {
+    /// What it keeps in sync; what the workspace is configured for where this is absent.
+    pub targets: Option<Vec<Target>>,
 }
 
 /// The `[workspace]` table.
@@ -187,6 +200,18 @@ impl RemoteConfig {
 }
 
 impl Config {
+    /// What a daemon keeps in sync, each once: what `[daemon]` says, else files and rows as far as there are a tenant and a
+    /// database.
+    pub fn daemon_targets(&self) -> BTreeSet<Target> {
+        if let Some(targets) = &self.daemon.targets {
+            return targets.iter().copied().collect();
+        }
+        let has_tenant = self.remote.is_some();
+        let files = has_tenant.then_some(Target::Files);
+        let database = (has_tenant && self.database.is_named).then_some(Target::Database);
+        files.into_iter().chain(database).collect()
+    }
+
     /// Reads and checks the `sync.toml` of the workspace at `root`.
     ///
     /// # Errors
@@ -273,6 +298,25 @@ mod tests {
         );
         check("[workspace]\ntree = \"../up\"", Some("`..`"));
         check("[remote", Some("line 1"));
+    }
+
+    #[test]
+    fn a_daemon_keeps_what_is_configured() {
+        let targets = |text: &str| {
+            let targets = Config::parse(text).unwrap().daemon_targets();
+            let words: Vec<&str> = targets.iter().map(|target| target.as_str()).collect();
+            words.join(" ")
+        };
+        let remote = "[remote]\nurl = \"https://a\"\n";
+        assert_eq!(targets(""), "");
+        assert_eq!(targets("[database]"), "");
+        assert_eq!(targets(remote), "files");
+        assert_eq!(targets(&format!("{remote}[database]")), "files database");
+        assert_eq!(targets(&format!("{remote}[daemon]\ntargets = []")), "");
+        let items = "[daemon]\ntargets = [\"content\", \"files\", \"content\"]";
+        assert_eq!(targets(&format!("{remote}{items}")), "files content");
+        check("[daemon]\ntargets = [\"rows\"]", Some("line 2"));
+        check("[daemon]\ntarget = []", Some("line 2"));
     }
 
     #[test]

@@ -56,6 +56,23 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// What a program asks for makes no sense.
+    #[snafu(display("`{setting}` is not valid: {reason}"))]
+    Setting {
+        /// Which setting.
+        setting: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A plan is applied once.
+    #[snafu(display("the plan was applied already"))]
+    PlanSpent,
+    /// A call took longer than it may.
+    #[snafu(display("it was not done within {} s", deadline.as_secs_f64()))]
+    Deadline {
+        /// How long it may take.
+        deadline: std::time::Duration,
+    },
     /// The workspace belongs to no tenant.
     #[snafu(display("the workspace has no `[remote]` in its sync.toml"))]
     NoRemote,
@@ -70,6 +87,12 @@ pub enum Error {
     /// Another run holds the workspace.
     #[snafu(display("another run is working in this workspace: {holder}"))]
     Locked {
+        /// Who, and since when.
+        holder: String,
+    },
+    /// A daemon runs in the workspace.
+    #[snafu(display("a daemon runs in this workspace: {holder}"))]
+    DaemonRunning {
         /// Who, and since when.
         holder: String,
     },
@@ -324,9 +347,13 @@ impl Fault for Error {
             Self::Write { .. } => "engine/write",
             Self::ConfigSyntax { .. } => "engine/config-syntax",
             Self::Config { .. } => "engine/config",
+            Self::Setting { .. } => "engine/setting",
+            Self::PlanSpent => "engine/plan-spent",
+            Self::Deadline { .. } => "engine/deadline",
             Self::NoRemote => "engine/no-remote",
             Self::State { .. } => "engine/state",
             Self::Locked { .. } => "engine/locked",
+            Self::DaemonRunning { .. } => "engine/daemon-running",
             Self::Files { source } => source.code(),
             Self::Store { .. } => "engine/store",
             Self::Rows { source } => source.code(),
@@ -365,6 +392,8 @@ impl Fault for Error {
             | Self::WorkspaceExists { .. }
             | Self::ConfigSyntax { .. }
             | Self::Config { .. }
+            | Self::Setting { .. }
+            | Self::PlanSpent
             | Self::NoRemote
             | Self::NoSnapshot { .. }
             | Self::NoConflict { .. }
@@ -379,7 +408,11 @@ impl Fault for Error {
             Self::Rows { source } => source.class(),
             Self::Local { source } => source.class(),
             Self::Transport { source } => source.class(),
-            Self::Locked { .. } | Self::JobRunning { .. } | Self::Cut => Class::Unavailable,
+            Self::Locked { .. }
+            | Self::DaemonRunning { .. }
+            | Self::JobRunning { .. }
+            | Self::Deadline { .. }
+            | Self::Cut => Class::Unavailable,
             Self::State { .. }
             | Self::Answer { .. }
             | Self::Hostile { .. }
@@ -424,6 +457,9 @@ impl Fault for Error {
                 "restore the file; without it the next sync takes workspace and tenant for two that never met"
             }
             Self::Locked { .. } | Self::JobRunning { .. } => "wait for it to end",
+            Self::DaemonRunning { .. } => {
+                "`sync-cli daemon status` asks it, and `sync-cli daemon stop` ends it"
+            }
             Self::NoJob { .. } => "`sync-cli jobs list` lists them",
             Self::Files { source } => return source.hint(),
             Self::Rows { source } => return source.hint(),
@@ -434,6 +470,8 @@ impl Fault for Error {
             Self::LeftOut { .. } => {
                 "allow it in `files.allow_secrets`, or move it out of the tree to delete it on the tenant"
             }
+            Self::PlanSpent => "plan again: what has moved since is in the new plan",
+            Self::Deadline { .. } => "try again, with a longer deadline where much has to travel",
             Self::Overtaken => "run the command again",
             Self::Empties { .. } => {
                 "look at it with `--dry-run`; if that is what you want, add `--yes`"

@@ -7,11 +7,12 @@
 //! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
 //! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`sync`], [`rollback`], [`status`],
 //!   [`history`], [`verify`], [`collect`]: the operations. [`local`]: those between tree and database; [`jobs`]: when nobody is there. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
-//! - [`all`]: files and rows in one run.
+//! - [`all`]: files and rows in one run. [`service`]: all of it for a program that brings as little as it can; [`manager`]:
+//!   by itself.
 //! - [`report`] and [`event`]: what was done, and what is being done.
 //!
-//! It never prints, never reads the environment or the clock, and never opens a connection:
-//! the [`sync_transport::Client`] inside the [`Remote`] comes from the caller.
+//! It never prints, and never reads the environment or the clock: the caller brings all of these, and the
+//! [`sync_transport::Client`] inside the [`Remote`]. A [`SyncConfig`] brings a clock and a client where the caller has none.
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
@@ -30,6 +31,7 @@ pub mod history;
 pub mod jobs;
 pub mod local;
 mod look;
+pub mod manager;
 mod maps;
 pub mod merge;
 mod parcel;
@@ -41,6 +43,7 @@ pub mod remote;
 pub mod report;
 pub mod rollback;
 pub mod rows;
+pub mod service;
 pub mod session;
 mod settle;
 pub mod state;
@@ -52,15 +55,19 @@ pub mod verify;
 pub mod watch;
 pub mod workspace;
 
-pub use all::{AllOptions, AllOutcome, AllPlan, AllStatus, FilesOutcome, FilesPlan};
+pub use all::{
+    AllOptions, AllOutcome, AllPlan, AllRequest, AllStatus, FilesOutcome, FilesPlan, SyncReport,
+    WithDatabase,
+};
 pub use config::{Config, Location};
 pub use decide::{Point, Standing};
 pub use doctor::TreeFindings;
 pub use error::Error;
-pub use event::{Event, Listener};
+pub use event::{Event, Listener, Phase, Progress};
 pub use guard::{Limits, MaxDelete};
 pub use history::{Difference, FileDifference, Lines, Side};
 pub use local::{Local, LocalDone, LocalRun, LocalStanding, LocalSummary};
+pub use manager::{Items, ManagerOptions, ManagerState, ManagerStats, ManagerStatus, SyncManager};
 pub use merge::{Conflict, OnConflict};
 pub use patience::open_store;
 pub use pull::{PullOutcome, PullPlan};
@@ -68,7 +75,10 @@ pub use push::{PushOutcome, PushPlan};
 pub use remote::Remote;
 pub use report::{ChangeKind, Counts, FileChange, Problem, Report, State, Traffic};
 pub use rollback::{RollbackPlan, UndoPlan};
-pub use rows::{Direction, Rows, RowsDifference, RowsOutcome, RowsPlan, RowsStatus};
+pub use rows::{
+    Direction, Direction as SyncDirection, Rows, RowsDifference, RowsOutcome, RowsPlan, RowsStatus,
+};
+pub use service::{ServicePlan, SyncConfig, SyncConfigBuilder, SyncService};
 pub use session::{Context, Random, Session};
 pub use status::FilesStatus;
 pub use sync::{SyncOutcome, SyncPlan};

@@ -13,6 +13,7 @@ use snafu::{ResultExt, ensure};
 use sync_db::Database;
 
 use crate::error::{OvertakenSnafu, WriteSnafu};
+use crate::event::{Extent, Item, Target, Telling, Way};
 use crate::guard::{Limits, Place, Removal, What};
 use crate::history::{Lines, line_diff};
 use crate::report::{Counts, Problem};
@@ -261,7 +262,30 @@ impl Local {
             random: self.context.random.clone(),
             held: Arc::new(lock),
         };
-        Ok(self.sync(kind).apply(plan, &ports).await?)
+        let telling = self.telling(kind, &plan);
+        let outcome = self.sync(kind).apply(plan, &ports).await?;
+        telling.complete(None);
+        Ok(outcome)
+    }
+
+    /// Tells of the items that are about to change.
+    fn telling(&self, kind: LocalKind, plan: &LocalPlan) -> Telling {
+        let target = Target::from(kind);
+        let is_push = plan.direction == Direction::ToDatabase;
+        let items = plan.items.iter().filter(|item| item.verdict.is_change());
+        let extent = Extent {
+            target,
+            items: items.clone().count() as u64,
+            bytes: None,
+        };
+        let items = items.map(|item| Item::Local {
+            target,
+            key: item.key.to_string(),
+            path: item.path.clone(),
+            change: if is_push { item.disk } else { item.database },
+        });
+        let way = if is_push { Way::Push } else { Way::Pull };
+        Telling::begin(&self.context.listener, way, extent, items)
     }
 
     /// Plans and applies; anew where a side moved in between.

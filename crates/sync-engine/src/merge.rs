@@ -15,6 +15,7 @@ use sync_files::{Patterns, merge_text};
 use self::draft::{Before, Draft, Edit};
 use crate::Error;
 use crate::error::MapSnafu;
+use crate::event::{Event, Target, Undecided};
 use crate::maps::Maps;
 use crate::report::FileChange;
 use crate::session::{Session, blocking};
@@ -257,15 +258,32 @@ impl Session {
             }
         }
         self.merge_texts(maps, texts, &mut draft, &mut open).await?;
+        let mut decided = Vec::new();
         for (clash, reason) in open {
+            decided.push(clash.path.clone());
             draft.choose(rules.on_conflict, clash, reason);
         }
         let (maps, on_conflict) = (maps.clone(), rules.on_conflict);
-        blocking(move || {
+        let outcome = blocking(move || {
             draft.fit(&maps, local, on_conflict)?;
             draft.finish(&maps, local)
         })
-        .await
+        .await?;
+        let open: HashSet<&TreePath> = outcome.conflicts.iter().map(|one| &one.path).collect();
+        let by_policy = decided.iter().filter(|path| !open.contains(path));
+        let by_policy = by_policy.map(|path| (path, on_conflict.as_str()));
+        let by_line = outcome.merged.iter().map(|path| (path, "lines"));
+        for (path, by) in by_line.chain(by_policy) {
+            self.tell(Event::MergeResolved {
+                target: Target::Files,
+                path: path.clone(),
+                by,
+            });
+        }
+        for conflict in &outcome.conflicts {
+            self.tell(Event::MergeConflict(Undecided::Files(conflict.clone())));
+        }
+        Ok(outcome)
     }
 
     /// Merges texts by line; those that cannot be merged are left `open`.

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::Error;
 use crate::error::{HostileSnafu, MapSnafu, StoreSnafu};
-use crate::event::{Event, Listener};
+use crate::event::{Event, Listener, Phase, Progress, Target};
 use crate::maps::Maps;
 use crate::parcel::blocks::Source;
 use crate::report::FileChange;
@@ -186,14 +186,16 @@ impl Parcel {
             .filter_map(|change| change.after.as_ref())
             .map(sync_core::Entry::size)
             .sum();
-        listener(Event::Started {
-            files: self.changes.len() as u64,
-            bytes: total,
-        });
+        let progress = Progress {
+            total_items: Some(self.changes.len() as u64),
+            total_bytes: Some(total),
+            ..Progress::new(Target::Files, Phase::Sending, 0, 0)
+        };
+        listener(Event::Progress(progress));
         if !pass_on(writer.take(), sender) {
             return Ok(());
         }
-        let source = Source::new(self, held, sent);
+        let source = Source::new(self, held, sent, progress);
         if !blocks::send(source, &tree, &mut writer, sender, listener)? {
             return Ok(());
         }

@@ -126,7 +126,7 @@ impl Session {
             Some(wait) => tokio::time::sleep(wait).await,
             None => return Err(lost),
         }
-        self.tell(Event::Resuming { attempt });
+        self.tell(Event::SyncResuming { attempt });
         Ok(())
     }
 }

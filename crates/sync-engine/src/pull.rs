@@ -19,14 +19,14 @@ use crate::bases::Bases;
 use crate::collide::collisions;
 use crate::decide::{Point, Standing};
 use crate::error::{ConflictSnafu, CutSnafu, StoreSnafu, TaskSnafu, UnobtainableSnafu};
-use crate::event::{Event, Listener};
+use crate::event::{Event, Listener, Phase, Progress, Target, Telling, Way};
 use crate::fetch::Incoming;
 use crate::guard::{Limits, Place, Removal};
 use crate::look::Look;
 use crate::maps::Maps;
 use crate::merge::{Conflict, Outcome, Rules};
 use crate::push::{ATTEMPTS, retry_after};
-use crate::receive::Arrived;
+use crate::receive::{Arrived, Blocks};
 use crate::report::{FileChange, Problem};
 use crate::session::{Local, Session, blocking};
 use crate::settle::{Known, Settlement};
@@ -248,6 +248,7 @@ impl Session {
             before: known(remembered.agreed, remembered.undo),
             after: known(agreed, Some(replaced)),
         };
+        let telling = Telling::files(&self.context.listener, Way::Pull, &changes);
         self.keep_replaced(&local.maps, &changes).await?;
         // The map of the old tree is what `undo` needs, that of the new one what the stat cache speaks of.
         self.keep(&local.maps).await?;
@@ -258,6 +259,7 @@ impl Session {
         local.root = root;
         local.cache.set_root(Some(root));
         self.remember(&local).await?;
+        telling.complete(agreed.base.map(|base| base.id));
         let done = done.into_iter();
         let done = done.filter_map(|s| FileChange::new(s.path, s.expected, s.wanted));
         Ok((local, done.collect()))
@@ -323,15 +325,6 @@ impl Session {
         texts: HashMap<Digest, Bytes>,
         settlement: Settlement,
     ) -> Result<(StatCache, Vec<Step>), Error> {
-        let bytes = changes
-            .iter()
-            .filter_map(|change| change.after.as_ref())
-            .map(Entry::size)
-            .sum();
-        self.tell(Event::Started {
-            files: changes.len() as u64,
-            bytes,
-        });
         let (sender, receiver) = mpsc::channel(WAITING);
         let writer = tokio::task::spawn_blocking({
             let (tree, private) = (self.workspace.tree(), self.workspace.private());
@@ -372,7 +365,7 @@ impl Session {
             ..Backoff::default()
         };
         let mut came = match incoming {
-            Some(incoming) => feed_blocks(&sender, incoming).await,
+            Some(incoming) => feed_blocks(&sender, Source::Answer(incoming)).await,
             None => Ok(()),
         };
         let mut attempt = 1;
@@ -387,7 +380,7 @@ impl Session {
                 };
                 tokio::time::sleep(wait).await;
                 attempt += 1;
-                self.tell(Event::Resuming { attempt });
+                self.tell(Event::SyncResuming { attempt });
             }
             let (reply, lacking) = oneshot::channel();
             // Where the writer has given up it says why; a question that was not sent would never be answered.
@@ -434,7 +427,7 @@ impl Session {
         }
         for page in absent.chunks(PAGE) {
             let blocks = self.remote.objects(page).await?;
-            feed_blocks(sender, blocks.into()).await?;
+            feed_blocks(sender, Source::Objects(blocks)).await?;
         }
         Ok(())
     }
@@ -460,14 +453,26 @@ pub(crate) fn ensure_chosen(conflicts: &[Conflict]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Where blocks come from.
+enum Source {
+    Answer(Incoming),
+    Objects(Blocks),
+}
+
 /// Gives the writer blocks until there are no more, or it takes no more.
-async fn feed_blocks(sender: &mpsc::Sender<Feed>, mut incoming: Incoming) -> Result<(), Error> {
-    while let Some(arrived) = incoming.next().await? {
+async fn feed_blocks(sender: &mpsc::Sender<Feed>, mut source: Source) -> Result<(), Error> {
+    loop {
+        let arrived = match &mut source {
+            Source::Answer(incoming) => incoming.next().await?,
+            Source::Objects(blocks) => blocks.next_block().await?.map(Arrived::Block),
+        };
+        let Some(arrived) = arrived else {
+            return Ok(());
+        };
         if sender.send(Feed::Arrived(arrived)).await.is_err() {
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// What the writing thread is given.
@@ -495,7 +500,7 @@ fn write(
     let tree = Tree::open(tree, private)?;
     let mut bases = Bases::new(&tree, &plan)?;
     let mut staging = tree.stage(plan, &cache)?;
-    let (mut bytes, mut items) = (0, 0);
+    let mut progress = Progress::new(Target::Files, Phase::Receiving, 0, 0);
     let mut next = None;
     loop {
         match next.take().or_else(|| receiver.blocking_recv()) {
@@ -519,12 +524,10 @@ fn write(
                 }
                 let objects: Vec<&[u8]> = objects.iter().map(AsRef::as_ref).collect();
                 staging.put_all(&objects)?;
-                bytes += objects
-                    .iter()
-                    .map(|object| object.len() as u64)
-                    .sum::<u64>();
-                items += objects.len() as u64;
-                listener(Event::Moved { bytes, items });
+                let lengths = objects.iter().map(|object| object.len() as u64);
+                progress.bytes += lengths.sum::<u64>();
+                progress.items += objects.len() as u64;
+                listener(Event::Progress(progress));
             }
             Some(Feed::Objects(objects)) => {
                 let objects: Vec<&[u8]> = objects.iter().map(AsRef::as_ref).collect();
@@ -542,7 +545,8 @@ fn write(
     if let Some(digest) = lacking {
         return UnobtainableSnafu { digest }.fail();
     }
-    listener(Event::Applying);
+    progress.phase = Phase::Applying;
+    listener(Event::Progress(progress));
     // Written down as soon as the change cannot be lost any more: a crash from here on is settled by the note of the journal.
     let written = OnceCell::new();
     let settle = |event| {

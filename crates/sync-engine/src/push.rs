@@ -19,7 +19,7 @@ use crate::decide::{Point, Standing};
 use crate::error::{
     DivergedSnafu, LeftOutSnafu, SnapshotSnafu, SplitsSnafu, StaleSnafu, UnobtainableSnafu,
 };
-use crate::event::Event;
+use crate::event::{Event, Telling, Way};
 use crate::guard::{Limits, Place, Removal};
 use crate::look::Look;
 use crate::parcel::{Held, Parcel};
@@ -308,6 +308,7 @@ impl Session {
             held,
             ..
         } = step;
+        let telling = Telling::files(&self.context.listener, Way::Push, &changes);
         let message = message.unwrap_or_else(|| default_message(&changes));
         let snapshot = Snapshot {
             author: self.context.author.clone(),
@@ -345,6 +346,7 @@ impl Session {
         let expected = onto.map(|onto| onto.id);
         if held {
             self.send(&parcel, expected, id, vacant).await?;
+            telling.complete(Some(id));
             return Ok(Moved {
                 target,
                 message,
@@ -384,6 +386,7 @@ impl Session {
             (Err(error), _) => return Err(error),
         };
         self.agree(Agreed::on(target))?;
+        telling.complete(Some(target.id));
         Ok(Moved {
             target,
             message,
@@ -437,9 +440,8 @@ impl Session {
                         return Err(error);
                     };
                     tokio::time::sleep(wait).await;
-                    self.tell(Event::Resuming {
-                        attempt: attempt + 1,
-                    });
+                    let attempt = attempt + 1;
+                    self.tell(Event::SyncResuming { attempt });
                     held.lacking = self.lacking(parcel, 0).await?;
                 }
                 Err(error) => return Err(error),

@@ -1,6 +1,7 @@
 //! The tenant, as the protocol shows it (ADR 0004).
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use sync_store::protocol::{
     Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired, SNAPSHOT_HEADER, SetAsideRow, Stale,
     VerifyReport,
 };
-use sync_transport::{Body, Call, CallBody, Client};
+use sync_transport::{Body, Call, CallBody, Client, ClientOptions, ClientTls, Endpoint, Secret};
 
 use crate::Error;
 use crate::error::{AnswerSnafu, NoSnapshotSnafu, RefusedSnafu};
@@ -56,6 +57,26 @@ pub(crate) enum Pushed {
     },
 }
 
+/// A client of the server at `url` that presents `token`; nothing is connected yet.
+///
+/// # Errors
+///
+/// [`Error::Transport`] where the address is not valid, or the certificates to trust cannot be read.
+pub fn client(url: &str, ca_file: Option<&Path>, token: &str) -> Result<Client, Error> {
+    let endpoint = Endpoint::parse(url)?;
+    let tls = match endpoint {
+        Endpoint::Https { .. } => Some(ClientTls::new(ca_file)?),
+        _ => None,
+    };
+    // A run makes a few requests one after the other: HTTP/2 would cost more and give nothing.
+    let options = ClientOptions {
+        http2: false,
+        ..ClientOptions::default()
+    };
+    let token = Some(Secret::new(token));
+    Ok(Client::new(endpoint, tls, token, options))
+}
+
 impl Remote {
     /// A branch of a tenant behind `client`.
     pub fn new(client: Client, tenant: Name, branch: Name) -> Self {
@@ -64,6 +85,11 @@ impl Remote {
             tenant,
             branch,
         }
+    }
+
+    /// The way to the server.
+    pub const fn client(&self) -> &Client {
+        &self.client
     }
 
     /// The branch.
@@ -125,15 +151,25 @@ impl Remote {
         Ok(Some(head))
     }
 
-    /// Waits until the branch is no longer at `known`, at most about `wait`; says whether it moved. The tenant looks at the rows
-    /// of its database whenever it says that something changed.
-    pub async fn moved(&self, known: Option<SnapshotId>, wait: Duration) -> Result<bool, Error> {
+    /// Waits until the branch is no longer at `known`, at most about `wait`; says whether it moved. For who wants to know about
+    /// rows, the tenant looks at those of its database whenever it says that something changed.
+    ///
+    /// # Errors
+    ///
+    /// Where the tenant does not answer, or its database does not.
+    pub async fn moved(
+        &self,
+        known: Option<SnapshotId>,
+        wait: Duration,
+        part: Part,
+    ) -> Result<bool, Error> {
         let mut headers = HeaderMap::new();
         if let Some(id) = known {
             headers.insert(IF_NONE_MATCH, quoted(id));
         }
         let path = protocol::routes::head(self.tenant.as_str(), self.branch.as_str());
-        let path = format!("{path}?part=rows&wait={}", wait.as_secs());
+        let part = if part.has_rows() { "part=rows&" } else { "" };
+        let path = format!("{path}?{part}wait={}", wait.as_secs());
         let response = self
             .call(Method::GET, path, headers, CallBody::Empty)
             .await?;

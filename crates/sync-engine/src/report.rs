@@ -62,6 +62,14 @@ pub struct FileChange {
 impl State {
     /// Nothing was tried, because nothing was to be.
     pub const NOT_STARTED: Self = Self::NotStarted { reason: None };
+
+    /// Why nothing was tried, where that is not plain from what was asked for.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::NotStarted { reason } => reason.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 impl FileChange {
@@ -160,7 +168,7 @@ pub struct Problem {
 
 impl Problem {
     /// Describes an error with its whole chain of causes.
-    pub fn from_fault(fault: &impl Fault) -> Self {
+    pub fn from_fault(fault: &(impl Fault + ?Sized)) -> Self {
         let mut message = fault.to_string();
         let mut cause = fault.source();
         while let Some(error) = cause {
@@ -240,6 +248,15 @@ pub struct Report {
     /// What a person has to choose before anything is done.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<crate::Conflict>,
+}
+
+/// Free text on one line and without control characters.
+pub fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect::<String>()
+        .trim()
+        .to_owned()
 }
 
 #[cfg(test)]

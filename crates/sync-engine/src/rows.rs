@@ -13,6 +13,7 @@ pub mod difference;
 mod look;
 mod memory;
 pub mod plan;
+mod report;
 
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub(crate) use look::Look as RowsLook;
 pub use look::{RowsRoots, RowsStatus};
 pub(crate) use memory::kept;
 pub use plan::{Direction, RowsPlan};
+pub use report::{RowsPlanned, RowsReport};
 pub use sync_core::rows::TableCounts;
 pub use sync_db::{Agreement, Database, Health, Hold, Holder, TableSpec, default_tables};
 pub use sync_rows::{OpenConflict, Resolution, RowChange, RowKind};

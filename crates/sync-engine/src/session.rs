@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 
 use crate::decide::Point;
 use crate::error::{MapSnafu, NoRemoteSnafu, OvertakenSnafu, StoreSnafu, TaskSnafu, WriteSnafu};
-use crate::event::{Event, Listener};
+use crate::event::{Event, Listener, Phase, Progress, Target};
 use crate::maps::Maps;
 use crate::patience::Forbearance;
 use crate::remote::Remote;
@@ -421,7 +421,8 @@ fn capture_tree(
         if let CaptureEvent::Read { bytes: read } = event {
             let files = files.fetch_add(1, Ordering::Relaxed) + 1;
             let bytes = bytes.fetch_add(read, Ordering::Relaxed) + read;
-            listener(Event::Hashing { files, bytes });
+            let read = Progress::new(Target::Files, Phase::Reading, files, bytes);
+            listener(Event::Progress(read));
         }
     };
     Ok(Tree::open(tree, private)?.capture(cache, options, &tell)?)

@@ -65,7 +65,7 @@ impl Workspace {
         })
         .await?;
         if let Some((finished, kept)) = recovered {
-            (context.listener)(Event::Recovered { finished, kept });
+            (context.listener)(Event::SyncRecovered { finished, kept });
         }
         Ok(())
     }

@@ -12,7 +12,9 @@ use sync_core::Name;
 
 use crate::Error;
 use crate::config::{CONFIG_FILE, Config, PRIVATE_DIR};
-use crate::error::{LockedSnafu, NoWorkspaceSnafu, WorkspaceExistsSnafu, WriteSnafu};
+use crate::error::{
+    DaemonRunningSnafu, LockedSnafu, NoWorkspaceSnafu, WorkspaceExistsSnafu, WriteSnafu,
+};
 
 /// A workspace: a directory with a `sync.toml`, the tree that it syncs, and private state in `.sync/`.
 #[derive(Debug, Clone)]
@@ -32,6 +34,14 @@ impl Workspace {
             config: Config::load(root)?,
             root: root.to_owned(),
         })
+    }
+
+    /// A workspace at `root` that is configured by the caller, whatever a `sync.toml` there says. Nothing is read.
+    pub fn of(root: &Path, config: Config) -> Self {
+        Self {
+            root: root.to_owned(),
+            config,
+        }
     }
 
     /// Opens the nearest workspace at `start` or above it.
@@ -111,8 +121,24 @@ impl Workspace {
     ///
     /// The lock is the operating system's, so it does not outlive its holder; the file says who holds it.
     pub(crate) fn lock(&self, now: u64) -> Result<Lock, Error> {
+        let held = self.hold("lock", now)?;
+        held.map_err(|holder| LockedSnafu { holder }.build())
+    }
+
+    /// Takes the workspace for a daemon, of which there is one; other runs are not kept out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DaemonRunning`] where there is one already; it says which process.
+    pub fn lock_for_daemon(&self, now: u64) -> Result<Lock, Error> {
+        let held = self.hold("daemon.lock", now)?;
+        held.map_err(|holder| DaemonRunningSnafu { holder }.build())
+    }
+
+    /// Takes a lock in the private directory; where somebody has it, says who.
+    fn hold(&self, name: &str, now: u64) -> Result<Result<Lock, String>, Error> {
         self.make_private()?;
-        let path = self.private().join("lock");
+        let path = self.private().join(name);
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(&path).context(WriteSnafu { path: &path })?;
@@ -126,10 +152,7 @@ impl Workspace {
                 } else {
                     holder
                 };
-                return LockedSnafu {
-                    holder: holder.trim(),
-                }
-                .fail();
+                return Ok(Err(holder.trim().to_owned()));
             }
             Err(TryLockError::Error(source)) => return Err(Error::Write { path, source }),
         }
@@ -141,7 +164,7 @@ impl Workspace {
         written
             .and_then(|()| writeln!(file, "{text}"))
             .context(WriteSnafu { path: &path })?;
-        Ok(Lock(Arc::new(file)))
+        Ok(Ok(Lock(Arc::new(file))))
     }
 }
 
@@ -169,7 +192,7 @@ impl std::fmt::Display for Holder {
 /// Whoever asked for an operation may go away in the middle of it, but what it does on a blocking thread goes on to its end:
 /// such work has a clone of its own.
 #[derive(Debug, Clone)]
-pub(crate) struct Lock(Arc<File>);
+pub struct Lock(Arc<File>);
 
 impl Lock {
     /// The same, without holding anything.
@@ -215,7 +238,12 @@ mod tests {
             )),
             "{error}"
         );
-        drop(held);
+        // A daemon keeps no run out, but another daemon.
+        let daemon = workspace.lock_for_daemon(8).unwrap();
+        let error = workspace.lock_for_daemon(9).unwrap_err();
+        assert!(matches!(error, Error::DaemonRunning { .. }), "{error}");
+        drop((held, daemon));
         workspace.lock(7).unwrap();
+        workspace.lock_for_daemon(10).unwrap();
     }
 }

@@ -68,6 +68,12 @@ impl Server {
         Self { variables, ..self }
     }
 
+    /// Answers whoever waits for a head to move, and lets nobody wait any more: a server that is about to end is not held up by
+    /// them.
+    pub fn end_waiting(&self) {
+        self.waiters.end();
+    }
+
     /// The tenant's database; `None` where it has none.
     pub(crate) async fn database(
         &self,

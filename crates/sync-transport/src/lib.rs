@@ -39,7 +39,7 @@ pub use connect::{Connect, Io};
 pub use endpoint::Endpoint;
 pub use error::{BoxError, Error, Stage, TlsTrouble, Wait};
 pub use handler::{Handler, Peer};
-pub use listener::Listener;
+pub use listener::{Listener, PrivateSocket};
 pub use memory::MemoryConnector;
 pub use meter::Traffic;
 pub use request_id::{REQUEST_ID, RequestId};

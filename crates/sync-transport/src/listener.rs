@@ -30,10 +30,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum Kind {
     Tcp(TcpListener),
-    Unix {
-        listener: UnixListener,
-        _file: SocketFile,
-    },
+    Unix(PrivateSocket),
     Memory(mpsc::Receiver<DuplexStream>),
 }
 
@@ -62,14 +59,9 @@ impl Listener {
     /// [`Error::Listen`], of kind `AddrInUse` where somebody listens there,
     /// and of kind `AlreadyExists` where something else than a socket is there; it is left alone.
     pub async fn bind_unix(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let path = path.into();
-        let address = path.display().to_string();
-        let (listener, file) = bind_private(path).await.context(ListenSnafu { address })?;
+        let socket = PrivateSocket::bind(path).await?;
         Ok(Self {
-            kind: Kind::Unix {
-                listener,
-                _file: file,
-            },
+            kind: Kind::Unix(socket),
             tls: None,
         })
     }
@@ -88,7 +80,7 @@ impl Listener {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.kind {
             Kind::Tcp(listener) => listener.local_addr().ok(),
-            Kind::Unix { .. } | Kind::Memory(_) => None,
+            Kind::Unix(_) | Kind::Memory(_) => None,
         }
     }
 
@@ -104,15 +96,46 @@ impl Listener {
                 socket.set_nodelay(true)?;
                 Ok((Box::new(socket), Peer::Tcp(address)))
             }
-            Kind::Unix { listener, .. } => {
-                let (socket, _) = listener.accept().await?;
-                Ok((Box::new(socket), Peer::Unix))
-            }
+            Kind::Unix(socket) => Ok((Box::new(socket.accept().await?), Peer::Unix)),
             Kind::Memory(receiver) => match receiver.recv().await {
                 Some(socket) => Ok((Box::new(socket), Peer::Memory)),
                 None => std::future::pending().await,
             },
         }
+    }
+}
+
+/// A Unix socket that only this user may open, for whoever speaks something else than HTTP.
+#[derive(Debug)]
+pub struct PrivateSocket {
+    listener: UnixListener,
+    _file: SocketFile,
+}
+
+impl PrivateSocket {
+    /// Listens; a socket that nobody listens on any more is replaced. The file is removed on drop.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listen`], also where somebody listens there.
+    pub async fn bind(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let path = path.into();
+        let address = path.display().to_string();
+        let (listener, file) = bind_private(path).await.context(ListenSnafu { address })?;
+        Ok(Self {
+            listener,
+            _file: file,
+        })
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub async fn accept(&self) -> io::Result<UnixStream> {
+        let (stream, _) = self.listener.accept().await?;
+        Ok(stream)
     }
 }
 

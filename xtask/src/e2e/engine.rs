@@ -8,6 +8,7 @@
 mod agent;
 mod all;
 mod alone;
+mod daemon;
 
 use super::scenario::Suite;
 
@@ -59,5 +60,29 @@ pub(super) const SCENARIOS: Suite = &[
     (
         "an_agent_calls_several_at_once",
         agent::an_agent_calls_several_at_once,
+    ),
+    (
+        "a_daemon_brings_both_ways",
+        daemon::a_daemon_brings_both_ways,
+    ),
+    (
+        "a_backlog_is_drained_at_once",
+        daemon::a_backlog_is_drained_at_once,
+    ),
+    (
+        "a_daemon_outlives_its_server_and_the_network",
+        daemon::a_daemon_outlives_its_server_and_the_network,
+    ),
+    (
+        "of_two_daemons_in_a_workspace_one_is_told",
+        daemon::of_two_daemons_in_a_workspace_one_is_told,
+    ),
+    (
+        "a_failing_database_holds_up_no_files",
+        daemon::a_failing_database_holds_up_no_files,
+    ),
+    (
+        "a_clock_that_jumps_holds_up_nothing",
+        daemon::a_clock_that_jumps_holds_up_nothing,
     ),
 ];

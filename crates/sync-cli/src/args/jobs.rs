@@ -3,14 +3,59 @@
 use argh::{ArgsInfo, FromArgs};
 use sync_engine::jobs::Towards;
 
-/// run the jobs of sync.toml when they are due, until SIGTERM or SIGINT
+/// keep the workspace in sync and run its jobs when they are due, until SIGTERM or SIGINT; or talk to the daemon that does
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
     name = "daemon",
-    note = "Of several daemons beside one database, whichever comes first does a run. A run that is under way may go on for ten seconds."
+    note = "What is kept in sync, `[daemon] targets` in sync.toml says. Of several daemons beside one database, whichever comes first does a run of a job, which may go on for ten seconds when the daemon is to end."
 )]
-pub(crate) struct Daemon {}
+pub(crate) struct Daemon {
+    /// what to tell a daemon that runs; without, this is one
+    #[argh(subcommand)]
+    pub(crate) verb: Option<DaemonVerb>,
+}
+
+/// What to tell a daemon.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+pub(crate) enum DaemonVerb {
+    /// Ask how it goes.
+    Status(DaemonStatus),
+    /// Hold it.
+    Pause(DaemonPause),
+    /// Let it go on.
+    Resume(DaemonResume),
+    /// Sync now.
+    Kick(DaemonKick),
+    /// End it.
+    Stop(DaemonStop),
+}
+
+/// show what the daemon of this workspace is doing, and how it went
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "status")]
+pub(crate) struct DaemonStatus {}
+
+/// keep the daemon from syncing, once the run that is under way has ended; jobs go on
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "pause")]
+pub(crate) struct DaemonPause {}
+
+/// let the daemon go on after a pause
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "resume")]
+pub(crate) struct DaemonResume {}
+
+/// have the daemon sync now, whatever it waits for; not while it pauses
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "kick")]
+pub(crate) struct DaemonKick {}
+
+/// end the daemon, and wait until it has ended
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "stop")]
+pub(crate) struct DaemonStop {}
 
 /// list, run and look back at jobs
 #[derive(Debug, FromArgs, ArgsInfo)]

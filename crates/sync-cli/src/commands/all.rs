@@ -9,14 +9,11 @@ mod report;
 use std::sync::Arc;
 
 use snafu::ensure;
-use sync_engine::rows::{Database, Rows, TableCounts};
-use sync_engine::{
-    AllOptions, AllPlan, Counts, Direction, FilesOutcome, FilesPlan, OnConflict, Patterns,
-    RowsOutcome, Session, Standing,
-};
+use sync_engine::all::{AllDone, ROUNDS};
+use sync_engine::rows::TableCounts;
+use sync_engine::{AllRequest, Counts, Direction, OnConflict, Session, Standing, WithDatabase};
 
-use self::report::Told;
-use super::transfer::{Applied, Planned, ROUNDS, Verb, begin, collect, limits};
+use super::transfer::{Planned, Verb, begin, collect, limits};
 use super::{Place, rows};
 use crate::args::{Format, Pull, Push, SyncBoth};
 use crate::error::DeclinedSnafu;
@@ -25,6 +22,7 @@ use crate::terminal::Terminal;
 use crate::{Error, Outcome};
 
 pub(super) use self::look::{diff, status};
+pub(super) use self::report::show_both;
 
 /// What was asked for.
 struct Asked {
@@ -77,90 +75,41 @@ pub(super) async fn sync(place: &Place<'_>, both: SyncBoth) -> Result<Outcome, E
 }
 
 /// The database of the workspace, as far as it is part of a command.
-enum Base {
-    /// It is not, and why.
-    Absent {
-        reason: String,
-        /// Whether people are told.
-        is_told: bool,
-    },
-    /// It should be, and cannot.
-    Failed(Error),
-    There(Box<Database>),
-}
-
-impl Base {
-    fn of(place: &Place<'_>, filter: &[String]) -> Result<Self, Error> {
-        let absent = |reason: String, is_told| Self::Absent { reason, is_told };
-        if !place.workspace()?.config().database.is_named {
-            let reason = "no database is configured: sync.toml has no [database]";
-            return Ok(absent(reason.to_owned(), false));
-        }
-        if !filter.is_empty() {
-            return Ok(absent("--filter chooses paths".to_owned(), true));
-        }
-        Ok(match rows::database(place) {
-            Ok(database) => Self::There(Box::new(database)),
-            Err(Error::NoDatabase { variable }) => {
-                let reason = format!("no database is configured: `{variable}` is not set");
-                absent(reason, true)
-            }
-            Err(error) => Self::Failed(error),
-        })
+fn with_database(place: &Place<'_>, filter: &[String]) -> Result<WithDatabase, Error> {
+    let absent = |reason: String, is_told| WithDatabase::Absent { reason, is_told };
+    if !place.workspace()?.config().database.is_named {
+        let reason = "no database is configured: sync.toml has no [database]";
+        return Ok(absent(reason.to_owned(), false));
     }
-
-    /// A run with it; else what is to be told instead.
-    async fn rows<P, A>(self, session: &Session) -> (Option<Rows<'_>>, Option<Operation<P, A>>) {
-        match self {
-            Self::Absent { reason, is_told } => {
-                (None, Some(Operation::NotStarted { reason, is_told }))
-            }
-            Self::Failed(error) => (None, Some(Operation::Failed(error))),
-            Self::There(database) => match session.rows(*database).await {
-                Ok(rows) => (Some(rows), None),
-                Err(error) => (None, Some(Operation::Failed(error.into()))),
-            },
+    if !filter.is_empty() {
+        return Ok(absent("--filter chooses paths".to_owned(), true));
+    }
+    Ok(match rows::database(place) {
+        Ok(database) => WithDatabase::There(Box::new(database)),
+        Err(Error::NoDatabase { variable }) => {
+            let reason = format!("no database is configured: `{variable}` is not set");
+            absent(reason, true)
         }
-    }
+        Err(error) => WithDatabase::Failed(Arc::new(error)),
+    })
 }
-
-/// What came of one of the operations.
-enum Operation<P, A> {
-    NotStarted {
-        reason: String,
-        is_told: bool,
-    },
-    Failed(Error),
-    /// What was planned, and what was done; without the latter it was a dry run, or a person has to choose.
-    Ended(P, Option<A>),
-}
-
-impl<P, A> Operation<P, A> {
-    /// Whether people are told nothing of it: the other operation is all there is.
-    const fn is_silent(&self) -> bool {
-        matches!(self, Self::NotStarted { is_told: false, .. })
-    }
-}
-
-type FilesOperation = Operation<Planned, Applied>;
-type RowsOperation = Operation<rows::Planned, RowsOutcome>;
 
 async fn run(place: &Place<'_>, mut asked: Asked) -> Result<Outcome, Error> {
-    let base = Base::of(place, &asked.filter)?;
-    let filter = Place::filter(&asked.filter)?;
+    let database = with_database(place, &asked.filter)?;
+    let request = AllRequest {
+        direction: asked.direction,
+        files: true,
+        filter: Place::filter(&asked.filter)?,
+        on_conflict: asked.on_conflict,
+        message: asked.message.clone(),
+    };
     let progress = Progress::new(&place.terminal);
-    let (session, connection) = begin(place, &progress, asked.dry_run).await?;
+    let (session, connection) =
+        begin(place, &progress, asked.verb.start("all"), asked.dry_run).await?;
     if !asked.dry_run && asked.direction != Direction::Push {
         session.make_tree()?;
     }
-    let done = operate(
-        place,
-        &session,
-        base,
-        &mut asked,
-        filter.as_ref(),
-        &progress,
-    );
+    let done = operate(place, &session, &database, &request, &mut asked, &progress);
     let done = Box::pin(done).await;
     progress.finish();
     let traffic = session.remote().traffic();
@@ -169,163 +118,31 @@ async fn run(place: &Place<'_>, mut asked: Asked) -> Result<Outcome, Error> {
     }
     drop(session);
     connection.close().await;
-    let (files, rows) = done?;
-    let told = Told {
-        place,
-        verb: asked.verb,
-        dry_run: asked.dry_run,
-        traffic,
+    let report = done?.report(asked.direction, traffic, place.elapsed_ms());
+    let report = if asked.dry_run {
+        report.of_plan()
+    } else {
+        report
     };
-    Ok(told.tell(files, rows))
+    Ok(report::tell(&place.terminal, asked.verb, &report))
 }
 
-/// Plans and applies; anew what is not done where rows or the branch moved in between.
+/// Plans, asks a person who is there, and applies unless it is a dry run.
 async fn operate(
     place: &Place<'_>,
     session: &Session,
-    base: Base,
+    database: &WithDatabase,
+    request: &AllRequest,
     asked: &mut Asked,
-    filter: Option<&Patterns>,
     progress: &Arc<Progress>,
-) -> Result<(FilesOperation, RowsOperation), Error> {
-    let (database, mut rows) = base.rows(session).await;
-    let mut files: Option<FilesOperation> = None;
-    // What earlier rounds brought is in the tree, so the last plan no longer speaks of it.
-    let mut earlier = Planned::default();
-    let mut round = 1;
-    loop {
-        let with = database.as_ref().filter(|_| rows.is_none());
-        let options = AllOptions {
-            direction: asked.direction,
-            files: files.is_none(),
-            filter,
-            on_conflict: asked.on_conflict,
-        };
-        let mut plan = match Box::pin(session.plan_all(with, options)).await {
-            Ok(plan) => plan,
-            Err(error) if round == 1 => return Err(error.into()),
-            Err(error) => {
-                // What was done in earlier rounds is told all the same.
-                let error = Arc::new(error);
-                let failed = || Error::from(Arc::clone(&error));
-                let files = files.unwrap_or_else(|| Operation::Failed(failed()));
-                return Ok((files, rows.unwrap_or_else(|| Operation::Failed(failed()))));
-            }
-        };
-        let (mut planned, planned_rows) = describe(&mut plan);
-        if let Some(planned) = &mut planned {
-            planned.put_first(std::mem::take(&mut earlier));
-        }
-        if asked.dry_run {
-            let files = ended(plan.files.take(), planned);
-            let from_plan = ended(plan.rows.take(), planned_rows);
-            return Ok((
-                files.unwrap_or_else(no_operation),
-                rows.or(from_plan).unwrap_or_else(no_operation),
-            ));
-        }
-        if round == 1 {
-            confirm(
-                place,
-                progress,
-                asked,
-                planned.as_ref(),
-                planned_rows.as_ref(),
-            )?;
-        }
-        let message = asked.message.clone();
-        let applied = session.apply_all(with, plan, message, &asked.limits);
-        let outcome = Box::pin(applied).await?;
-        let may_repeat =
-            round < ROUNDS && (database.is_some() || asked.direction == Direction::Sync);
-        if let Some(done) = outcome.files {
-            match done {
-                Err(error) if may_repeat && error.is_race() => {
-                    earlier = planned.unwrap_or_default();
-                }
-                done => files = Some(files_operation(planned, done)),
-            }
-        }
-        if let Some(done) = outcome.rows {
-            match done {
-                Err(error) if may_repeat && error.is_race() => {}
-                done => rows = Some(rows_operation(planned_rows, done)),
-            }
-        }
-        match (files.take(), rows.take()) {
-            (Some(files), Some(rows)) => return Ok((files, rows)),
-            unfinished => (files, rows) = unfinished,
-        }
-        round += 1;
+) -> Result<AllDone, Error> {
+    let planned = Box::pin(session.plan_run(database, request)).await?;
+    if asked.dry_run {
+        return Ok(planned.outline());
     }
-}
-
-/// What a plan says, of files and of rows.
-fn describe(plan: &mut AllPlan) -> (Option<Planned>, Option<rows::Planned>) {
-    let files = match &mut plan.files {
-        Some(Ok(FilesPlan::Push(plan))) => Some(Planned::of_push(plan)),
-        Some(Ok(FilesPlan::Pull(plan))) => Some(Planned::of_pull(plan)),
-        Some(Ok(FilesPlan::Sync(plan))) => Some(Planned::of_sync(plan)),
-        _ => None,
-    };
-    let rows = match &plan.rows {
-        Some(Ok(plan)) => Some(rows::Planned::of(plan)),
-        _ => None,
-    };
-    (files, rows)
-}
-
-/// Nothing was asked for: there is no such operation in the plan.
-fn no_operation<P, A>() -> Operation<P, A> {
-    Operation::NotStarted {
-        reason: "not asked for".to_owned(),
-        is_told: false,
-    }
-}
-
-/// A dry run of what was planned.
-fn ended<T, P, A>(
-    plan: Option<Result<T, Arc<sync_engine::Error>>>,
-    planned: Option<P>,
-) -> Option<Operation<P, A>> {
-    match (plan?, planned) {
-        (Err(error), _) => Some(Operation::Failed(error.into())),
-        (Ok(_), planned) => Some(Operation::Ended(planned?, None)),
-    }
-}
-
-fn files_operation(
-    planned: Option<Planned>,
-    done: Result<FilesOutcome, Arc<sync_engine::Error>>,
-) -> FilesOperation {
-    match (done, planned) {
-        (Ok(done), Some(mut planned)) => {
-            if let Some(pulled) = done.pulled {
-                planned.changes = Arc::new(pulled);
-            }
-            let applied = Applied {
-                snapshot: done.snapshot,
-                message: done.message,
-            };
-            Operation::Ended(planned, Some(applied))
-        }
-        // The conflicts say so.
-        (Err(_), Some(planned)) if !planned.conflicts.is_empty() => Operation::Ended(planned, None),
-        (Err(error), _) => Operation::Failed(error.into()),
-        (Ok(_), None) => no_operation(),
-    }
-}
-
-fn rows_operation(
-    planned: Option<rows::Planned>,
-    done: Result<RowsOutcome, Arc<sync_engine::Error>>,
-) -> RowsOperation {
-    match (done, planned) {
-        (Ok(done), Some(planned)) => Operation::Ended(planned, Some(done)),
-        (Err(_), Some(planned)) if !planned.conflicts.is_empty() => Operation::Ended(planned, None),
-        (Err(error), _) => Operation::Failed(error.into()),
-        (Ok(_), None) => no_operation(),
-    }
+    confirm(place, progress, asked, planned.files(), planned.rows())?;
+    let applied = session.apply_run(database, planned, request, &asked.limits, ROUNDS);
+    Ok(Box::pin(applied).await?)
 }
 
 /// Asks a person who is there about a plan that removes something, or decides conflicts by a policy.

@@ -1,18 +1,15 @@
-//! `jobs` and `daemon`: what runs by a schedule.
+//! `jobs`: what runs by a schedule.
 
 use std::sync::Arc;
 
 use serde_json::json;
-use snafu::ResultExt;
 use sync_core::Class;
 use sync_engine::jobs::{JobEvent, JobParameters, JobRun, JobState, Jobs};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::Place;
 use super::rows::database;
 use crate::args::{JobsHistory, JobsRun, JobsVerb};
 use crate::env::Env;
-use crate::error::SetupSnafu;
 use crate::progress::Progress;
 use crate::terminal::{Terminal, moment, one_line, seconds};
 use crate::{Error, Outcome};
@@ -25,7 +22,8 @@ pub(super) async fn run(place: &Place<'_>, verb: JobsVerb) -> Result<Outcome, Er
     }
 }
 
-fn jobs(place: &Place<'_>, progress: &Arc<Progress>) -> Result<Jobs, Error> {
+/// The jobs of the workspace.
+pub(super) fn jobs(place: &Place<'_>, progress: &Arc<Progress>) -> Result<Jobs, Error> {
     let jobs = Jobs::new(
         place.workspace()?,
         database(place)?,
@@ -114,29 +112,8 @@ async fn past(place: &Place<'_>, asked: &JobsHistory) -> Result<Outcome, Error> 
     Ok(Outcome::Done)
 }
 
-/// Runs jobs when they are due, until it is told to end.
-pub(super) async fn daemon(place: &Place<'_>) -> Result<Outcome, Error> {
-    let mut terminate = signal(SignalKind::terminate()).context(SetupSnafu)?;
-    let mut interrupt = signal(SignalKind::interrupt()).context(SetupSnafu)?;
-    let progress = Progress::new(&place.terminal);
-    let jobs = jobs(place, &progress)?;
-    let terminal = place.terminal.clone();
-    let tell = move |event: JobEvent| {
-        terminal.value(&event);
-        say(&terminal, &event);
-    };
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    Box::pin(jobs.serve(&tell, stop)).await?;
-    place.terminal.line("stopped");
-    Ok(Outcome::Done)
-}
-
-fn say(terminal: &Terminal, event: &JobEvent) {
+/// Tells people what happens to jobs.
+pub(super) fn say(terminal: &Terminal, event: &JobEvent) {
     match event {
         JobEvent::Ready { jobs: 0 } => {
             terminal.line("no job of sync.toml has a schedule");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sync_core::Fault;
 use sync_engine::local::{Direction, ItemDifference, LocalKind, LocalOptions, LocalPlan, Side};
 use sync_engine::rows::Database;
-use sync_engine::{Limits, Local, LocalRun, LocalSummary, Workspace};
+use sync_engine::{Limits, Local, LocalRun, LocalSummary, Problem, Workspace};
 
 use self::show::Done;
 pub(super) use self::show::LocalReport;
@@ -123,6 +123,15 @@ async fn transfer(place: &Place<'_>, kinds: &[LocalKind], asked: &Asked) -> Resu
     if !asked.dry_run {
         local.recover().await?;
     }
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+    let direction = match asked.direction {
+        Direction::ToDatabase => sync_engine::Direction::Push,
+        Direction::ToDisk => sync_engine::Direction::Pull,
+    };
+    progress.begin(
+        format!("{} {}", asked.verb, names.join(" ")),
+        Some(direction),
+    );
     let mut results = Results::new(place, asked.verb, kinds);
     for &kind in kinds {
         let begun = place.anew();
@@ -131,6 +140,8 @@ async fn transfer(place: &Place<'_>, kinds: &[LocalKind], asked: &Asked) -> Resu
         match done {
             Ok(done) => {
                 let report = LocalReport::new(asked.verb, kind, asked.dry_run, done);
+                let problem = report.problem();
+                results.problem = results.problem.or(problem);
                 results.add(report.tell(&begun, asked.direction));
             }
             Err(error) => results.failed(kind, &error),
@@ -163,6 +174,8 @@ struct Results<'p> {
     is_alone: bool,
     parts: Vec<Value>,
     outcome: Outcome,
+    /// The first error.
+    problem: Option<Problem>,
 }
 
 impl<'p> Results<'p> {
@@ -173,6 +186,7 @@ impl<'p> Results<'p> {
             is_alone: kinds.len() == 1,
             parts: Vec::new(),
             outcome: Outcome::Done,
+            problem: None,
         }
     }
 
@@ -187,6 +201,8 @@ impl<'p> Results<'p> {
         let terminal = &self.place.terminal;
         let operation = format!("{} {}", self.verb, kind.as_str());
         let part = failed(&operation, error);
+        let problem = || Problem::from_fault(error);
+        self.problem.get_or_insert_with(problem);
         if terminal.format == crate::args::Format::Text {
             terminal.error(error);
         }
@@ -207,7 +223,8 @@ impl<'p> Results<'p> {
                 })
             }
         };
-        self.place.terminal.value(&whole);
+        let terminal = &self.place.terminal;
+        terminal.result(&whole, self.outcome, self.problem.as_ref());
         self.outcome
     }
 }

@@ -8,7 +8,7 @@ use sync_engine::{Location, Remote};
 
 use super::Place;
 use crate::error::{NoLoginSnafu, NotATokenSnafu, ReadTokenSnafu};
-use crate::{Error, Outcome, connect, credentials};
+use crate::{Error, Outcome, credentials};
 
 /// More bytes than any token has.
 const MAX_TOKEN: u64 = 4096;
@@ -34,7 +34,7 @@ pub(super) async fn run(place: &Place<'_>) -> Result<Outcome, Error> {
         .ca_file
         .as_ref()
         .map(|file| workspace.root().join(file));
-    let client = connect::client(&url, ca_file.as_deref(), token)?;
+    let client = sync_engine::remote::client(&url, ca_file.as_deref(), token)?;
     Remote::new(client, config.tenant.clone(), config.branch.clone())
         .head(None)
         .await?;

@@ -23,15 +23,18 @@ pub(super) async fn run(place: &Place<'_>, pull: Pull) -> Result<Outcome, Error>
     }
     let progress = Progress::new(&place.terminal);
     let filter = Place::filter(&pull.filter)?;
-    let (session, connection) = begin(place, &progress, pull.dry_run).await?;
+    let (session, connection) = begin(
+        place,
+        &progress,
+        Verb::Pull.start(Target::Files.as_str()),
+        pull.dry_run,
+    )
+    .await?;
     if !pull.dry_run {
         session.make_tree()?;
     }
     let mut plan = session.plan_pull(filter.as_ref()).await?;
-    let mut planned = Planned {
-        target,
-        ..Planned::of_pull(&mut plan)
-    };
+    let mut planned = Planned::of_pull(&mut plan);
     let applied = if pull.dry_run || !planned.conflicts.is_empty() {
         // It may hold the stream of the contents, which nobody will read.
         drop(plan);

@@ -21,12 +21,15 @@ pub(super) async fn run(place: &Place<'_>, push: Push) -> Result<Outcome, Error>
     }
     let progress = Progress::new(&place.terminal);
     let filter = Place::filter(&push.filter)?;
-    let (session, connection) = begin(place, &progress, push.dry_run).await?;
+    let (session, connection) = begin(
+        place,
+        &progress,
+        Verb::Push.start(Target::Files.as_str()),
+        push.dry_run,
+    )
+    .await?;
     let mut plan = session.plan_push(filter.as_ref()).await?;
-    let planned = Planned {
-        target,
-        ..Planned::of_push(&mut plan)
-    };
+    let planned = Planned::of_push(&mut plan);
     let applied = if push.dry_run {
         None
     } else {

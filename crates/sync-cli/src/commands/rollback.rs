@@ -13,7 +13,13 @@ pub(super) async fn run(place: &Place<'_>, rollback: Rollback) -> Result<Outcome
         return rows::rollback(place, rollback).await;
     }
     let progress = Progress::new(&place.terminal);
-    let (session, connection) = begin(place, &progress, rollback.dry_run).await?;
+    let (session, connection) = begin(
+        place,
+        &progress,
+        Verb::Rollback.start(Target::Files.as_str()),
+        rollback.dry_run,
+    )
+    .await?;
     let mut plan = session
         .plan_rollback(&rollback.snapshot, rollback.on_conflict)
         .await?;

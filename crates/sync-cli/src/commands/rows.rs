@@ -4,15 +4,10 @@ mod back;
 mod show;
 
 use serde_json::json;
-use sync_core::SnapshotId;
-use sync_engine::rows::{
-    Database, OpenConflict, RowChange, Rows, RowsOutcome, RowsPlan, TableCounts,
-};
-use sync_engine::{
-    Direction, Limits, OnConflict, Problem, RowsStatus, Session, Side, Standing, State, Traffic,
-};
+use sync_engine::rows::{Database, Rows, RowsOutcome, RowsReport};
+use sync_engine::{Direction, Limits, OnConflict, RowsStatus, Session, Side, Standing, Traffic};
 
-use self::show::{problems, sum_line};
+use self::show::sum_line;
 use super::Place;
 use super::transfer::{ROUNDS, begin, limits, snapshot_line};
 use crate::args::{Diff, Pull, Push, Status, SyncBoth};
@@ -23,7 +18,8 @@ use crate::terminal::Terminal;
 use crate::{Error, Outcome};
 
 pub(super) use self::back::{rollback, undo};
-pub(super) use self::show::{RowsReport, conflict_line, conflict_lines, difference, show};
+pub(super) use self::show::{conflict_line, conflict_lines, difference, show};
+pub(super) use sync_engine::rows::RowsPlanned as Planned;
 
 /// How many rows `diff` lists.
 pub(super) const LISTED: usize = 100_000;
@@ -108,55 +104,20 @@ pub(super) fn open(
 async fn run(place: &Place<'_>, direction: Direction, asked: Asked) -> Result<Outcome, Error> {
     let database = database(place)?;
     let progress = Progress::new(&place.terminal);
-    let (session, connection) = begin(place, &progress, asked.dry_run).await?;
-    let done = Box::pin(transfer(&session, database, direction, &asked)).await;
-    progress.finish();
     let verb = match direction {
         Direction::Push => "push database",
         Direction::Pull => "pull database",
         Direction::Sync => "sync database",
     };
+    let start = (verb.to_owned(), Some(direction));
+    let (session, connection) = begin(place, &progress, start, asked.dry_run).await?;
+    let done = Box::pin(transfer(&session, database, direction, &asked)).await;
+    progress.finish();
     conclude(place, verb, (session, connection), asked.dry_run, done).await
 }
 
 /// What was planned, and what came of it.
 pub(super) type Done = (Planned, Option<RowsOutcome>);
-
-/// What a plan says, without the plan.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Planned {
-    pub(super) standing: Option<Standing>,
-    pub(super) pulled: Vec<TableCounts>,
-    pub(super) pushed: Vec<TableCounts>,
-    pub(super) rows: Vec<RowChange>,
-    pub(super) omitted: u64,
-    pub(super) conflicts: Vec<OpenConflict>,
-    /// Where the branch was.
-    pub(super) head: Option<SnapshotId>,
-    /// Whether transactions were writing while the database was read.
-    pub(super) is_writing: bool,
-}
-
-impl Planned {
-    pub(super) fn of(plan: &RowsPlan) -> Self {
-        let rows = plan.pulled.iter().chain(&plan.pushed);
-        Self {
-            standing: Some(plan.standing),
-            pulled: plan.pull.clone(),
-            pushed: plan.push.clone(),
-            rows: rows.cloned().collect(),
-            omitted: plan.omitted,
-            conflicts: plan.conflicts.clone(),
-            head: plan.head(),
-            is_writing: plan.is_writing(),
-        }
-    }
-
-    /// Whether nothing was to be done.
-    pub(super) fn is_empty(&self) -> bool {
-        self.pulled.is_empty() && self.pushed.is_empty() && self.conflicts.is_empty()
-    }
-}
 
 /// Plans, and applies unless it is a dry run; anew where rows or the branch moved in between.
 pub(super) async fn transfer(
@@ -214,8 +175,8 @@ pub(super) fn print(
 ) -> Outcome {
     let terminal = &place.terminal;
     let (report, outcome) = report(place, operation, dry_run, planned, outcome, Some(traffic));
-    terminal.value(&report);
-    show(terminal, &report);
+    terminal.result(&report, outcome, report.errors.last());
+    show(terminal, &report, report.traffic);
     snapshot_line(terminal, report.snapshot, report.message.as_deref());
     outcome
 }
@@ -229,60 +190,15 @@ pub(super) fn report(
     outcome: Option<RowsOutcome>,
     traffic: Option<Traffic>,
 ) -> (RowsReport, Outcome) {
-    let done = outcome.is_some();
-    let outcome = outcome.unwrap_or_default();
-    let mut errors = problems(&outcome);
-    let skipped = errors
-        .iter()
-        .filter(|problem| problem.code == "db/set-aside")
-        .count() as u64;
-    let undecided = !planned.conflicts.is_empty();
-    if undecided {
-        errors.push(Problem {
-            code: "engine/conflict".to_owned(),
-            message: format!("{} rows changed here and on the tenant", planned.conflicts.len()),
-            hint: Some("`sync-cli conflicts list` shows them; `sync-cli conflicts resolve ID ours|theirs` chooses".to_owned()),
-            path: None,
-        });
-    }
-    let total = |tables: &[TableCounts]| tables.iter().map(TableCounts::total).sum::<u64>();
-    let all = total(&planned.pulled) + total(&planned.pushed);
-    let state = match (undecided, done, skipped) {
-        (true, ..) => State::Failed,
-        (false, false, _) => State::NOT_STARTED,
-        (false, true, 0) => State::Completed,
-        (false, true, skipped) => State::Partial {
-            completed: all.saturating_sub(skipped),
-            total: all,
-        },
-    };
-    let report = RowsReport {
-        operation: operation.to_owned(),
-        success: !undecided && skipped == 0,
-        dry_run,
-        state: Some(state),
-        standing: planned.standing,
-        items_synced: if done { all.saturating_sub(skipped) } else { 0 },
-        items_skipped: skipped,
-        errors,
-        snapshot: outcome.snapshot,
-        message: outcome.message,
-        pulled: planned.pulled,
-        pushed: planned.pushed,
-        rows: planned.rows,
-        omitted: planned.omitted,
-        conflicts: planned.conflicts,
-        traffic,
-        duration_ms: place.elapsed_ms(),
-    };
-    let outcome = if undecided {
+    let report = planned.report(operation.to_owned(), outcome, traffic, place.elapsed_ms());
+    let outcome = if !report.conflicts.is_empty() {
         Outcome::Undecided
-    } else if skipped > 0 {
-        Outcome::Unsound
-    } else {
+    } else if report.success {
         Outcome::Done
+    } else {
+        Outcome::Unsound
     };
-    (report, outcome)
+    (RowsReport { dry_run, ..report }, outcome)
 }
 
 pub(super) async fn status(place: &Place<'_>, status: &Status) -> Result<Outcome, Error> {

@@ -39,24 +39,26 @@ pub(super) async fn run(place: &Place<'_>, args: Serve) -> Result<Outcome, Error
 
     let mut terminate = signal(SignalKind::terminate()).context(SetupSnafu)?;
     let mut interrupt = signal(SignalKind::interrupt()).context(SetupSnafu)?;
+    place
+        .terminal
+        .line(&format!("listening on {scheme}://{address}"));
+    place
+        .terminal
+        .event(&json!({"event": "listening", "url": format!("{scheme}://{address}")}));
+    // Held to the end: a successor must not have its socket removed by this process.
+    let held = store.clone();
+    let variables = place.env.clone();
+    let server = Server::new(store, Arc::new(Env::now));
+    let server = Arc::new(server.with_variables(Arc::new(move |name| variables.var(name))));
+    let ending = Arc::clone(&server);
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         tracing::info!("finishing running requests");
+        ending.end_waiting();
     };
-    place
-        .terminal
-        .line(&format!("listening on {scheme}://{address}"));
-    place
-        .terminal
-        .value(&json!({"event": "listening", "url": format!("{scheme}://{address}")}));
-    // Held to the end: a successor must not have its socket removed by this process.
-    let held = store.clone();
-    let variables = place.env.clone();
-    let server = Server::new(store, Arc::new(Env::now));
-    let server = Arc::new(server.with_variables(Arc::new(move |name| variables.var(name))));
     serve(
         vec![public, operator],
         server,

@@ -9,21 +9,26 @@ use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, both: SyncBoth) -> Result<Outcome, Error> {
-    let target = match both.target {
+    match both.target {
         SyncTarget::All => return all::sync(place, both).await,
         SyncTarget::One(Target::Database) => return rows::sync(place, both).await,
-        SyncTarget::One(target) => target,
-    };
+        SyncTarget::One(Target::Files) => {}
+    }
     let progress = Progress::new(&place.terminal);
-    let (session, connection) = begin(place, &progress, both.dry_run).await?;
+    let (session, connection) = begin(
+        place,
+        &progress,
+        Verb::Sync.start(Target::Files.as_str()),
+        both.dry_run,
+    )
+    .await?;
     if !both.dry_run {
         session.make_tree()?;
     }
     let limits = (!both.dry_run).then(|| limits(both.max_delete, both.yes));
     let synced = sync(&session, both.on_conflict, limits.as_ref(), both.message).await;
     progress.finish();
-    let (mut planned, applied) = synced?;
-    planned.target = target;
+    let (planned, applied) = synced?;
     let ends = (session, connection);
     Ok(conclude(place, Verb::Sync, ends, planned, both.dry_run, applied).await)
 }

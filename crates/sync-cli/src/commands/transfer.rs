@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use sync_core::{ByteCount, Fault, SnapshotId, TreePath};
-use sync_engine::{
-    Conflict, Counts, FileChange, Limits, MaxDelete, Problem, PullPlan, PushPlan, Report, Session,
-    Standing, State, SyncPlan, Traffic,
-};
+use sync_core::{ByteCount, Fault, SnapshotId};
+use sync_engine::all::refusal;
+pub(super) use sync_engine::all::{FilesApplied as Applied, FilesPlanned as Planned, ROUNDS};
+use sync_engine::{Counts, Direction, Limits, MaxDelete, Report, Session, Standing, Traffic};
 
 use super::Place;
 use crate::args::{Format, Target};
@@ -36,79 +35,17 @@ impl Verb {
             Self::Undo => "undo".to_owned(),
         }
     }
-}
 
-/// How often an operation begins anew because somebody else was quicker.
-pub(super) const ROUNDS: u32 = 8;
-
-/// What was planned.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Planned {
-    pub(super) target: Target,
-    pub(super) standing: Option<Standing>,
-    /// What changes on the tenant; on the workspace for a pull and an undo.
-    pub(super) changes: Arc<Vec<FileChange>>,
-    /// What else changes in the workspace.
-    pub(super) pulled: Vec<FileChange>,
-    pub(super) merged: Vec<TreePath>,
-    pub(super) conflicts: Vec<Conflict>,
-    /// What is left out, and what a person should know of.
-    pub(super) problems: Vec<Problem>,
-}
-
-impl Planned {
-    /// What a plan says; what only a person reads is taken out of it.
-    pub(super) fn of_push(plan: &mut PushPlan) -> Self {
-        Self {
-            standing: Some(plan.standing),
-            changes: Arc::clone(&plan.changes),
-            problems: problems(&mut plan.refused, &mut plan.collisions),
-            ..Self::default()
-        }
+    /// What begins with it.
+    pub(super) fn start(self, target: &str) -> (String, Option<Direction>) {
+        let direction = match self {
+            Self::Push => Some(Direction::Push),
+            Self::Pull => Some(Direction::Pull),
+            Self::Sync => Some(Direction::Sync),
+            Self::Rollback | Self::Undo => None,
+        };
+        (self.operation(target), direction)
     }
-
-    /// What a plan says; what only a person reads is taken out of it.
-    pub(super) fn of_pull(plan: &mut PullPlan) -> Self {
-        Self {
-            standing: Some(plan.standing),
-            changes: Arc::new(plan.changes.clone()),
-            conflicts: plan.conflicts.clone(),
-            problems: problems(&mut plan.refused, &mut plan.collisions),
-            ..Self::default()
-        }
-    }
-
-    /// What a plan says; what only a person reads is taken out of it.
-    pub(super) fn of_sync(plan: &mut SyncPlan) -> Self {
-        Self {
-            standing: Some(plan.standing),
-            changes: Arc::new(plan.push.clone()),
-            pulled: plan.pull.clone(),
-            merged: std::mem::take(&mut plan.merged),
-            conflicts: plan.conflicts.clone(),
-            problems: problems(&mut plan.refused, &mut plan.collisions),
-            ..Self::default()
-        }
-    }
-
-    /// Puts what `earlier` rounds brought first: it is in the tree, so a later plan no longer speaks of it.
-    pub(super) fn put_first(&mut self, earlier: Self) {
-        self.pulled.splice(0..0, earlier.pulled);
-        self.merged.splice(0..0, earlier.merged);
-    }
-}
-
-fn problems(refused: &mut Vec<Problem>, collisions: &mut Vec<Problem>) -> Vec<Problem> {
-    let mut problems = std::mem::take(refused);
-    problems.append(collisions);
-    problems
-}
-
-/// What came of applying it.
-#[derive(Debug, Default)]
-pub(super) struct Applied {
-    pub(super) snapshot: Option<SnapshotId>,
-    pub(super) message: Option<String>,
 }
 
 /// How much may be removed, as the command line says.
@@ -119,9 +56,11 @@ pub(super) const fn limits(max_delete: MaxDelete, yes: bool) -> Limits {
 /// A run that is about to change things, or to show what it would change.
 pub(super) async fn begin(
     place: &Place<'_>,
-    progress: &std::sync::Arc<Progress>,
+    progress: &Arc<Progress>,
+    (operation, direction): (String, Option<Direction>),
     dry_run: bool,
 ) -> Result<(Session, Connection), Error> {
+    progress.begin(operation, direction);
     let purpose = if dry_run { Purpose::Look } else { Purpose::Act };
     let (session, connection) = place.session(purpose, progress.listener()).await?;
     if !dry_run {
@@ -168,8 +107,8 @@ pub(super) fn print(
 ) -> Outcome {
     let (report, outcome) = report(place, verb, planned, dry_run, applied, traffic);
     let terminal = &place.terminal;
-    terminal.value(&report);
-    show(terminal, verb, &report);
+    terminal.result(&report, outcome, report.errors.last());
+    show(terminal, verb, &report, traffic);
     snapshot_line(terminal, report.snapshot, report.message.as_deref());
     outcome
 }
@@ -183,50 +122,18 @@ pub(super) fn report(
     applied: Option<Applied>,
     traffic: Traffic,
 ) -> (Report, Outcome) {
-    let refusal = (!planned.conflicts.is_empty()).then(|| refusal(&planned.conflicts));
-    let mut errors = planned.problems;
-    let skipped = errors.len() as u64;
-    errors.extend(refusal.as_ref().map(Problem::from_fault));
-    let done = applied.is_some();
-    let applied = applied.unwrap_or_default();
-    let report = Report {
-        operation: verb.operation(planned.target.as_str()),
-        success: refusal.is_none(),
-        dry_run,
-        state: if refusal.is_some() {
-            State::Failed
-        } else if done {
-            State::Completed
-        } else {
-            State::NOT_STARTED
-        },
-        standing: planned.standing,
-        items_synced: if done {
-            (planned.changes.len() + planned.pulled.len()) as u64
-        } else {
-            0
-        },
-        items_skipped: skipped,
-        errors,
-        snapshot: applied.snapshot,
-        message: applied.message,
-        traffic: Some(traffic),
-        duration_ms: place.elapsed_ms(),
-        changes: Arc::unwrap_or_clone(planned.changes),
-        pulled: planned.pulled,
-        merged: planned.merged,
-        conflicts: planned.conflicts,
-    };
-    let outcome = if refusal.is_some() {
-        Outcome::Undecided
-    } else {
+    let operation = verb.operation(Target::Files.as_str());
+    let told = planned.report(operation, applied, Some(traffic), place.elapsed_ms());
+    let outcome = if told.success {
         Outcome::Done
+    } else {
+        Outcome::Undecided
     };
-    (report, outcome)
+    (Report { dry_run, ..told }, outcome)
 }
 
 /// Shows people what an operation did, but for its snapshot.
-pub(super) fn show(terminal: &Terminal, verb: Verb, report: &Report) {
+pub(super) fn show(terminal: &Terminal, verb: Verb, report: &Report, traffic: Traffic) {
     report
         .errors
         .iter()
@@ -238,8 +145,10 @@ pub(super) fn show(terminal: &Terminal, verb: Verb, report: &Report) {
             .conflicts
             .iter()
             .for_each(|conflict| terminal.conflict(conflict));
-        if terminal.format == Format::Text {
-            terminal.error(&refusal(&report.conflicts));
+        if let Some(refusal) = refusal(&report.conflicts)
+            && terminal.format == Format::Text
+        {
+            terminal.error(&refusal);
         }
         return;
     }
@@ -253,14 +162,7 @@ pub(super) fn show(terminal: &Terminal, verb: Verb, report: &Report) {
         }
         terminal.changes(&report.changes, &[]);
     }
-    terminal.line(&format!("files     {}", summary(verb, report)));
-}
-
-fn refusal(conflicts: &[Conflict]) -> sync_engine::Error {
-    let paths = conflicts.iter().map(|conflict| conflict.path.to_string());
-    sync_engine::Error::Conflict {
-        paths: paths.collect(),
-    }
+    terminal.line(&format!("files     {}", summary(verb, report, traffic)));
 }
 
 /// Shows which snapshot both sides agree on now.
@@ -272,8 +174,7 @@ pub(super) fn snapshot_line(terminal: &Terminal, id: Option<SnapshotId>, message
     }
 }
 
-fn summary(verb: Verb, report: &Report) -> String {
-    let traffic = report.traffic.unwrap_or_default();
+fn summary(verb: Verb, report: &Report, traffic: Traffic) -> String {
     let requests = match traffic.requests {
         1 => "1 request".to_owned(),
         several => format!("{several} requests"),

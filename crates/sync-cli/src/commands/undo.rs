@@ -14,7 +14,13 @@ pub(super) async fn run(place: &Place<'_>, undo: &Undo) -> Result<Outcome, Error
         return rows::undo(place, undo).await;
     }
     let progress = Progress::new(&place.terminal);
-    let (session, connection) = begin(place, &progress, undo.dry_run).await?;
+    let (session, connection) = begin(
+        place,
+        &progress,
+        Verb::Undo.start(Target::Files.as_str()),
+        undo.dry_run,
+    )
+    .await?;
     let mut plan = session.plan_undo(undo.on_conflict).await?;
     let planned = Planned {
         changes: Arc::new(plan.changes.clone()),

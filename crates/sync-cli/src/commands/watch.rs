@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use snafu::ResultExt;
 use sync_core::retry::Backoff;
-use sync_engine::{OnConflict, Watcher};
+use sync_engine::{Event, OnConflict, Watcher, event};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::sync::sync;
-use super::transfer::{Verb, begin, collect, is_unavailable, limits, print};
+use super::transfer::{Verb, begin, collect, is_unavailable, limits, print, report};
 use super::{Place, local, watch_local, watch_rows};
 use crate::args::{Chosen, Target, Watch};
 use crate::env::Env;
@@ -48,7 +47,7 @@ pub(super) async fn run(place: &Place<'_>, watch: &Watch) -> Result<Outcome, Err
     place
         .terminal
         .line(&format!("watching {}", workspace.tree().display()));
-    place.terminal.value(&json!({"event": "watching"}));
+    watching(place, vec![event::Target::Files]);
     let mut failures = 0;
     loop {
         let wait = match once(place, watch, on_conflict).await {
@@ -74,6 +73,12 @@ pub(super) async fn run(place: &Place<'_>, watch: &Watch) -> Result<Outcome, Err
     Ok(Outcome::Done)
 }
 
+/// Tells programs what is watched.
+pub(super) fn watching(place: &Place<'_>, targets: Vec<event::Target>) {
+    let event: Event = Event::WatchStart { targets };
+    place.terminal.event(&event);
+}
+
 /// Waits for so long; for ever where nothing is to be tried again.
 pub(super) async fn pause(wait: Option<Duration>) {
     match wait {
@@ -94,7 +99,13 @@ pub(super) fn patience(error: &Error, failures: u32) -> Option<Duration> {
 async fn once(place: &Place<'_>, watch: &Watch, on_conflict: OnConflict) -> Result<(), Error> {
     let place = place.anew();
     let progress = Progress::new(&place.terminal);
-    let (session, connection) = begin(&place, &progress, false).await?;
+    let (session, connection) = begin(
+        &place,
+        &progress,
+        Verb::Sync.start(Target::Files.as_str()),
+        false,
+    )
+    .await?;
     let limits = limits(watch.max_delete, false);
     let synced = Box::pin(sync(&session, on_conflict, Some(&limits), None)).await;
     progress.finish();
@@ -105,9 +116,10 @@ async fn once(place: &Place<'_>, watch: &Watch, on_conflict: OnConflict) -> Resu
     drop(session);
     connection.close().await;
     let (planned, applied) = synced?;
-    let quiet =
-        planned.changes.is_empty() && planned.pulled.is_empty() && planned.conflicts.is_empty();
-    if !quiet {
+    if planned.is_quiet() {
+        let (report, _) = report(&place, Verb::Sync, planned, false, applied, traffic);
+        place.terminal.quiet_result(&report);
+    } else {
         print(&place, Verb::Sync, planned, false, applied, traffic);
     }
     Ok(())

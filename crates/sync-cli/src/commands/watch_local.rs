@@ -1,7 +1,6 @@
 //! `watch` of skills, content and access control: what is saved goes to the database, a burst of saves as one transaction
 //! for each kind.
 
-use serde_json::json;
 use snafu::ResultExt;
 use sync_engine::local::{Direction, LocalKind, LocalOptions};
 use sync_engine::rows::Database;
@@ -52,7 +51,7 @@ async fn watching(
     place
         .terminal
         .line(&format!("watching {}", workspace.tree().display()));
-    place.terminal.value(&json!({"event": "watching"}));
+    watch::watching(place, kinds.iter().copied().map(Into::into).collect());
     let mut failures = 0;
     loop {
         let mut wait = None;
@@ -99,14 +98,19 @@ async fn once(
 ) -> Result<(), Error> {
     let place = place.anew();
     let progress = Progress::new(&place.terminal);
+    let operation = format!("push {}", run.kind.as_str());
+    progress.begin(operation, Some(sync_engine::Direction::Push));
     let local = open(&place, workspace.clone(), database.clone(), &progress);
     local.recover().await?;
     let done = local.run(run).await;
     progress.finish();
     let report = LocalReport::new("push", run.kind, false, done?);
-    if !report.is_quiet() {
-        let (value, _) = report.tell(&place, run.direction);
-        place.terminal.value(&value);
+    if report.is_quiet() {
+        place.terminal.quiet_result(&report);
+    } else {
+        let (value, outcome) = report.tell(&place, run.direction);
+        let problem = report.problem();
+        place.terminal.result(&value, outcome, problem.as_ref());
     }
     Ok(())
 }

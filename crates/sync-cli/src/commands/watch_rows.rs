@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use snafu::ResultExt;
 use sync_core::SnapshotId;
 use sync_engine::rows::Database;
-use sync_engine::{Direction, Remote, Session};
+use sync_engine::{Direction, Remote, Session, event};
+use sync_store::protocol::Part;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::rows::{Asked, Planned, database, print, transfer};
+use super::rows::{Asked, Planned, database, print, report, transfer};
 use super::transfer::{is_unavailable, limits};
 use super::{Place, watch};
 use crate::args::Watch;
@@ -61,7 +61,7 @@ async fn watching(
     remote: &Remote,
 ) -> Result<Outcome, Error> {
     place.terminal.line(&format!("watching {}", database.at()));
-    place.terminal.value(&json!({"event": "watching"}));
+    watch::watching(place, vec![event::Target::Database]);
     let tracked = database.tracked().await?;
     if !tracked.iter().any(|table| table.is_intact) {
         place.terminal.line(
@@ -123,7 +123,7 @@ async fn follow(
                 changed?;
                 pause = AGAIN.0;
             }
-            moved = remote.moved(head, WAIT) => {
+            moved = remote.moved(head, WAIT, Part::All) => {
                 moved?;
             }
             () = again => {}
@@ -141,6 +141,7 @@ async fn once(
 ) -> Result<(Option<SnapshotId>, bool), Error> {
     let place = place.anew();
     let progress = Progress::new(&place.terminal);
+    progress.begin("sync database".to_owned(), Some(Direction::Sync));
     let context = place.context(progress.listener());
     // The private store is let go of in between: other commands want it, too.
     let session = Session::new(place.workspace()?, remote.clone(), context)?;
@@ -166,8 +167,18 @@ async fn once(
         .and_then(|outcome| outcome.snapshot)
         .or(planned.head);
     let is_writing = planned.is_writing;
-    if !planned.is_empty() {
-        let traffic = remote.traffic().since(before);
+    let traffic = remote.traffic().since(before);
+    if planned.is_empty() {
+        let told = report(
+            &place,
+            "sync database",
+            false,
+            planned,
+            outcome,
+            Some(traffic),
+        );
+        place.terminal.quiet_result(&told.0);
+    } else {
         print(&place, "sync database", false, planned, outcome, traffic);
     }
     Ok((head, is_writing))

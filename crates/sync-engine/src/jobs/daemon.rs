@@ -26,14 +26,16 @@ const AWAY: Backoff = Backoff {
 
 /// What happens in a daemon.
 #[derive(Debug, Clone, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[serde(tag = "event")]
 pub enum JobEvent {
     /// Jobs are waited for.
+    #[serde(rename = "job:ready")]
     Ready {
         /// How many have a schedule.
         jobs: usize,
     },
     /// A run begins.
+    #[serde(rename = "job:start")]
     Started {
         /// Which job.
         job: String,
@@ -41,11 +43,13 @@ pub enum JobEvent {
         scheduled_for: u64,
     },
     /// A run has ended.
+    #[serde(rename = "job:complete")]
     Ended {
         /// What came of it.
         run: Box<JobRun>,
     },
     /// Somebody else has the run, or has had it.
+    #[serde(rename = "job:elsewhere")]
     Elsewhere {
         /// Which job.
         job: String,
@@ -53,16 +57,19 @@ pub enum JobEvent {
         scheduled_for: u64,
     },
     /// Runs have not taken place.
+    #[serde(rename = "job:missed")]
     Missed {
         /// What is recorded of them.
         run: Box<JobRun>,
     },
     /// Something is away; it is tried again.
+    #[serde(rename = "job:waiting")]
     Waiting {
         /// What.
         problem: Problem,
     },
     /// A run was given up, because it went on for too long after somebody said stop.
+    #[serde(rename = "job:given-up")]
     GivenUp {
         /// Which job.
         job: String,

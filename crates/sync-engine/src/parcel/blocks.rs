@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{Held, Parcel, Piece, packed, pass_on};
 use crate::Error;
-use crate::event::{Event, Listener};
+use crate::event::{Event, Listener, Progress};
 use crate::tree_map::flat_chunks;
 
 /// More threads than this do not read faster.
@@ -33,8 +33,8 @@ pub(super) struct Source<'p> {
     at: usize,
     /// What is left of the change before it.
     rest: VecDeque<(u64, Chunk)>,
-    /// The bytes of all changes that were looked at.
-    moved: u64,
+    /// How far it has come, with the bytes of all changes that were looked at.
+    progress: Progress,
     /// The number of the next block.
     next: u64,
 }
@@ -45,19 +45,24 @@ struct Batch {
     /// Which change, where in its file, and what.
     parts: Vec<(usize, u64, Chunk)>,
     /// How far the parcel has come with it.
-    moved: Event,
+    progress: Progress,
 }
 
 impl<'p> Source<'p> {
-    /// `held` limits what goes, and what is in `sent` never does.
-    pub(super) fn new(parcel: &'p Parcel, held: &'p Held, sent: HashSet<Digest>) -> Self {
+    /// `held` limits what goes, and what is in `sent` never does; `progress` has the totals.
+    pub(super) fn new(
+        parcel: &'p Parcel,
+        held: &'p Held,
+        sent: HashSet<Digest>,
+        progress: Progress,
+    ) -> Self {
         Self {
             parcel,
             held,
             sent,
             at: 0,
             rest: VecDeque::new(),
-            moved: 0,
+            progress,
             next: 0,
         }
     }
@@ -101,7 +106,7 @@ impl<'p> Source<'p> {
             self.at += 1;
             // Links and empty files have no contents to send, and neither has what is gone.
             let Some(entry) = &change.after else { continue };
-            self.moved += entry.size();
+            self.progress.bytes += entry.size();
             let (lacking, sent) = (self.held.lacking.as_ref(), &mut self.sent);
             let goes = |(_, chunk): &(u64, Chunk)| {
                 lacking.is_none_or(|lacking| lacking.contains(&chunk.digest))
@@ -119,9 +124,9 @@ impl<'p> Source<'p> {
         Batch {
             number,
             parts,
-            moved: Event::Moved {
-                bytes: self.moved,
+            progress: Progress {
                 items: self.at as u64,
+                ..self.progress
             },
         }
     }
@@ -220,14 +225,14 @@ impl<'s> Line<'_, 's> {
             for builder in [&mut builder, &mut patches] {
                 blocks.extend(builder.finish().map_err(packed)?);
             }
-            if !self.pass(batch, blocks) {
+            if !self.pass(&batch, blocks) {
                 return Ok(());
             }
         }
     }
 
     /// Waits for the turn of a batch and sends its blocks; `false` where nothing goes out any more.
-    fn pass(&self, batch: Batch, blocks: Vec<BuiltBlock>) -> bool {
+    fn pass(&self, batch: &Batch, blocks: Vec<BuiltBlock>) -> bool {
         let mut exit = self.exit();
         while exit.next != batch.number && matches!(exit.outcome, Ok(true)) {
             exit = self.turn.wait(exit).unwrap_or_else(PoisonError::into_inner);
@@ -241,7 +246,7 @@ impl<'s> Line<'_, 's> {
         }
         let taken = pass_on(exit.writer.take(), self.sender);
         if taken {
-            (self.listener)(batch.moved);
+            (self.listener)(Event::Progress(batch.progress));
         }
         exit.outcome = Ok(taken);
         exit.next += 1;

@@ -16,7 +16,7 @@ use super::{
 use crate::Error;
 use crate::decide::Point;
 use crate::error::{ConflictSnafu, SnapshotSnafu, StaleSnafu, UnobtainableSnafu};
-use crate::event::Event;
+use crate::event::{Event, Phase, Progress, Target, Telling, Way};
 use crate::guard::Limits;
 use crate::parcel::RowsPart;
 use crate::remote::Pushed;
@@ -73,6 +73,8 @@ pub(super) struct Change<'c> {
     pub(super) agreed: Agreed,
     /// Whether undoing it takes the agreement back, too.
     pub(super) undoes_agreement: bool,
+    /// The rows that change.
+    pub(super) tables: &'c [TableCounts],
 }
 
 impl Rows<'_> {
@@ -105,9 +107,17 @@ impl Rows<'_> {
         message: Option<String>,
     ) -> Result<RowsOutcome, Error> {
         let message = message.unwrap_or_else(|| brought.default_message());
+        let telling = self.tell_going(&brought);
         let look = &brought.look;
         let (head, set_aside) = self.send(look, look.local, false, &message).await?;
-        self.arrived(brought, head, set_aside, message).await
+        let outcome = self.arrived(brought, head, set_aside, message).await?;
+        telling.complete(outcome.snapshot);
+        Ok(outcome)
+    }
+
+    /// Tells of the rows that are about to go.
+    pub(crate) fn tell_going(&self, brought: &BroughtRows) -> Telling {
+        Telling::rows(&self.session.context.listener, Way::Push, &brought.push)
     }
 
     /// Brings what `plan` brings into the database, under the caller's lock; what goes to the tenant is left to be sent.
@@ -126,6 +136,7 @@ impl Rows<'_> {
             merged,
             direction,
             push,
+            pull,
             ..
         } = plan;
         let mut outcome = RowsOutcome {
@@ -154,6 +165,7 @@ impl Rows<'_> {
                 merged,
                 agreed: agreed_on(look.head, look.agreed.note.clone()),
                 undoes_agreement: true,
+                tables: &pull,
             };
             self.change(&mut look, change, &mut outcome).await?;
         }
@@ -218,6 +230,7 @@ impl Rows<'_> {
             merged,
             mut agreed,
             undoes_agreement,
+            tables,
         } = change;
         if merged == look.local {
             return self.keep(look, Some(agreed)).await;
@@ -232,7 +245,10 @@ impl Rows<'_> {
         self.copy
             .set_whole([look.local, merged, agreed.root])
             .await?;
-        self.session.tell(Event::Applying);
+        let snapshot = agreed.snapshot;
+        let telling = Telling::rows(&self.session.context.listener, Way::Pull, tables);
+        let applying = Progress::new(Target::Database, Phase::Applying, 0, 0);
+        self.session.tell(Event::Progress(applying));
         let (epoch, before) = (self.epoch(), look.agreed.root);
         let applied = self
             .copy
@@ -246,6 +262,7 @@ impl Rows<'_> {
         self.copy.set_whole([look.agreed.root, look.local]).await?;
         outcome.set_aside = applied.set_aside;
         outcome.rewritten = applied.rewritten;
+        telling.complete(snapshot);
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use super::plan::{LISTED, removal};
 use super::{ReplacedRows, Rows, RowsOutcome, agreed_on, rows_of};
 use crate::decide::Point;
 use crate::error::{NoHeadSnafu, NothingToUndoSnafu};
+use crate::event::{Telling, Way};
 use crate::guard::{Limits, Place, Removal};
 use crate::session::point;
 use crate::{Error, OnConflict};
@@ -128,6 +129,7 @@ impl Rows<'_> {
             mut look,
             merged,
             wanted,
+            pull,
             push,
             undone,
             ..
@@ -139,9 +141,11 @@ impl Rows<'_> {
                 // Not yet agreed on: a run that ends here leaves a database that a pull brings up to date.
                 let said = format!("roll back to {}", target.id.short());
                 let message = message.unwrap_or(said);
+                let telling = Telling::rows(&self.session.context.listener, Way::Push, &push);
                 let sent = self
                     .send(&look, rows_of(Some(target)), true, &message)
                     .await?;
+                telling.complete(Some(sent.0.id));
                 look.head = Some(sent.0);
                 outcome.set_aside_there = sent.1;
                 outcome.message = Some(message);
@@ -151,6 +155,7 @@ impl Rows<'_> {
                 merged,
                 agreed: agreed_on(look.head, note),
                 undoes_agreement: false,
+                tables: &pull,
             }
         } else {
             let undone = undone.context(NothingToUndoSnafu)?;
@@ -161,6 +166,7 @@ impl Rows<'_> {
                 merged,
                 agreed: earlier.unwrap_or_else(|| look.agreed.clone()),
                 undoes_agreement,
+                tables: &pull,
             }
         };
         outcome.snapshot = change.agreed.snapshot;

@@ -14,6 +14,7 @@ use sync_store::protocol::{Fetch, Part};
 use super::{Agreed, Rows, rows_of};
 use crate::decide::{Point, Standing, standing};
 use crate::error::{BranchGoneSnafu, StoreSnafu};
+use crate::event::{Phase, Progress, Target};
 use crate::session::point;
 use crate::{Error, Event, Session};
 
@@ -159,7 +160,14 @@ impl Rows<'_> {
 
     async fn capture(&self) -> Result<Capture, Error> {
         let listener = Arc::clone(&self.session.context.listener);
-        let tell = move |bytes| listener(Event::Reading { bytes });
+        let tell = move |bytes| {
+            listener(Event::Progress(Progress::new(
+                Target::Database,
+                Phase::Reading,
+                0,
+                bytes,
+            )));
+        };
         Ok(self.copy.capture(tell).await?)
     }
 

@@ -9,6 +9,7 @@ use super::look::Look;
 use super::{Rows, conflicts, rows_of};
 use crate::decide::Standing;
 use crate::error::DivergedSnafu;
+use crate::event::{Event, Undecided};
 use crate::guard::{Place, Removal, What};
 use crate::{Error, OnConflict};
 
@@ -25,6 +26,17 @@ pub enum Direction {
     Pull,
     /// Both ways, merged.
     Sync,
+}
+
+impl Direction {
+    /// The word that people and programs read.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Pull => "pull",
+            Self::Sync => "sync",
+        }
+    }
 }
 
 /// What a push, pull or sync of rows would do.
@@ -158,7 +170,17 @@ impl Rows<'_> {
             OnConflict::Ask | OnConflict::KeepBoth => Choice::Open,
         };
         let resolutions = conflicts::resolutions(&self.session.workspace)?;
-        Ok(self.copy.merge(roots, resolutions, otherwise).await?)
+        let merged = self.copy.merge(roots, resolutions, otherwise).await?;
+        for conflict in &merged.conflicts {
+            let undecided = Undecided::Database {
+                id: conflict.id.clone(),
+                table: conflict.table.clone(),
+                key: conflict.key.clone(),
+                columns: conflict.columns.clone(),
+            };
+            self.session.tell(Event::MergeConflict(undecided));
+        }
+        Ok(merged)
     }
 }
 

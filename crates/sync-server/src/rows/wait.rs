@@ -23,6 +23,8 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_se
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     tenants: Mutex<HashMap<String, watch::Sender<u64>>>,
+    /// Whether nobody is to wait any more, as the server ends.
+    has_ended: watch::Sender<bool>,
 }
 
 impl Waiters {
@@ -36,6 +38,11 @@ impl Waiters {
         if let Some(sender) = tenants.get(tenant) {
             sender.send_modify(|count| *count = count.wrapping_add(1));
         }
+    }
+
+    /// Has everybody answered who waits, and lets nobody wait any more.
+    pub(crate) fn end(&self) {
+        self.has_ended.send_replace(true);
     }
 
     /// Told of every move from now on.
@@ -64,6 +71,7 @@ pub(crate) async fn wait_for(
 ) -> Result<Option<SnapshotId>, Error> {
     let until = Instant::now() + wait.min(LONGEST);
     let mut moves = server.waiters().follow(repository.name());
+    let mut has_ended = server.waiters().has_ended.subscribe();
     let mut listener = match database {
         Some(database) => Some(
             database
@@ -87,7 +95,7 @@ pub(crate) async fn wait_for(
             }
             None => repository.head(branch).await.context(StoreSnafu)?,
         };
-        if head != known || Instant::now() >= until {
+        if head != known || Instant::now() >= until || *has_ended.borrow() {
             break head;
         }
         // Who was writing may have logged without waking anybody.
@@ -112,6 +120,7 @@ pub(crate) async fn wait_for(
         };
         tokio::select! {
             _ = moves.changed() => {}
+            _ = has_ended.changed() => {}
             changed = woken => changed.map_err(sync_rows::Error::from)?,
             () = again => {}
             () = tokio::time::sleep_until(until) => {}

@@ -1,19 +1,16 @@
 //! Jobs and the daemon: what runs, that it runs once, and what is recorded of it.
 
 use std::{
-    fs::{self, File},
-    path::PathBuf,
-    process::{Child, Stdio},
+    fs,
+    process::Stdio,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rustix::process::{Pid, Signal};
-
 use super::{
     super::{
+        daemon::Daemon,
         files::watching::wait_until,
         scenario::{Place, done},
-        server::signal,
     },
     desk::{Desk, SOURCES, page},
 };
@@ -21,6 +18,12 @@ use super::{
 /// A workspace with a page and these jobs.
 fn desk<'p>(place: &'p Place<'p>, jobs: &str) -> Desk<'p> {
     let desk = Desk::new(place);
+    fill(&desk, jobs);
+    desk
+}
+
+/// Gives a workspace a page and these jobs.
+fn fill(desk: &Desk<'_>, jobs: &str) {
     desk.write("content/config.yaml", SOURCES);
     desk.write("content/blog/one.md", &page("one", "Hello."));
     desk.write(
@@ -30,7 +33,6 @@ fn desk<'p>(place: &'p Place<'p>, jobs: &str) -> Desk<'p> {
     let config = desk.workspace.root().join("sync.toml");
     let text = fs::read_to_string(&config).expect("read sync.toml");
     fs::write(config, format!("{text}\n{jobs}")).expect("write sync.toml");
-    desk
 }
 
 const BODY: &str = "SELECT body FROM markdown_content";
@@ -154,59 +156,16 @@ pub(super) fn a_job_runs_one_at_a_time(place: &Place) {
     assert_eq!(desk.ask(BODY), "Edited.");
 }
 
-/// `sync-cli daemon`, ended with the scenario.
-struct Daemon {
-    child: Child,
-    said: PathBuf,
-}
-
-impl Daemon {
-    fn start(desk: &Desk<'_>, name: &str) -> Self {
-        let said = desk.place.directory().join(name);
-        let mut command = desk.workspace.cli().command(&["daemon"]);
-        command
-            .stdout(File::create(&said).expect("make a file"))
-            .stderr(Stdio::null());
-        Self {
-            child: command.spawn().expect("run sync-cli"),
-            said,
-        }
-    }
-
-    /// How often it told this event.
-    fn told(&self, event: &str) -> usize {
-        let said = fs::read_to_string(&self.said).expect("read what it said");
-        said.matches(&format!("\"event\": \"{event}\"")).count()
-    }
-
-    fn tell_to_end(&self) {
-        signal(Pid::from_child(&self.child), Signal::TERM);
-    }
-
-    /// Waits for a good end, and says how long that took.
-    fn wait(mut self) -> Duration {
-        let began = Instant::now();
-        let status = self.child.wait().expect("wait for sync-cli");
-        assert!(status.success(), "{status}");
-        began.elapsed()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// It lasts until a minute has passed: that is how often cron can say that something is due.
 pub(super) fn of_two_daemons_one_does_a_run(place: &Place) {
-    let desk = desk(
-        place,
-        "[[jobs]]\nname = \"often\"\nschedule = \"* * * * *\"\nrun = \"push content\"\n\
+    let jobs = "[daemon]\ntargets = []\n\
+        [[jobs]]\nname = \"often\"\nschedule = \"* * * * *\"\nrun = \"push content\"\n\
         [[jobs]]\nname = \"busy\"\nschedule = \"* * * * *\"\nrun = \"pull content\"\n\
-        [[jobs]]\nname = \"daily\"\nschedule = \"0 3 * * *\"\nrun = \"push access-control\"\n",
-    );
+        [[jobs]]\nname = \"daily\"\nschedule = \"0 3 * * *\"\nrun = \"push access-control\"\n";
+    let desk = desk(place, jobs);
+    // A workspace has one daemon: the other one is that of another copy beside the same database.
+    let copy = desk.elsewhere("there");
+    fill(&copy, jobs);
     // The bookkeeping is there, and somebody has run a job three days ago.
     desk.call(&["jobs", "run", "access_control_sync"]).ok();
     desk.ask(
@@ -219,7 +178,8 @@ pub(super) fn of_two_daemons_one_does_a_run(place: &Place) {
         now.expect("a clock").as_secs() % 60
     };
     wait_until("the end of a minute", || (38..48).contains(&since_minute()));
-    let daemons = [Daemon::start(&desk, "one"), Daemon::start(&desk, "two")];
+    let daemons = [(&desk, "one"), (&copy, "two")]
+        .map(|(desk, name)| Daemon::start(&desk.workspace, place.directory(), name));
     let missed = "SELECT string_agg(missed::text, ' ') FROM sync.job_run WHERE state = 'missed'";
     wait_until("what was missed", || desk.ask(missed) == "3");
     let told = |event: &str| {
@@ -228,7 +188,7 @@ pub(super) fn of_two_daemons_one_does_a_run(place: &Place) {
             .map(|daemon| daemon.told(event))
             .sum::<usize>()
     };
-    wait_until("that one of them tells", || told("missed") == 1);
+    wait_until("that one of them tells", || told("job:missed") == 1);
     // Somebody takes what is due next for missed: it is done all the same.
     desk.ask(
         "INSERT INTO sync.job_run (job, scheduled_for, started_at, ended_at, state, missed) \
@@ -244,14 +204,14 @@ pub(super) fn of_two_daemons_one_does_a_run(place: &Place) {
     let busy = "SELECT string_agg(state, ' ' ORDER BY id) FROM sync.job_run WHERE job = 'busy'";
     wait_until("the run by hand", || desk.ask(busy) == "running");
     let began = Instant::now();
-    while told("elsewhere") < 1 {
+    while told("job:elsewhere") < 1 {
         assert!(began.elapsed() < Duration::from_secs(90), "nothing was due");
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(20));
     }
-    assert_eq!(told("elsewhere"), 1);
+    assert_eq!(told("job:elsewhere"), 1);
     let [one, two] = daemons;
-    let (runs, idle) = if one.told("elsewhere") == 1 {
+    let (runs, idle) = if one.told("job:elsewhere") == 1 {
         (two, one)
     } else {
         (one, two)
@@ -260,13 +220,13 @@ pub(super) fn of_two_daemons_one_does_a_run(place: &Place) {
         desk.ask(busy) == "running missed"
     });
     wait_until("that it is told", || {
-        idle.told("missed") + runs.told("missed") == 2
+        idle.told("job:missed") + runs.told("job:missed") == 2
     });
-    idle.tell_to_end();
+    idle.terminate();
     let took = idle.wait();
     assert!(took < Duration::from_secs(1), "{took:?}");
     // The other one is told, too, and ends once its run has ended.
-    runs.tell_to_end();
+    runs.terminate();
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
     let mut looking = desk.db.session();
     wait_until("the runs that wait", || done(looking.ask(waits)) == "2");

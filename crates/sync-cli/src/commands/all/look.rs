@@ -1,26 +1,33 @@
 //! `status` and `diff` of everything that is configured.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use sync_engine::all::Operation;
 use sync_engine::{FilesStatus, RowsDifference, RowsStatus, Side, Standing};
 
 use super::super::{Place, diff as files_diff, rows, status as files_status};
-use super::report::{named, show_without_end, without_end};
-use super::{Base, Operation};
+use super::report::{named, show_without_end};
+use super::with_database;
 use crate::args::{Diff, Status, Target};
 use crate::connect::Purpose;
 use crate::progress::Progress;
+use crate::terminal::Terminal;
 use crate::{Error, Outcome};
 
 pub(in crate::commands) async fn status(
     place: &Place<'_>,
     status: &Status,
 ) -> Result<Outcome, Error> {
-    let base = Base::of(place, &status.filter)?;
+    let database = with_database(place, &status.filter)?;
     let progress = Progress::new(&place.terminal);
     let filter = Place::filter(&status.filter)?;
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let found = async {
-        let (with, instead) = base.rows(&session).await;
+        let (with, instead) = match database.rows(&session).await {
+            Ok(rows) => (Some(rows), None),
+            Err(instead) => (None, Some(instead)),
+        };
         let found = session.status_all(with.as_ref(), filter.as_ref()).await;
         found.map(|found| (found, instead))
     };
@@ -35,11 +42,11 @@ pub(in crate::commands) async fn status(
     let terminal = &place.terminal;
     match &files {
         Operation::Ended(found, _) => files_status::show(terminal, found),
-        other => show_without_end(terminal, "files", other, rows.is_silent(), None),
+        other => without_end(terminal, "files", other, rows.is_silent()),
     }
     match &rows {
         Operation::Ended(found, _) => rows::show_status(terminal, found),
-        other => show_without_end(terminal, "database", other, false, None),
+        other => without_end(terminal, "database", other, false),
     }
     let is_different = |standing| status.exit_code && standing != Standing::InSync;
     let (files_part, files_outcome) = part("status files", Target::Files, &files, |found| {
@@ -76,20 +83,18 @@ pub(in crate::commands) async fn diff(
     diff: &Diff,
     sides: [Side; 2],
 ) -> Result<Outcome, Error> {
-    let base = Base::of(place, &diff.filter)?;
+    let database = with_database(place, &diff.filter)?;
     let filter = Place::filter(&diff.filter)?;
     let progress = Progress::new(&place.terminal);
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let [a, b] = &sides;
     let found = session.diff(a, b, !diff.stat, filter.as_ref()).await;
     let compared = async {
-        let (with, instead) = base.rows(&session).await;
-        match (with, instead) {
-            (_, Some(instead)) => instead,
-            (None, None) => super::no_operation(),
-            (Some(rows), None) => match rows.diff(a, b, rows::LISTED).await {
+        match database.rows(&session).await {
+            Err(instead) => instead,
+            Ok(rows) => match rows.diff(a, b, rows::LISTED).await {
                 Ok(found) => Operation::Ended(found, None),
-                Err(error) => Operation::Failed(error.into()),
+                Err(error) => Operation::Failed(Arc::new(error)),
             },
         }
     };
@@ -101,18 +106,18 @@ pub(in crate::commands) async fn diff(
         Ok(found) => Operation::Ended(found, None),
         // Neither can be compared with what is not there, or not to be had.
         Err(error) => match rows {
-            Operation::Ended(..) => Operation::Failed(error.into()),
+            Operation::Ended(..) => Operation::Failed(Arc::new(error)),
             _ => return Err(error.into()),
         },
     };
     let terminal = &place.terminal;
     match &files {
         Operation::Ended(found, _) => files_diff::print(terminal, found, diff.stat),
-        other => show_without_end(terminal, "files", other, rows.is_silent(), None),
+        other => without_end(terminal, "files", other, rows.is_silent()),
     }
     match &rows {
         Operation::Ended(found, _) => rows::difference(terminal, found, diff.stat),
-        other => show_without_end(terminal, "database", other, false, None),
+        other => without_end(terminal, "database", other, false),
     }
     let (files_part, files_outcome) = part("diff files", Target::Files, &files, |found| {
         diff.exit_code && found.counts.total() > 0
@@ -137,9 +142,16 @@ fn is_success(outcome: Outcome) -> bool {
 
 fn looked<T>(found: Option<sync_engine::all::Each<T>>) -> Operation<T, ()> {
     match found {
-        None => super::no_operation(),
+        None => Operation::not_asked_for(),
         Some(Ok(found)) => Operation::Ended(found, None),
-        Some(Err(error)) => Operation::Failed(error.into()),
+        Some(Err(error)) => Operation::Failed(error),
+    }
+}
+
+/// Shows people a look that did not come to an end.
+fn without_end<P, A>(terminal: &Terminal, target: &str, found: &Operation<P, A>, is_alone: bool) {
+    if let Some(without) = found.without_end(target) {
+        show_without_end(terminal, target, &without, is_alone, None);
     }
 }
 
@@ -150,8 +162,10 @@ fn part<T: serde::Serialize>(
     found: &Operation<T, ()>,
     is_different: impl FnOnce(&T) -> bool,
 ) -> (Value, Outcome) {
-    if let Some(ended) = without_end(operation, target.as_str(), found) {
-        return ended;
+    if let Some(without) = found.without_end(operation) {
+        let class = without.failure.as_ref().map(|failure| failure.class());
+        let outcome = class.map_or(Outcome::Done, Outcome::Failed);
+        return (named(serde_json::to_value(without), target), outcome);
     }
     let Operation::Ended(found, _) = found else {
         return (Value::Null, Outcome::Done);

@@ -1,233 +1,83 @@
 //! What came of files and rows, told together.
 
-use std::sync::Arc;
-
-use serde_json::{Map, Value, json};
-use sync_core::{Fault, SnapshotId};
-use sync_engine::{State, Traffic};
+use serde_json::{Map, Value};
+use sync_engine::all::{Failure, OperationReport, SyncReport, Told, WithoutEnd};
+use sync_engine::{Report, Traffic};
 
 use super::super::transfer::{Planned, Verb, report, show, snapshot_line};
 use super::super::{Place, rows};
-use super::{FilesOperation, Operation, RowsOperation};
+use crate::Outcome;
 use crate::args::{Format, Target};
-use crate::terminal::{Terminal, failed};
-use crate::{Error, Outcome};
+use crate::terminal::Terminal;
 
-/// What both operations have in common.
-pub(super) struct Told<'p> {
-    pub(super) place: &'p Place<'p>,
-    pub(super) verb: Verb,
-    pub(super) dry_run: bool,
-    pub(super) traffic: Traffic,
+/// Prints what came of both, and gives the worse outcome.
+pub(super) fn tell(terminal: &Terminal, verb: Verb, report: &SyncReport) -> Outcome {
+    show_both(terminal, verb, report);
+    let outcome = report.class.map_or(Outcome::Done, Outcome::Failed);
+    terminal.result(report, outcome, report.problem());
+    outcome
 }
 
-/// What is told of one operation.
-struct Part {
-    value: Value,
-    outcome: Outcome,
-    /// A snapshot that both sides agree on, and why it was made, where this run made it.
-    snapshot: Option<SnapshotId>,
-    message: Option<String>,
-}
-
-/// What is told of one operation that did not come to an end of its own.
-pub(super) fn without_end<P, A>(
-    operation: &str,
-    target: &str,
-    ended: &Operation<P, A>,
-) -> Option<(Value, Outcome)> {
-    match ended {
-        Operation::NotStarted { reason, .. } => {
-            let state = State::NotStarted {
-                reason: Some(reason.clone()),
-            };
-            let value = json!({
-                "operation": operation, "target": target, "success": true, "state": state,
-                "items_synced": 0, "items_skipped": 0, "errors": [], "snapshot": null,
-            });
-            Some((value, Outcome::Done))
+/// Shows people what came of both.
+pub(in crate::commands) fn show_both(terminal: &Terminal, verb: Verb, report: &SyncReport) {
+    let mut before: Option<&Failure> = None;
+    for (index, operation) in report.operations.iter().enumerate() {
+        // What travelled is told once: with the files, unless they failed.
+        let is_first = index == 0 || before.is_some();
+        match &operation.told {
+            Told::Files(files) => show(terminal, verb, files, report.traffic),
+            Told::Rows(rows) => {
+                let traffic = is_first.then_some(report.traffic);
+                rows::show(terminal, rows, traffic);
+            }
+            Told::Without(without) => {
+                let is_alone = index == 0 && is_silent(&report.operations[1..]);
+                show_without_end(
+                    terminal,
+                    operation.target.as_str(),
+                    without,
+                    is_alone,
+                    before,
+                );
+                before = without.failure.as_ref();
+            }
         }
-        Operation::Failed(error) => {
-            let mut value = failed(operation, error);
-            value["target"] = target.into();
-            Some((value, Outcome::Failed(error.class())))
-        }
-        Operation::Ended(..) => None,
     }
+    snapshot_line(terminal, report.snapshot, report.message.as_deref());
+}
+
+/// Whether people are told nothing of these.
+fn is_silent(operations: &[OperationReport]) -> bool {
+    operations.iter().all(|operation| match &operation.told {
+        Told::Without(without) => !without.is_told,
+        _ => false,
+    })
 }
 
 /// Shows people an operation that did not come to an end of its own, which is named unless it `is_alone`; `before` is an error
 /// that they have read.
-pub(super) fn show_without_end<P, A>(
+pub(super) fn show_without_end(
     terminal: &Terminal,
     target: &str,
-    ended: &Operation<P, A>,
+    without: &WithoutEnd,
     is_alone: bool,
-    before: Option<&Arc<sync_engine::Error>>,
+    before: Option<&Failure>,
 ) {
-    match ended {
-        Operation::NotStarted { reason, is_told } if *is_told => {
+    let Some(failure) = &without.failure else {
+        if without.is_told {
+            let reason = without.state.reason().unwrap_or_default();
             terminal.line(&format!("{target:<9} not started: {reason}"));
         }
-        Operation::Failed(error) if terminal.format == Format::Text => {
-            if !is_alone {
-                terminal.line(&format!("{target:<9} failed"));
-            }
-            let is_read = match error {
-                Error::Shared { source } => {
-                    before.is_some_and(|before| Arc::ptr_eq(before, source))
-                }
-                _ => false,
-            };
-            if !is_read {
-                terminal.error(error);
-            }
-        }
-        _ => {}
+        return;
+    };
+    if terminal.format != Format::Text {
+        return;
     }
-}
-
-impl Told<'_> {
-    /// Prints both, and gives the worse outcome.
-    pub(super) fn tell(self, files: FilesOperation, rows: RowsOperation) -> Outcome {
-        let terminal = &self.place.terminal;
-        let failure = match &files {
-            Operation::Failed(Error::Shared { source }) => Some(Arc::clone(source)),
-            _ => None,
-        };
-        let is_failed = matches!(files, Operation::Failed(_));
-        show_without_end(terminal, "files", &files, rows.is_silent(), None);
-        let files = self.files(files);
-        show_without_end(terminal, "database", &rows, false, failure.as_ref());
-        let rows = self.rows(rows, is_failed);
-        let outcome = files.outcome.worse(rows.outcome);
-        let made = [&rows, &files]
-            .into_iter()
-            .find(|part| part.message.is_some());
-        let (snapshot, message) = match made {
-            Some(part) => (part.snapshot, part.message.clone()),
-            None => (files.snapshot.or(rows.snapshot), None),
-        };
-        snapshot_line(terminal, snapshot, message.as_deref());
-        terminal.value(&self.whole([files, rows], snapshot, message.as_deref(), outcome));
-        outcome
+    if !is_alone {
+        terminal.line(&format!("{target:<9} failed"));
     }
-
-    fn files(&self, files: FilesOperation) -> Part {
-        let operation = self.verb.operation(Target::Files.as_str());
-        if let Some((value, outcome)) = without_end(&operation, Target::Files.as_str(), &files) {
-            return Part::bare(value, outcome);
-        }
-        let Operation::Ended(planned, applied) = files else {
-            return Part::bare(Value::Null, Outcome::Done);
-        };
-        let (mut report, outcome) = report(
-            self.place,
-            self.verb,
-            planned,
-            self.dry_run,
-            applied,
-            self.traffic,
-        );
-        show(&self.place.terminal, self.verb, &report);
-        report.traffic = None;
-        Part {
-            outcome,
-            snapshot: report.snapshot,
-            message: report.message.clone(),
-            value: named(serde_json::to_value(&report), Target::Files),
-        }
-    }
-
-    /// With `alone` the files failed, and what travelled is told with the rows.
-    fn rows(&self, rows: RowsOperation, alone: bool) -> Part {
-        let operation = self.verb.operation(Target::Database.as_str());
-        let target = Target::Database.as_str();
-        if let Some((value, outcome)) = without_end(&operation, target, &rows) {
-            return Part::bare(value, outcome);
-        }
-        let Operation::Ended(planned, done) = rows else {
-            return Part::bare(Value::Null, Outcome::Done);
-        };
-        let traffic = alone.then_some(self.traffic);
-        let (mut report, outcome) =
-            rows::report(self.place, &operation, self.dry_run, planned, done, traffic);
-        rows::show(&self.place.terminal, &report);
-        report.traffic = None;
-        Part {
-            outcome,
-            snapshot: report.snapshot,
-            message: report.message.clone(),
-            value: named(serde_json::to_value(&report), Target::Database),
-        }
-    }
-
-    fn whole(
-        &self,
-        parts: [Part; 2],
-        snapshot: Option<SnapshotId>,
-        message: Option<&str>,
-        outcome: Outcome,
-    ) -> Value {
-        let kind = |part: &Part| part.value["state"]["kind"].as_str().map(str::to_owned);
-        let sum = |key: &str| -> u64 {
-            let values = parts.iter().map(|part| part.value[key].as_u64());
-            values.flatten().sum()
-        };
-        let errors: Vec<&Value> = parts
-            .iter()
-            .filter_map(|part| part.value["errors"].as_array())
-            .flatten()
-            .collect();
-        let kinds: Vec<String> = parts.iter().filter_map(kind).collect();
-        let started = kinds.iter().filter(|kind| *kind != "not_started").count() as u64;
-        let completed = kinds.iter().filter(|kind| *kind == "completed").count() as u64;
-        let failed = kinds.iter().filter(|kind| *kind == "failed").count() as u64;
-        let state = if started == 0 {
-            State::NOT_STARTED
-        } else if completed == started {
-            State::Completed
-        } else if failed == started {
-            State::Failed
-        } else {
-            State::Partial {
-                completed,
-                total: started,
-            }
-        };
-        let mut whole = json!({
-            "operation": self.verb.operation("all"),
-            "success": outcome == Outcome::Done,
-            "dry_run": self.dry_run,
-            "state": state,
-            "items_synced": sum("items_synced"),
-            "items_skipped": sum("items_skipped"),
-            "errors": errors,
-            "snapshot": snapshot,
-            "bytes_sent": self.traffic.bytes_sent,
-            "bytes_received": self.traffic.bytes_received,
-            "requests": self.traffic.requests,
-            "duration_ms": self.place.elapsed_ms(),
-        });
-        if let Some(message) = message {
-            whole["message"] = message.into();
-        }
-        if outcome != Outcome::Done {
-            whole["exit_code"] = outcome.exit_code().into();
-        }
-        whole["operations"] = parts.map(|part| part.value).into_iter().collect();
-        whole
-    }
-}
-
-impl Part {
-    const fn bare(value: Value, outcome: Outcome) -> Self {
-        Self {
-            value,
-            outcome,
-            snapshot: None,
-            message: None,
-        }
+    if !before.is_some_and(|before| std::ptr::addr_eq(before.as_ref(), failure.as_ref())) {
+        terminal.error(failure.as_ref());
     }
 }
 
@@ -250,12 +100,12 @@ pub(super) fn preview(
 ) {
     let nothing = Traffic::default();
     if let Some(files) = files {
-        let (told, _) = report(place, verb, files.clone(), true, None, nothing);
-        show(&place.terminal, verb, &told);
+        let (told, _): (Report, _) = report(place, verb, files.clone(), true, None, nothing);
+        show(&place.terminal, verb, &told, nothing);
     }
     if let Some(rows) = rows {
         let operation = verb.operation(Target::Database.as_str());
         let (told, _) = rows::report(place, &operation, true, rows.clone(), None, None);
-        rows::show(&place.terminal, &told);
+        rows::show(&place.terminal, &told, None);
     }
 }

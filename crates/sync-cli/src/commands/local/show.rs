@@ -111,6 +111,11 @@ impl LocalReport {
         self.changes.is_empty() && self.errors.is_empty() && self.conflicts.is_empty()
     }
 
+    /// Why the plan was not followed, where it was not.
+    pub(in crate::commands) fn problem(&self) -> Option<Problem> {
+        self.refusal.as_ref().map(Problem::from_fault)
+    }
+
     /// Tells a person, and gives what a program is told.
     pub(in crate::commands) fn tell(
         &self,

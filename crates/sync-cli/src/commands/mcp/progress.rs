@@ -7,7 +7,8 @@ use std::time::Duration;
 use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::service::{RequestContext, RoleServer};
 use sync_core::ByteCount;
-use sync_engine::{Event, Listener};
+use sync_engine::event::Target;
+use sync_engine::{Event, Listener, Phase, Progress};
 use tokio::sync::watch;
 
 /// Between two notifications: more would only be drawn over each other.
@@ -41,30 +42,43 @@ impl Heard {
     /// Takes an event in; events of several threads may come out of order.
     fn hear(&mut self, event: &Event) {
         match event {
-            Event::Hashing { files, bytes } => {
-                self.files = self.files.max(*bytes);
-                self.message = format!("reading files: {files}");
+            Event::Progress(progress) => self.hear_progress(progress),
+            Event::PullStart(extent) | Event::PushStart(extent) => {
+                let (count, what) = (extent.items, extent.target.as_str());
+                self.message = format!("{what}: {count} change");
+                if let Some(bytes) = extent.bytes {
+                    self.moved_before += std::mem::take(&mut self.moved);
+                    self.total = Some(self.bytes() + bytes);
+                }
             }
-            Event::Reading { bytes } => {
-                self.rows = self.rows.max(*bytes);
-                self.message = format!("reading rows: {}", ByteCount(*bytes));
-            }
-            Event::Started { files, bytes } => {
-                self.moved_before += std::mem::take(&mut self.moved);
-                self.total = Some(self.bytes() + bytes);
-                self.message = format!("{files} files, {} to travel", ByteCount(*bytes));
-            }
-            Event::Moved { bytes, .. } => {
-                self.moved = self.moved.max(*bytes);
-                self.message = format!("{} travelled", ByteCount(*bytes));
-            }
-            Event::Applying => "putting files into their places".clone_into(&mut self.message),
-            Event::Recovered { finished, .. } => {
+            Event::SyncRecovered { finished, .. } => {
                 let end = if *finished { "completed" } else { "taken back" };
                 self.message = format!("an earlier run was cut short: its changes were {end}");
             }
-            Event::Resuming { attempt } => {
+            Event::SyncResuming { attempt } => {
                 self.message = format!("the connection was lost: attempt {attempt}");
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_progress(&mut self, progress: &Progress) {
+        let (bytes, told) = (progress.bytes, ByteCount(progress.bytes));
+        match (progress.phase, progress.target) {
+            (Phase::Reading, Target::Files) => {
+                self.files = self.files.max(bytes);
+                self.message = format!("reading files: {}", progress.items);
+            }
+            (Phase::Reading, target) => {
+                self.rows = self.rows.max(bytes);
+                self.message = format!("reading {}: {told}", target.as_str());
+            }
+            (Phase::Sending | Phase::Receiving, _) => {
+                self.moved = self.moved.max(bytes);
+                self.message = format!("{told} travelled");
+            }
+            (Phase::Applying, target) => {
+                self.message = format!("putting {} into their places", target.as_str());
             }
         }
     }
@@ -135,26 +149,44 @@ const fn float(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use sync_engine::event::Extent;
+
     use super::*;
 
     #[test]
     fn bytes_never_go_back() {
         let mut heard = Heard::default();
         let mut last = 0;
-        let moved = |bytes| Event::Moved { bytes, items: 1 };
-        let started = |bytes| Event::Started { files: 2, bytes };
-        let hashing = |bytes| Event::Hashing { files: 1, bytes };
+        let progress = |target, phase, bytes| {
+            Event::Progress(Progress {
+                target,
+                phase,
+                items: 1,
+                bytes,
+                total_items: None,
+                total_bytes: None,
+            })
+        };
+        let moved = |bytes| progress(Target::Files, Phase::Sending, bytes);
+        let hashing = |bytes| progress(Target::Files, Phase::Reading, bytes);
+        let started = |bytes| {
+            Event::PushStart(Extent {
+                target: Target::Files,
+                items: 2,
+                bytes: Some(bytes),
+            })
+        };
         for (event, bytes, total) in [
             (hashing(20), 20, None),
             (hashing(10), 20, None),
-            (Event::Reading { bytes: 5 }, 25, None),
+            (progress(Target::Database, Phase::Reading, 5), 25, None),
             (started(100), 25, Some(125)),
             (moved(60), 85, Some(125)),
             // A connection that was lost begins anew.
-            (Event::Resuming { attempt: 2 }, 85, Some(125)),
+            (Event::SyncResuming { attempt: 2 }, 85, Some(125)),
             (moved(10), 85, Some(125)),
             (moved(100), 125, Some(125)),
-            (Event::Applying, 125, Some(125)),
+            (progress(Target::Files, Phase::Applying, 0), 125, Some(125)),
             (started(7), 125, Some(132)),
             (moved(7), 132, Some(132)),
         ] {

@@ -17,7 +17,13 @@ pub(in crate::commands) async fn rollback(
 ) -> Result<Outcome, Error> {
     let database = database(place)?;
     let progress = Progress::new(&place.terminal);
-    let (session, connection) = begin(place, &progress, rollback.dry_run).await?;
+    let (session, connection) = begin(
+        place,
+        &progress,
+        ("rollback database".to_owned(), None),
+        rollback.dry_run,
+    )
+    .await?;
     let done = async {
         let rows = session.rows(database).await?;
         let plan = rows
@@ -41,7 +47,13 @@ pub(in crate::commands) async fn rollback(
 pub(in crate::commands) async fn undo(place: &Place<'_>, undo: &Undo) -> Result<Outcome, Error> {
     let database = database(place)?;
     let progress = Progress::new(&place.terminal);
-    let (session, connection) = begin(place, &progress, undo.dry_run).await?;
+    let (session, connection) = begin(
+        place,
+        &progress,
+        ("undo database".to_owned(), None),
+        undo.dry_run,
+    )
+    .await?;
     let done = async {
         let rows = session.rows(database).await?;
         let plan = rows.plan_undo(undo.on_conflict).await?;
@@ -71,15 +83,7 @@ async fn back(
     message: Option<String>,
     limits: &Limits,
 ) -> Result<Done, Error> {
-    let planned = Planned {
-        standing: None,
-        pulled: plan.pull.clone(),
-        pushed: plan.push.clone(),
-        rows: plan.rows.clone(),
-        omitted: plan.omitted,
-        conflicts: plan.conflicts.clone(),
-        ..Planned::default()
-    };
+    let planned = Planned::of_back(&plan);
     if dry_run || !planned.conflicts.is_empty() {
         return Ok((planned, None));
     }

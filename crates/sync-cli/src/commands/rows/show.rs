@@ -1,71 +1,18 @@
 //! How rows are shown to people, and what programs are told of them.
 
-use serde::Serialize;
-use sync_core::{ByteCount, SnapshotId};
-use sync_engine::rows::{OpenConflict, RowChange, RowKind, RowsOutcome, TableCounts};
-use sync_engine::{Problem, RowsDifference, Standing, State, Traffic};
+use sync_core::ByteCount;
+use sync_engine::rows::{OpenConflict, RowChange, RowKind, RowsReport, TableCounts};
+use sync_engine::{RowsDifference, Standing, Traffic};
 
 use crate::args::Format;
 use crate::terminal::{Paint, Terminal, one_line, seconds};
 
-/// What was, or would be, done.
-#[derive(Debug, Default, Serialize)]
-pub(in crate::commands) struct RowsReport {
-    pub(in crate::commands) operation: String,
-    pub(in crate::commands) success: bool,
-    pub(in crate::commands) dry_run: bool,
-    pub(in crate::commands) state: Option<State>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::commands) standing: Option<Standing>,
-    pub(in crate::commands) items_synced: u64,
-    pub(in crate::commands) items_skipped: u64,
-    pub(in crate::commands) errors: Vec<Problem>,
-    pub(in crate::commands) snapshot: Option<SnapshotId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::commands) message: Option<String>,
-    /// What changed in the database.
-    pub(in crate::commands) pulled: Vec<TableCounts>,
-    /// What changed on the tenant.
-    pub(in crate::commands) pushed: Vec<TableCounts>,
-    /// The first rows, those of the database first.
-    pub(in crate::commands) rows: Vec<RowChange>,
-    pub(in crate::commands) omitted: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::commands) conflicts: Vec<OpenConflict>,
-    #[serde(flatten)]
-    pub(in crate::commands) traffic: Option<Traffic>,
-    pub(in crate::commands) duration_ms: u64,
-}
-
-/// What was set aside, and what a person should know of.
-pub(super) fn problems(outcome: &RowsOutcome) -> Vec<Problem> {
-    let aside = |place: &str, table: &str, key: &str, reason: &str| Problem {
-        code: "db/set-aside".to_owned(),
-        message: format!("{place} could not store it: {}", one_line(reason)),
-        hint: Some("mend what the reason names; the next run tries again".to_owned()),
-        path: Some(format!("{table} {}", one_line(key))),
-    };
-    let here = outcome.set_aside.iter();
-    let here = here.map(|row| aside("the database", row.table.as_str(), &row.key, &row.reason));
-    let there = outcome.set_aside_there.iter();
-    let there = there.map(|row| aside("the tenant", &row.table, &row.key, &row.reason));
-    let rewritten = outcome.rewritten.iter().map(|rewritten| Problem {
-        code: "db/rewritten".to_owned(),
-        message: format!(
-            "a trigger stored something else in {}",
-            rewritten.columns.join(", ")
-        ),
-        hint: Some(
-            "name these columns in `volatile` of the table, or the sides differ for ever"
-                .to_owned(),
-        ),
-        path: Some(rewritten.table.to_string()),
-    });
-    here.chain(there).chain(rewritten).collect()
-}
-
 /// Shows people what an operation did, but for its snapshot.
-pub(in crate::commands) fn show(terminal: &Terminal, report: &RowsReport) {
+pub(in crate::commands) fn show(
+    terminal: &Terminal,
+    report: &RowsReport,
+    traffic: Option<Traffic>,
+) {
     for problem in report
         .errors
         .iter()
@@ -99,7 +46,7 @@ pub(in crate::commands) fn show(terminal: &Terminal, report: &RowsReport) {
         }
     }
     let (mut cost, mut moved) = (String::new(), String::new());
-    if let Some(traffic) = report.traffic {
+    if let Some(traffic) = traffic {
         let requests = match traffic.requests {
             1 => "1 request".to_owned(),
             several => format!("{several} requests"),
