@@ -188,6 +188,10 @@ impl SyncManager {
     /// # Errors
     ///
     /// [`Error::Watch`] where the system cannot tell of files that are saved.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime, in which its task is to run.
     pub fn start(&self) -> Result<(), Error> {
         let mut running = lock(&self.running);
         if running
