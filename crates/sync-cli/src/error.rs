@@ -12,11 +12,6 @@ pub(crate) enum Error {
     /// The engine failed.
     #[snafu(transparent)]
     Engine { source: sync_engine::Error },
-    /// The engine failed, in a way that several operations are told of.
-    #[snafu(transparent)]
-    Shared {
-        source: std::sync::Arc<sync_engine::Error>,
-    },
     /// A person was asked, and said no.
     #[snafu(display("nothing was changed: you said no"))]
     Declined,
@@ -149,7 +144,6 @@ impl Fault for Error {
     fn code(&self) -> &'static str {
         match self {
             Self::Engine { source } => source.code(),
-            Self::Shared { source } => source.code(),
             Self::Declined => "cli/declined",
             Self::WatchAll => "cli/watch-all",
             Self::NothingToRun => "cli/nothing-to-run",
@@ -191,7 +185,6 @@ impl Fault for Error {
     fn class(&self) -> Class {
         match self {
             Self::Engine { source } => source.class(),
-            Self::Shared { source } => source.class(),
             Self::Transport { source } => source.class(),
             Self::Store { source } => source.class(),
             Self::Database { source } => source.class(),
@@ -230,7 +223,6 @@ impl Fault for Error {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Engine { source } => return source.hint(),
-            Self::Shared { source } => return source.hint(),
             Self::Declined => "`--yes` asks nothing; `--dry-run` shows what would be done",
             Self::NothingToRun => {
                 "add a `[remote]`, or `[[jobs]]` with a schedule, to sync.toml; `[daemon] targets` says what is kept in sync"

@@ -32,6 +32,8 @@ use wait::{Ears, Waited};
 
 /// How long what is under way may go on once somebody said stop; dropped then, it is rolled back or recovered.
 const GRACE: Duration = Duration::from_millis(600);
+/// How often the clocks are compared.
+const CLOCKS: Duration = Duration::from_mins(10);
 /// How long a stop may take in all.
 const STOP: Duration = Duration::from_millis(900);
 
@@ -146,8 +148,8 @@ struct Shared {
     service: SyncService,
     options: ManagerOptions,
     status: Mutex<ManagerStatus>,
-    /// One run at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// One run at a time; when the clocks were last compared.
+    turn: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// What came of a run.
@@ -175,7 +177,7 @@ impl SyncManager {
                 service,
                 options,
                 status: Mutex::new(status),
-                turn: tokio::sync::Mutex::new(()),
+                turn: tokio::sync::Mutex::new(None),
             }),
             running: Mutex::new(None),
         }
@@ -186,6 +188,10 @@ impl SyncManager {
     /// # Errors
     ///
     /// [`Error::Watch`] where the system cannot tell of files that are saved.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime, in which its task is to run.
     pub fn start(&self) -> Result<(), Error> {
         let mut running = lock(&self.running);
         if running
@@ -385,7 +391,7 @@ impl Shared {
 
     /// One run, with what is told of it.
     async fn once(&self, listener: &Listener, woken: Option<Instant>) -> Found {
-        let _turn = self.turn.lock().await;
+        let mut compared = self.turn.lock().await;
         let mut applied = 0;
         let mut problem = None;
         if let Some(Items { database, runs }) = &self.options.items {
@@ -415,9 +421,11 @@ impl Shared {
             };
         }
         let is_reached = matches!(verdict, Verdict::Done | Verdict::Writing);
-        if is_reached && self.has_tenant() && self.status().stats.skew_ms.is_none() {
+        let is_due = compared.is_none_or(|compared| compared.elapsed() > CLOCKS);
+        if is_reached && is_due && self.has_tenant() {
             let skew = self.skew().await;
             self.status().stats.skew_ms = skew;
+            *compared = Some(Instant::now());
         }
         let problem = problem.as_ref().map(Problem::from_fault);
         self.note(&report, problem, applied, is_reached, woken);

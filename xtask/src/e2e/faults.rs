@@ -5,7 +5,7 @@
     reason = "a scenario is a test: where the operating system refuses, it fails"
 )]
 
-mod clock;
+pub(in crate::e2e) mod clock;
 mod disk;
 mod killed;
 pub(super) mod refusals;

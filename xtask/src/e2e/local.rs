@@ -94,6 +94,10 @@ pub(super) const SCENARIOS: Suite = &[
     ("jobs_run_and_are_recorded", jobs::jobs_run_and_are_recorded),
     ("a_job_runs_one_at_a_time", jobs::a_job_runs_one_at_a_time),
     (
+        "a_daemon_keeps_items_beside_jobs",
+        jobs::a_daemon_keeps_items_beside_jobs,
+    ),
+    (
         "of_two_daemons_one_does_a_run",
         jobs::of_two_daemons_one_does_a_run,
     ),

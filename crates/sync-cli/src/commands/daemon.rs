@@ -4,6 +4,7 @@ mod control;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use snafu::{ResultExt, ensure};
 use sync_engine::event::Target;
@@ -28,7 +29,9 @@ use crate::{Error, Outcome};
 use control::{Control, Socket};
 
 /// How long the connection may take to end.
-const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(500);
+/// How long one run may take: nobody waits for it, and a first one may have much to bring.
+const LONGEST: Duration = Duration::from_hours(12);
 
 pub(super) async fn run(place: &Place<'_>, verb: Option<DaemonVerb>) -> Result<Outcome, Error> {
     match verb {
@@ -91,6 +94,8 @@ async fn daemon(place: &Place<'_>) -> Result<Outcome, Error> {
         manager.stop().await;
     }
     serving.abort();
+    // The socket is gone with it, before the lock is.
+    let _ = serving.await;
     drop(control);
     if let Some(connection) = connection {
         // An embedded tenant has written everything then; nobody waits for a request that hangs.
@@ -138,6 +143,7 @@ async fn manager(
         .with_client(connection.remote.client().clone())
         .with_branch(remote.branch.as_str())
         .with_direction(SyncDirection::Sync)
+        .with_deadline(LONGEST)
         .with_author(place.env.author())
         .with_clock(Arc::new(Env::now))
         .with_random(Arc::new(Env::random));

@@ -95,56 +95,79 @@ pub struct WithoutEnd {
     pub is_told: bool,
 }
 
+impl WithoutEnd {
+    fn not_started(operation: &str, reason: &str, is_told: bool) -> Self {
+        Self {
+            operation: operation.to_owned(),
+            success: true,
+            state: State::NotStarted {
+                reason: Some(reason.to_owned()),
+            },
+            items_synced: 0,
+            items_skipped: 0,
+            errors: Vec::new(),
+            snapshot: None,
+            exit_code: None,
+            failure: None,
+            is_told,
+        }
+    }
+
+    fn failed(operation: &str, failure: &Failure) -> Self {
+        Self {
+            success: false,
+            state: State::Failed,
+            errors: vec![Problem::from_fault(failure.as_ref())],
+            exit_code: Some(failure.class().exit_code()),
+            failure: Some(failure.clone()),
+            ..Self::not_started(operation, "", true)
+        }
+    }
+}
+
 impl<P, A> Operation<P, A> {
     /// What is told where it did not come to an end of its own.
     pub fn without_end(&self, operation: &str) -> Option<WithoutEnd> {
-        let (state, failure, is_told) = match self {
+        match self {
             Self::NotStarted { reason, is_told } => {
-                let reason = Some(reason.clone());
-                (State::NotStarted { reason }, None, *is_told)
+                Some(WithoutEnd::not_started(operation, reason, *is_told))
             }
-            Self::Failed(failure) => (State::Failed, Some(failure.clone()), true),
-            Self::Ended(..) => return None,
-        };
-        let problem = failure.as_deref().map(Problem::from_fault);
-        Some(WithoutEnd {
-            operation: operation.to_owned(),
-            success: failure.is_none(),
-            state,
-            items_synced: 0,
-            items_skipped: 0,
-            errors: problem.into_iter().collect(),
-            snapshot: None,
-            exit_code: failure.as_ref().map(|failure| failure.class().exit_code()),
-            failure,
-            is_told,
+            Self::Failed(failure) => Some(WithoutEnd::failed(operation, failure)),
+            Self::Ended(..) => None,
+        }
+    }
+
+    /// What is told of it, `of` what was planned and done where it came to an end.
+    fn told(self, operation: &str, of: impl FnOnce(P, Option<A>) -> Told) -> Told {
+        Told::Without(match self {
+            Self::Ended(planned, done) => return of(planned, done),
+            Self::NotStarted { reason, is_told } => {
+                WithoutEnd::not_started(operation, &reason, is_told)
+            }
+            Self::Failed(failure) => WithoutEnd::failed(operation, &failure),
         })
     }
 }
 
 impl OperationReport {
     fn files(operation: &str, done: FilesOperation, duration_ms: u64) -> Self {
-        let told = match (done.without_end(operation), done) {
-            (None, Operation::Ended(planned, applied)) => {
+        Self {
+            target: Target::Files,
+            told: done.told(operation, |planned, applied| {
                 let report = planned.report(operation.to_owned(), applied, None, duration_ms);
                 Told::Files(Box::new(report))
-            }
-            (without, _) => Told::without(without),
-        };
-        let target = Target::Files;
-        Self { target, told }
+            }),
+        }
     }
 
     fn rows(operation: &str, done: RowsOperation, duration_ms: u64) -> Self {
-        let told = match (done.without_end(operation), done) {
-            (None, Operation::Ended(planned, outcome)) => {
+        Self {
+            target: Target::Database,
+            told: done.told(operation, |planned, outcome| {
                 let report = planned.report(operation.to_owned(), outcome, None, duration_ms);
                 Told::Rows(Box::new(report))
-            }
-            (without, _) => Told::without(without),
-        };
-        let target = Target::Database;
-        Self { target, told }
+            }),
+        }
     }
 
     /// How far it came.
@@ -196,16 +219,6 @@ impl OperationReport {
     /// The problem for which not everything was done.
     fn problem(&self) -> Option<&Problem> {
         self.class().and_then(|_| self.errors().last())
-    }
-}
-
-impl Told {
-    /// An operation ended, or there is something to tell instead.
-    fn without(without: Option<WithoutEnd>) -> Self {
-        Self::Without(without.unwrap_or_else(|| {
-            let nothing: Operation<(), ()> = Operation::not_asked_for();
-            nothing.without_end("").unwrap_or_else(|| unreachable!())
-        }))
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 
 use super::super::{
     daemon::Daemon,
+    faults::clock,
     files::watching::wait_until,
     rows::stage::{ITEMS, Side, Stage},
     scenario::{Place, Workspace, done},
@@ -262,35 +263,24 @@ pub(super) fn a_failing_database_holds_up_no_files(place: &Place) {
 /// The daemon with a clock that a file sets, whenever it is read.
 fn with_clock(workspace: &Workspace, file: &Path) -> Command {
     let command = workspace.cli().command(&["daemon"]);
-    let mut faked = Command::new("faketime");
+    let mut faked = clock::faked(&command, "+0", &["env", "-u", "FAKETIME"]);
     faked
-        .args(["-f", "+0", "env", "-u", "FAKETIME"])
-        .arg(command.get_program())
-        .args(command.get_args())
         .env("FAKETIME_TIMESTAMP_FILE", file)
-        .env("FAKETIME_NO_CACHE", "1")
-        .env("NO_FAKE_STAT", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => faked.env(name, value),
-            None => faked.env_remove(name),
-        };
-    }
+        .env("FAKETIME_NO_CACHE", "1");
     faked
 }
 
 pub(super) fn a_clock_that_jumps_holds_up_nothing(place: &Place) {
     done(debian::demand("faketime", "faketime"));
     let (here, there) = place.pair();
-    let clock = place.directory().join("clock");
-    fs::write(&clock, "+0\n").expect("set the clock");
-    let command = with_clock(&here, &clock);
+    let setting = place.directory().join("clock");
+    fs::write(&setting, "+0\n").expect("set the clock");
+    let command = with_clock(&here, &setting);
     let daemon = Daemon::start_as(command, &here, place.directory(), "here");
     daemon.until("watching");
     let mut times = Vec::new();
     for offset in ["-10y", "+10y", "-1d", "+0"] {
-        fs::write(&clock, format!("{offset}\n")).expect("set the clock");
+        fs::write(&setting, format!("{offset}\n")).expect("set the clock");
         let text = format!("saved at {offset}\n");
         put(&here, "a.md", &text);
         wait_until(offset, || {

@@ -15,12 +15,12 @@ use super::{
 };
 use crate::debian;
 
-/// Runs `sync-cli` with a clock that is off by so much; files keep their true times.
-fn call_at(workspace: &Workspace, offset: &str, arguments: &[&str]) {
-    let command = workspace.cli().command(arguments);
+/// A command with a clock that is off by so much, run by what `words` name; files keep their true times.
+pub(in crate::e2e) fn faked(command: &Command, offset: &str, words: &[&str]) -> Command {
     let mut faked = Command::new("faketime");
     faked
         .args(["-f", offset])
+        .args(words)
         .arg(command.get_program())
         .args(command.get_args())
         .env("NO_FAKE_STAT", "1")
@@ -31,7 +31,13 @@ fn call_at(workspace: &Workspace, offset: &str, arguments: &[&str]) {
             None => faked.env_remove(name),
         };
     }
-    let output = faked.output().expect("run faketime");
+    faked
+}
+
+/// Runs `sync-cli` with a clock that is off by so much.
+fn call_at(workspace: &Workspace, offset: &str, arguments: &[&str]) {
+    let command = workspace.cli().command(arguments);
+    let output = faked(&command, offset, &[]).output().expect("run faketime");
     assert!(
         output.status.success(),
         "{arguments:?} at {offset}: {}\n{}{}",

@@ -156,6 +156,35 @@ pub(super) fn a_job_runs_one_at_a_time(place: &Place) {
     assert_eq!(desk.ask(BODY), "Edited.");
 }
 
+pub(super) fn a_daemon_keeps_items_beside_jobs(place: &Place) {
+    let desk = desk(
+        place,
+        "[daemon]\ntargets = [\"content\", \"files\"]\n\
+        [[jobs]]\nname = \"nightly\"\nschedule = \"0 3 * * *\"\nrun = \"push access-control\"\n",
+    );
+    let daemon = Daemon::start(&desk.workspace, place.directory(), "here");
+    let has = |body: &str| wait_until(body, || desk.ask(BODY) == body);
+    has("Hello.");
+    desk.write("content/blog/one.md", &page("one", "Edited."));
+    has("Edited.");
+    let status = daemon.status();
+    assert_eq!(status["jobs"][0]["name"], "nightly", "{status:#}");
+    assert!(status["jobs"][0]["next"].is_u64(), "{status:#}");
+    // What is no page is told, and holds up neither others nor what is saved later.
+    desk.write("content/blog/two.md", "---\ntitle: [\n---\n");
+    wait_until("that it says so", || {
+        let code = daemon.status()["sync"]["last_error"]["code"].clone();
+        code.as_str().is_some_and(|code| code.starts_with("local/"))
+    });
+    desk.write("content/blog/two.md", &page("two", "Second."));
+    wait_until("the second page", || {
+        desk.ask("SELECT count(*) FROM markdown_content") == "2"
+    });
+    daemon.until("watching");
+    assert!(daemon.status()["sync"]["snapshot"].is_string());
+    daemon.ends_at_once();
+}
+
 /// It lasts until a minute has passed: that is how often cron can say that something is due.
 pub(super) fn of_two_daemons_one_does_a_run(place: &Place) {
     let jobs = "[daemon]\ntargets = []\n\

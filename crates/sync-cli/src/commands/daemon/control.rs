@@ -85,23 +85,22 @@ impl Control {
         })
     }
 
-    /// Does what it is told, and answers.
-    fn answer(&self, line: &str) -> Value {
+    /// Does what it is told, and answers; a stop is left to whoever has said the answer.
+    fn answer(&self, line: &str) -> (Option<Command>, Value) {
         let question: Question = match serde_json::from_str(line) {
             Ok(question) => question,
-            Err(error) => return json!({"ok": false, "message": error.to_string()}),
-        };
-        let manager = self.manager.as_ref();
-        match (question.command, manager) {
-            (Command::Stop, _) => {
-                let _ = self.stop.send(true);
+            Err(error) => {
+                return (None, json!({"ok": false, "message": error.to_string()}));
             }
+        };
+        match (question.command, &self.manager) {
             (Command::Pause, Some(manager)) => manager.pause(),
             (Command::Resume, Some(manager)) => manager.resume(),
             (Command::Kick, Some(manager)) => manager.kick(),
-            (Command::Status, _) | (_, None) => {}
+            (Command::Status | Command::Stop, _) | (_, None) => {}
         }
-        json!({"ok": true, "daemon": self.status()})
+        let answer = json!({"ok": true, "daemon": self.status()});
+        (Some(question.command), answer)
     }
 }
 
@@ -143,7 +142,6 @@ pub(super) async fn serve(socket: Socket, control: Arc<Control>) {
 async fn converse(mut stream: UnixStream, control: Arc<Control>) {
     let (reading, mut writing) = stream.split();
     let mut reading = BufReader::new(reading);
-    let mut stopped = control.stop.subscribe();
     loop {
         let mut line = String::new();
         let mut bounded = (&mut reading).take(MAX_LINE);
@@ -151,13 +149,15 @@ async fn converse(mut stream: UnixStream, control: Arc<Control>) {
             Ok(Ok(1..)) => {}
             _ => break,
         }
-        let mut answer = control.answer(&line).to_string();
+        let (command, answer) = control.answer(&line);
+        let mut answer = answer.to_string();
         answer.push('\n');
         let said = timeout(PATIENCE, writing.write_all(answer.as_bytes())).await;
         if !matches!(said, Ok(Ok(()))) {
             break;
         }
-        if *stopped.borrow_and_update() {
+        if command == Some(Command::Stop) {
+            let _ = control.stop.send(true);
             drop(control);
             return std::future::pending().await;
         }
