@@ -8,6 +8,7 @@
 mod agent;
 mod all;
 mod alone;
+mod operator;
 
 use super::scenario::Suite;
 
@@ -60,4 +61,9 @@ pub(super) const SCENARIOS: Suite = &[
         "an_agent_calls_several_at_once",
         agent::an_agent_calls_several_at_once,
     ),
+    (
+        "an_operator_sees_what_a_server_does",
+        operator::an_operator_sees_what_a_server_does,
+    ),
+    ("no_secret_is_logged", operator::no_secret_is_logged),
 ];
