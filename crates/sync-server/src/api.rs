@@ -160,7 +160,6 @@ async fn push(
         when: server.now(),
     };
     let landed = rows::accept(server, repository, received, advance).await?;
-    metrics.rows_refused.add(landed.set_aside.len() as u64);
     let body = Advanced {
         head: landed.head,
         objects,

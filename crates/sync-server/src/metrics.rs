@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use http::header::HeaderValue;
-use http::{HeaderName, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use sync_store::Store;
 use sync_transport::{Body, Handler, Peer, Totals};
 
@@ -36,9 +36,6 @@ const PACKS: usize = 1000;
 
 /// The format of the page: the text format of Prometheus.
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
-
-/// The header of a request that its client sends again, with the number of the attempt.
-pub(crate) const ATTEMPT: HeaderName = sync_transport::ATTEMPT;
 
 /// A number that only grows.
 #[derive(Debug, Default)]

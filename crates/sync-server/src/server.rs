@@ -11,14 +11,14 @@ use snafu::{ResultExt, ensure};
 use sync_core::Name;
 use sync_store::protocol::Scope;
 use sync_store::{Repository, Store};
-use sync_transport::{Body, Handler, Peer, RequestId, Totals};
+use sync_transport::{ATTEMPT, Body, Handler, Peer, RequestId, Totals};
 use tracing::Instrument;
 
 use crate::auth::{self, Caller, Known, Rejection};
 use crate::error::{
     ForbiddenSnafu, NoRouteSnafu, NoTenantSnafu, OperatorOnlySnafu, StoreSnafu, UnauthorizedSnafu,
 };
-use crate::metrics::{self, ATTEMPT, Metrics, MetricsPage, RouteName};
+use crate::metrics::{self, Metrics, MetricsPage, RouteName};
 use crate::route::{NoRoute, Route, TenantRoute, route};
 use crate::rows::{self, Databases, TenantDatabase, Variables, Waiters};
 use crate::{Error, admin, answer, api, legacy, upkeep};

@@ -49,6 +49,7 @@ pub(super) const SCENARIOS: Suite = &[
         "an_agent_syncs_files_and_rows",
         agent::an_agent_syncs_files_and_rows,
     ),
+    ("an_agent_syncs_items", agent::an_agent_syncs_items),
     (
         "an_agent_is_held_to_its_arguments",
         agent::an_agent_is_held_to_its_arguments,
