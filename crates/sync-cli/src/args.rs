@@ -240,7 +240,7 @@ pub(crate) struct Serve {
     /// a PEM file with the certificate's private key
     #[argh(option)]
     pub(crate) tls_key: Option<PathBuf>,
-    /// an address that answers GET /metrics without TLS or a token, for a monitor that nobody else can pose as
+    /// an address that answers GET /metrics and nothing else, without TLS or a token: let only monitors reach it
     #[argh(option)]
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// how logs are written to stderr: text or json
