@@ -5,6 +5,10 @@
 mod mcp;
 #[path = "cli/schedules.rs"]
 mod schedules;
+#[path = "cli/simulation.rs"]
+mod simulation;
+#[path = "cli/simulation_rows.rs"]
+mod simulation_rows;
 
 use std::fmt::Write;
 use std::fs;

@@ -28,6 +28,15 @@ pub(crate) struct Incoming {
     first: Option<Arrived>,
 }
 
+impl From<Blocks> for Incoming {
+    fn from(blocks: Blocks) -> Self {
+        Self {
+            blocks: Some(blocks),
+            first: None,
+        }
+    }
+}
+
 impl Incoming {
     /// The next block of the contents.
     pub(crate) async fn next(&mut self) -> Result<Option<Arrived>, Error> {

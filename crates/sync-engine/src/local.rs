@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use snafu::{ResultExt, ensure};
@@ -254,11 +254,12 @@ impl Local {
             return Err(refusal.into());
         }
         limits.check(removal(&plan))?;
-        let _lock = self.workspace.lock(self.context.now)?;
+        let lock = self.workspace.lock(self.context.now)?;
         self.keep_copy()?;
         let ports = Ports {
             now: self.context.now,
             random: self.context.random.clone(),
+            held: Arc::new(lock),
         };
         Ok(self.sync(kind).apply(plan, &ports).await?)
     }

@@ -336,8 +336,9 @@ impl Session {
         let writer = tokio::task::spawn_blocking({
             let (tree, private) = (self.workspace.tree(), self.workspace.private());
             let (maps, cache) = (local.maps.clone(), local.cache.clone());
-            let listener = Arc::clone(&self.context.listener);
+            let (listener, held) = (Arc::clone(&self.context.listener), self.held());
             move || {
+                let _held = held;
                 write(
                     &tree,
                     &private,
@@ -371,7 +372,7 @@ impl Session {
             ..Backoff::default()
         };
         let mut came = match incoming {
-            Some(mut incoming) => feed_blocks(&sender, async || incoming.next().await).await,
+            Some(incoming) => feed_blocks(&sender, incoming).await,
             None => Ok(()),
         };
         let mut attempt = 1;
@@ -432,9 +433,8 @@ impl Session {
             }
         }
         for page in absent.chunks(PAGE) {
-            let mut blocks = self.remote.objects(page).await?;
-            let mut next = async || Ok(blocks.next_block().await?.map(Arrived::Block));
-            feed_blocks(sender, &mut next).await?;
+            let blocks = self.remote.objects(page).await?;
+            feed_blocks(sender, blocks.into()).await?;
         }
         Ok(())
     }
@@ -461,11 +461,8 @@ pub(crate) fn ensure_chosen(conflicts: &[Conflict]) -> Result<(), Error> {
 }
 
 /// Gives the writer blocks until there are no more, or it takes no more.
-async fn feed_blocks(
-    sender: &mpsc::Sender<Feed>,
-    mut next: impl AsyncFnMut() -> Result<Option<Arrived>, Error>,
-) -> Result<(), Error> {
-    while let Some(arrived) = next().await? {
+async fn feed_blocks(sender: &mpsc::Sender<Feed>, mut incoming: Incoming) -> Result<(), Error> {
+    while let Some(arrived) = incoming.next().await? {
         if sender.send(Feed::Arrived(arrived)).await.is_err() {
             return Ok(());
         }

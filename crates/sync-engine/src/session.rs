@@ -1,7 +1,8 @@
 //! One run in a workspace: its tenant, its private store, what it captured.
 
-use std::sync::Arc;
+use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::map::{self, Map, MapError};
@@ -64,6 +65,8 @@ pub struct Session {
     pub(crate) key: String,
     pub(crate) forbearance: Forbearance,
     private: OnceCell<Repository>,
+    /// What was locked last, for as long as it is.
+    held: Mutex<Weak<File>>,
 }
 
 /// What was captured of the tree.
@@ -93,6 +96,7 @@ impl Session {
             key,
             forbearance: Forbearance::default(),
             private: OnceCell::new(),
+            held: Mutex::default(),
         })
     }
 
@@ -112,7 +116,14 @@ impl Session {
     }
 
     pub(crate) fn lock(&self) -> Result<Lock, Error> {
-        self.workspace.lock(self.context.now)
+        let lock = self.workspace.lock(self.context.now)?;
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = lock.downgrade();
+        Ok(lock)
+    }
+
+    /// The lock that this run has, for what it does on a thread of its own.
+    pub(crate) fn held(&self) -> Option<Lock> {
+        Lock::upgrade(&self.held.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What the workspace remembers of this tenant and branch.
@@ -318,8 +329,12 @@ impl Session {
         self.workspace.make_private()?;
         // Nodes first: a stat cache must not speak of a root that the store lacks.
         self.keep(&local.maps).await?;
-        let (cache, private) = (local.cache.clone(), self.workspace.private());
-        blocking(move || Ok(cache.save(&private)?)).await
+        let (cache, private, held) = (local.cache.clone(), self.workspace.private(), self.held());
+        blocking(move || {
+            let _held = held;
+            Ok(cache.save(&private)?)
+        })
+        .await
     }
 
     /// Makes sure that `maps` has the files that were agreed on, and gives their root.

@@ -58,33 +58,37 @@ impl Workspace {
         if !self.private().join("txn").exists() {
             return Ok(());
         }
-        let _lock = self.lock(context.now)?;
-        let (tree, private) = (self.tree(), self.private());
-        let at = private.clone();
-        let recovered = blocking(move || Ok(Tree::open(&tree, &at)?.recover()?)).await?;
-        match recovered {
-            Recovered::Nothing | Recovered::Discarded => {}
+        let (lock, workspace) = (self.lock(context.now)?, self.clone());
+        let recovered = blocking(move || {
+            let _lock = lock;
+            workspace.recover_tree()
+        })
+        .await?;
+        if let Some((finished, kept)) = recovered {
+            (context.listener)(Event::Recovered { finished, kept });
+        }
+        Ok(())
+    }
+
+    /// Gives whether the changes were completed, and which edits were found on the way; `None` where nothing was to be done.
+    fn recover_tree(&self) -> Result<Option<(bool, Vec<String>)>, Error> {
+        let private = self.private();
+        let recovered = Tree::open(&self.tree(), &private)?.recover()?;
+        Ok(match recovered {
+            Recovered::Nothing | Recovered::Discarded => None,
             Recovered::Finished { note } => {
                 if let Some(settlement) = self.settlement(&note)? {
                     settlement.after(&private)?;
                 }
-                (context.listener)(Event::Recovered {
-                    finished: true,
-                    kept: Vec::new(),
-                });
+                Some((true, Vec::new()))
             }
             Recovered::Undone { note, kept, .. } => {
                 if let Some(settlement) = self.settlement(&note)? {
                     settlement.before(&private)?;
                 }
-                let kept = kept.iter().map(ToString::to_string).collect();
-                (context.listener)(Event::Recovered {
-                    finished: false,
-                    kept,
-                });
+                Some((false, kept.iter().map(ToString::to_string).collect()))
             }
-        }
-        Ok(())
+        })
     }
 
     /// The settlement in the note of a journal; `None` where nothing has to be settled.

@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use serde::Serialize;
 use snafu::{OptionExt, ResultExt, ensure};
@@ -140,7 +141,7 @@ impl Workspace {
         written
             .and_then(|()| writeln!(file, "{text}"))
             .context(WriteSnafu { path: &path })?;
-        Ok(Lock { _file: file })
+        Ok(Lock(Arc::new(file)))
     }
 }
 
@@ -163,10 +164,23 @@ impl std::fmt::Display for Holder {
     }
 }
 
-/// The workspace is held while this lives.
-#[derive(Debug)]
-pub(crate) struct Lock {
-    _file: File,
+/// The workspace is held while this or a clone of it lives.
+///
+/// Whoever asked for an operation may go away in the middle of it, but what it does on a blocking thread goes on to its end:
+/// such work has a clone of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Lock(Arc<File>);
+
+impl Lock {
+    /// The same, without holding anything.
+    pub(crate) fn downgrade(&self) -> Weak<File> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// A clone of the lock that `weak` is of, while that is held.
+    pub(crate) fn upgrade(weak: &Weak<File>) -> Option<Self> {
+        weak.upgrade().map(Self)
+    }
 }
 
 #[cfg(test)]

@@ -44,7 +44,9 @@ pub enum Error {
         second: String,
     },
     /// A row of another source has the identity of an item on disk.
-    #[snafu(display("`{path}` is {kind} `{key}`, and the row of that name belongs to {owner}"))]
+    #[snafu(display(
+        "`{path}` is {kind} `{key}`, and the row with its name or path belongs to {owner}"
+    ))]
     Taken {
         /// What kind of item.
         kind: &'static str,

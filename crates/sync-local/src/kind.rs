@@ -141,6 +141,8 @@ pub(crate) struct Statements {
     pub(crate) delete: &'static [&'static str],
     /// Run before rows are inserted or updated: what stands where they go steps aside.
     pub(crate) aside: &'static [&'static str],
+    /// A query of what still stands there after that: the key and the path of what is written, and whose the other row is.
+    pub(crate) taken: Option<&'static str>,
 }
 
 /// The digest that says whether files have to be read again.

@@ -1,5 +1,6 @@
 //! A kind of item in a tree beside a database: the face of the crate.
 
+use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -79,6 +80,9 @@ pub struct Ports {
     pub now: u64,
     /// Gives uniformly random numbers.
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// What keeps others away from the directory. Whoever asked for a run may go away in the middle of it, but what it does on
+    /// a blocking thread goes on to its end, and holds on to this for as long.
+    pub held: Arc<dyn Any + Send + Sync>,
 }
 
 impl fmt::Debug for Ports {
@@ -217,7 +221,10 @@ impl<K: Kind> Local<K> {
                 blocking(move || Ok(plan.cache.save(&made(place.cache_dir(K::NAME))?)?)).await?;
                 Ok(done)
             }
-            Direction::ToDisk => pull::apply(database, &self.place, kind, copy, plan).await,
+            Direction::ToDisk => {
+                let held = Arc::clone(&ports.held);
+                pull::apply(database, &self.place, kind, copy, plan, held).await
+            }
         }
     }
 
@@ -408,6 +415,7 @@ mod tests {
         let ports = |now, number| Ports {
             now,
             random: Arc::new(move || number),
+            held: Arc::new(()),
         };
         let check = |now, expected: &str| assert_eq!(ports(now, 0).now(), expected);
         check(0, "1970-01-01 00:00:00+00");

@@ -3,6 +3,7 @@
 //! A crash before the apply leaves everything as it was, one in the middle is finished or undone by whoever recovers, and
 //! one after it leaves two sides that are equal, which the next run writes down.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -76,13 +77,14 @@ pub(crate) async fn rehearse<K: Kind>(
     Ok(plan)
 }
 
-/// Does what the plan says; the caller holds the workspace.
+/// Does what the plan says; `held` keeps others away from the directory.
 pub(crate) async fn apply<K: Kind>(
     database: &Database,
     place: &Place,
     kind: K,
     copy: &str,
     plan: LocalPlan,
+    held: Arc<dyn Any + Send + Sync>,
 ) -> Result<LocalOutcome, Error> {
     database.ensure_bookkeeping().await?;
     let kind = Arc::new(kind);
@@ -95,6 +97,7 @@ pub(crate) async fn apply<K: Kind>(
     let mut plan = Arc::into_inner(shared).ok_or(Error::Task)?;
     let place = place.clone();
     let (plan, written) = blocking(move || {
+        let _held = held;
         let tree = place.open()?;
         let mut written = ready.written;
         add_unchanged(&*kind, &tree, &plan, &mut written)?;

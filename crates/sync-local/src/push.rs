@@ -172,7 +172,32 @@ async fn step_aside<K: Kind>(
     for statement in K::statements().aside.iter().filter(|_| !list.is_empty()) {
         over_rows::<K>(transaction, statement, &json, now).await?;
     }
-    Ok(())
+    let Some(taken) = K::statements().taken.filter(|_| !list.is_empty()) else {
+        return Ok(());
+    };
+    let taken = with_rows::<K>(taken);
+    let found = transaction.query(WRITING, &taken, &[&json]).await?;
+    match found.into_iter().next() {
+        None => Ok(()),
+        Some(row) => {
+            let mut row = row.into_iter().map(Option::unwrap_or_default);
+            let mut next = || row.next().unwrap_or_default();
+            Err(Error::Taken {
+                kind: K::NAME,
+                key: next(),
+                path: next(),
+                owner: next(),
+            })
+        }
+    }
+}
+
+/// A statement over rows, which are given as `$1`.
+fn with_rows<K: Kind>(statement: &str) -> String {
+    format!(
+        "WITH r AS (SELECT * FROM json_to_recordset($1::json) AS r({})) {statement}",
+        K::ROW_COLUMNS
+    )
 }
 
 /// Runs a statement over rows, and says how many it changed.
@@ -182,10 +207,7 @@ async fn over_rows<K: Kind>(
     json: &str,
     now: &str,
 ) -> Result<u64, Error> {
-    let statement = format!(
-        "WITH r AS (SELECT * FROM json_to_recordset($1::json) AS r({})) {statement}",
-        K::ROW_COLUMNS
-    );
+    let statement = with_rows::<K>(statement);
     let values = [json, now];
     Ok(transaction.execute(WRITING, &statement, &values).await?)
 }

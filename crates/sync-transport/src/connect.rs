@@ -1,5 +1,6 @@
 //! From an endpoint to a connection that HTTP can be spoken on.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -32,9 +34,27 @@ pub(crate) const TLS_READ_BYTES: usize = 128 * 1024;
 /// How many encrypted bytes rustls holds before a write waits; one system call takes as many.
 pub(crate) const TLS_WRITE_BYTES: usize = 256 * 1024;
 
-/// Anything that HTTP can run over.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Anything that HTTP can run over: bytes in order, both ways.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A way to a server that this crate does not know: a tunnel, the pipes of another process, a simulated network.
+///
+/// What it connects is used like a socket: requests have their deadlines, are tried again where that is safe, and may each
+/// ask for a connection of their own.
+pub trait Connect: fmt::Debug + Send + Sync {
+    /// A new connection. Dropping the future gives up; a connect that takes longer than the client's timeout is given up, too.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none: that counts as a server that cannot be reached.
+    fn connect(&self) -> BoxFuture<'_, io::Result<Box<dyn Io>>>;
+
+    /// Whether nobody else can read what is sent there: only then is a token sent. `false` unless said otherwise.
+    fn is_private(&self) -> bool {
+        false
+    }
+}
 
 /// A connection before HTTP.
 pub(crate) struct Wire {
@@ -80,6 +100,10 @@ impl Dialer {
                 Box::new(Metered::new(socket, Side::Client, Arc::clone(&gauge)))
             }
             Endpoint::Memory(connector) => {
+                let socket = connector.open().await.context(self.unreachable())?;
+                Box::new(Metered::new(socket, Side::Client, Arc::clone(&gauge)))
+            }
+            Endpoint::Custom(connector) => {
                 let socket = connector.connect().await.context(self.unreachable())?;
                 Box::new(Metered::new(socket, Side::Client, Arc::clone(&gauge)))
             }

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use http::Uri;
 
+use crate::connect::Connect;
 use crate::error::{Error, InvalidEndpointSnafu};
 use crate::memory::MemoryConnector;
 
@@ -30,6 +32,8 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// Plain HTTP inside this process.
     Memory(MemoryConnector),
+    /// Plain HTTP over connections that somebody else makes.
+    Custom(Arc<dyn Connect>),
 }
 
 impl Endpoint {
@@ -106,6 +110,7 @@ impl Endpoint {
         match self {
             Self::Http { host, .. } => is_loopback(host),
             Self::Https { .. } | Self::Unix(_) | Self::Memory(_) => true,
+            Self::Custom(connector) => connector.is_private(),
         }
     }
 
@@ -114,7 +119,7 @@ impl Endpoint {
         match self {
             Self::Http { host, port } => ("http", authority(host, *port, 80)),
             Self::Https { host, port } => ("https", authority(host, *port, 443)),
-            Self::Unix(_) | Self::Memory(_) => ("http", "localhost".to_owned()),
+            Self::Unix(_) | Self::Memory(_) | Self::Custom(_) => ("http", "localhost".to_owned()),
         }
     }
 }
@@ -128,6 +133,7 @@ impl fmt::Display for Endpoint {
             }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Memory(_) => f.write_str("memory"),
+            Self::Custom(connector) => write!(f, "{connector:?}"),
         }
     }
 }

@@ -35,6 +35,7 @@ mod tls;
 pub use body::Body;
 pub use call::{Call, CallBody};
 pub use client::{Client, ClientOptions};
+pub use connect::{Connect, Io};
 pub use endpoint::Endpoint;
 pub use error::{BoxError, Error, Stage, TlsTrouble, Wait};
 pub use handler::{Handler, Peer};

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -29,16 +30,16 @@ const SCHEDULES: u64 = 1_000;
 const STEPS: usize = 14;
 /// Syncs that may be needed until nothing moves: each side brings its own, then what the other merged.
 const ROUNDS: usize = 8;
-const ANYTHING: Limits = Limits {
+pub(super) const ANYTHING: Limits = Limits {
     max_delete: MaxDelete::Files(u64::MAX),
     yes: true,
 };
 
 /// `SplitMix64`.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -154,7 +155,7 @@ impl Desk {
 }
 
 /// The names and texts of the files of a workspace.
-fn files(root: &Path) -> BTreeMap<String, String> {
+pub(super) fn files(root: &Path) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(root.join("services")).unwrap() {
         let entry = entry.unwrap();
@@ -166,7 +167,7 @@ fn files(root: &Path) -> BTreeMap<String, String> {
 
 /// What the people of a schedule wrote and took away.
 #[derive(Default)]
-struct Ledger {
+pub(super) struct Ledger {
     written: BTreeSet<String>,
     /// What was in a file when somebody removed or replaced it knowingly.
     given_up: BTreeSet<String>,
@@ -183,17 +184,30 @@ impl Ledger {
         let seen = text.lines().filter(|line| line.starts_with("token-"));
         self.given_up.extend(seen.map(str::to_owned));
     }
+
+    /// What should be among `all` texts, and is not.
+    pub(super) fn lost(&self, all: &str) -> Vec<String> {
+        let kept = self.written.difference(&self.given_up);
+        kept.filter(|token| !all.contains(token.as_str()))
+            .cloned()
+            .collect()
+    }
 }
 
 /// A text whose lines are far enough apart for edits of two people to merge.
-fn text() -> String {
+pub(super) fn text() -> String {
     (0..8).fold(String::new(), |text, number| {
         text + &format!("\n# part {number}\n\n")
     })
 }
 
 /// One edit by one person.
-fn edit(root: &Path, files: &BTreeMap<String, String>, ledger: &mut Ledger, random: &mut Random) {
+pub(super) fn edit(
+    root: &Path,
+    files: &BTreeMap<String, String>,
+    ledger: &mut Ledger,
+    random: &mut Random,
+) {
     let services = root.join("services");
     let names: Vec<&String> = files.keys().collect();
     let chosen = (!names.is_empty()).then(|| names[random.below(names.len().max(1))]);
@@ -318,18 +332,15 @@ async fn schedule(dir: &Path, seed: u64) {
     let trees = [0, 1].map(|who| files(&roots[who]));
     assert_eq!(trees[0], trees[1], "the trees differ");
     let all: String = trees[0].values().map(String::as_str).collect();
-    let lost: Vec<&String> = ledger
-        .written
-        .difference(&ledger.given_up)
-        .filter(|token| !all.contains(token.as_str()))
-        .collect();
+    let lost = ledger.lost(&all);
     assert!(lost.is_empty(), "lost {lost:?} of {:#?}", trees[0]);
     drop(desks);
     let _ = stop.send(());
     serving.await.unwrap().unwrap();
 }
 
-fn run(seed: u64) {
+/// One seed in a directory of its own.
+fn run(seed: u64, one: &impl AsyncFn(&Path, u64)) {
     // A thousand stores that are synced to a disk would take a minute; nothing here cuts the power.
     let memory = Path::new("/dev/shm");
     let dir = if memory.is_dir() {
@@ -341,19 +352,26 @@ fn run(seed: u64) {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(schedule(dir.path(), seed));
+    runtime.block_on(one(dir.path(), seed));
 }
 
-#[test]
-fn no_update_is_lost() {
+/// Runs seeds from 0 on so many threads, or that of `SYNC_SEED` alone, and says which failed.
+pub(super) fn run_seeds(
+    count: u64,
+    workers: u64,
+    one: impl AsyncFn(&Path, u64) + Copy + Send + 'static,
+) {
     if let Ok(seed) = std::env::var("SYNC_SEED") {
-        return run(seed.parse().unwrap());
+        return run(seed.parse().unwrap(), &one);
     }
-    let workers: Vec<_> = (0..4)
+    let workers: Vec<_> = (0..workers)
         .map(|worker| {
             std::thread::spawn(move || {
-                let seeds = (0..SCHEDULES).filter(|seed| seed % 4 == worker);
-                let failed = |seed: &u64| std::panic::catch_unwind(|| run(*seed)).is_err();
+                let seeds = (0..count).filter(|seed| seed % workers == worker);
+                let failed = |seed: &u64| {
+                    let one = AssertUnwindSafe(&one);
+                    std::panic::catch_unwind(|| run(*seed, *one)).is_err()
+                };
                 seeds.filter(failed).collect::<Vec<u64>>()
             })
         })
@@ -362,8 +380,10 @@ fn no_update_is_lost() {
         .into_iter()
         .flat_map(|worker| worker.join().unwrap())
         .collect();
-    assert!(
-        failed.is_empty(),
-        "schedules that lost something: {failed:?}"
-    );
+    assert!(failed.is_empty(), "seeds that failed: {failed:?}");
+}
+
+#[test]
+fn no_update_is_lost() {
+    run_seeds(SCHEDULES, 4, async |dir, seed| schedule(dir, seed).await);
 }

@@ -116,7 +116,7 @@ impl Rows<'_> {
         plan: RowsPlan,
         limits: &Limits,
     ) -> Result<BroughtRows, Error> {
-        conflicts::keep(&self.session.workspace, &plan.conflicts)?;
+        conflicts::keep_open(&self.session.workspace, &plan.conflicts)?;
         ensure_chosen(&plan.conflicts)?;
         for removal in plan.removals {
             limits.check(removal)?;
@@ -137,6 +137,7 @@ impl Rows<'_> {
             let equal = look.local == rows_of(look.head);
             let agreed = equal.then(|| agreed_on(look.head, look.agreed.note.clone()));
             self.keep(&mut look, agreed).await?;
+            conflicts::settled(&self.session.workspace)?;
             return Ok(BroughtRows {
                 outcome,
                 look,
@@ -156,6 +157,7 @@ impl Rows<'_> {
             };
             self.change(&mut look, change, &mut outcome).await?;
         }
+        conflicts::settled(&self.session.workspace)?;
         let goes = direction != Direction::Pull && look.local != rows_of(look.head);
         Ok(BroughtRows {
             outcome,

@@ -78,8 +78,26 @@ pub fn resolve(
     Ok(chosen)
 }
 
-/// Keeps the conflicts of a plan in place of those of the last one.
-pub(super) fn keep(workspace: &Workspace, conflicts: &[OpenConflict]) -> Result<(), Error> {
+/// Forgets all of them: what was chosen is done.
+pub(super) fn settled(workspace: &Workspace) -> Result<(), Error> {
+    keep(workspace, &[])
+}
+
+/// Keeps the conflicts that a plan still has in place of those of the last one. What was chosen before stays until it is
+/// done: it is for two versions of a row alone.
+pub(super) fn keep_open(workspace: &Workspace, open: &[OpenConflict]) -> Result<(), Error> {
+    if open.is_empty() {
+        return Ok(());
+    }
+    let mut kept = open.to_vec();
+    let chosen = list(workspace)?.into_iter();
+    kept.extend(chosen.filter(|conflict| {
+        conflict.resolution.is_some() && open.iter().all(|open| open.id != conflict.id)
+    }));
+    keep(workspace, &kept)
+}
+
+fn keep(workspace: &Workspace, conflicts: &[OpenConflict]) -> Result<(), Error> {
     let path = path(workspace);
     if conflicts.is_empty() && !path.exists() {
         return Ok(());

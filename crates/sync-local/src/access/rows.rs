@@ -104,4 +104,5 @@ pub(super) const STATEMENTS: Statements = Statements {
     update: &[CHANGE_ENTITY, REMOVE_RULES, CHANGE_RULES, ADD_RULES],
     delete: &[LEAVE_ENTITY, REMOVE_ALL_RULES, REMOVE_ENTITY, DISOWN_ENTITY],
     aside: &[],
+    taken: None,
 };

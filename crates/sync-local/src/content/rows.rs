@@ -58,4 +58,5 @@ pub(super) const STATEMENTS: Statements = Statements {
         "DELETE FROM public.markdown_content m USING r WHERE m.slug = r.slug AND m.locale = r.locale",
     ],
     aside: &[],
+    taken: None,
 };

@@ -28,6 +28,9 @@ const ASIDE: &str = "UPDATE public.agent_skills m SET file_path = 'sync:moving:'
     WHERE m.file_path = r.file_path AND m.skill_id <> r.skill_id AND (m.source_id = 'skills' OR EXISTS \
     (SELECT FROM sync.local_item i WHERE i.kind = 'skill' AND i.key = m.skill_id))";
 
+const TAKEN: &str = "SELECT r.key, r.file_path, 'skill `' || m.skill_id || '` of source `' || m.source_id || '`' \
+    FROM r JOIN public.agent_skills m ON m.file_path = r.file_path AND m.skill_id <> r.skill_id ORDER BY r.key LIMIT 1";
+
 pub(super) const STATEMENTS: Statements = Statements {
     lock: &[
         "SELECT m.skill_id FROM public.agent_skills m JOIN k ON k.skill_id = m.skill_id ORDER BY m.skill_id FOR UPDATE OF m",
@@ -45,4 +48,5 @@ pub(super) const STATEMENTS: Statements = Statements {
     ],
     delete: &["DELETE FROM public.agent_skills m USING r WHERE m.skill_id = r.skill_id"],
     aside: &[ASIDE],
+    taken: Some(TAKEN),
 };

@@ -299,7 +299,7 @@ async fn one_identity_belongs_to_one_file_and_one_source() {
     let plan = fixture.plan_push().await;
     assert_eq!(
         plan.problems[0].to_string(),
-        "`content/blog/theirs.md` is content `theirs`, and the row of that name belongs to content source `elsewhere`"
+        "`content/blog/theirs.md` is content `theirs`, and the row with its name or path belongs to content source `elsewhere`"
     );
     assert!(
         fixture

@@ -46,6 +46,25 @@ fn left_out(plan: &sync_local::LocalPlan) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn a_path_that_a_skill_of_another_source_has_is_not_taken_from_it() {
+    let fixture = skills().await;
+    fixture
+        .run("INSERT INTO agent_skills (skill_id, file_path, name, description, instructions, source_id) \
+            VALUES ('theirs', 'skills/new/SKILL.md', 'T', 'D', 'I', 'market')")
+        .await;
+    fixture.write("skills/new/SKILL.md", SKILL);
+    let plan = fixture.plan_push().await;
+    let error = fixture.sync().apply(plan, &fixture.ports()).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.code(), "local/taken");
+    assert_eq!(
+        error.to_string(),
+        "`skills/new/SKILL.md` is skill `new`, and the row with its name or path belongs to skill `theirs` of source `market`"
+    );
+    assert_eq!(fixture.ask(SKILLS).await, "one\ntheirs\ntwo");
+}
+
+#[tokio::test]
 async fn a_row_that_changes_while_its_file_moves_is_not_overwritten() {
     let fixture = skills().await;
     move_file(&fixture, "skills/one/SKILL.md", "skills/other/SKILL.md");
@@ -275,7 +294,7 @@ async fn a_skill_of_another_source_is_not_taken_over() {
         .await;
     assert_eq!(
         plan.unwrap().problems[0].to_string(),
-        "`skills/theirs/SKILL.md` is skill `theirs`, and the row of that name belongs to skill source `elsewhere`"
+        "`skills/theirs/SKILL.md` is skill `theirs`, and the row with its name or path belongs to skill source `elsewhere`"
     );
     let options = LocalOptions {
         keep_going: true,

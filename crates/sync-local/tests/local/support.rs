@@ -88,6 +88,7 @@ impl Fixture {
                     .fetch_add(1, Ordering::Relaxed)
                     .wrapping_mul(0x9e37_79b9_7f4a_7c15)
             }),
+            held: Arc::new(()),
         }
     }
 

@@ -43,7 +43,7 @@ async fn a_request_arrives_as_it_was_made(way: Way) {
     let call = Call::new(Method::PUT, "/a%20b?c=d&e").body(b"body".to_vec());
     let response = server.client().send(call).await.unwrap();
     let host = match way {
-        Way::Unix | Way::Memory => "localhost".to_owned(),
+        Way::Unix | Way::Memory | Way::Custom => "localhost".to_owned(),
         _ => {
             let url = server.endpoint.to_string();
             url.split_once("://").unwrap().1.to_owned()
@@ -51,7 +51,7 @@ async fn a_request_arrives_as_it_was_made(way: Way) {
     };
     let kind = match way {
         Way::Unix => "unix",
-        Way::Memory => "memory",
+        Way::Memory | Way::Custom => "memory",
         _ => "network",
     };
     let expected = format!("PUT /a%20b?c=d&e {host} Bearer hunter2 b\"body\" {kind}");

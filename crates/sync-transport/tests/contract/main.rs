@@ -23,6 +23,7 @@ macro_rules! over_every_way {
         crate::over_every_way!(@ tls_http2 TlsHttp2: $($test),+);
         crate::over_every_way!(@ unix Unix: $($test),+);
         crate::over_every_way!(@ memory Memory: $($test),+);
+        crate::over_every_way!(@ custom Custom: $($test),+);
     };
     (@ $module:ident $way:ident: $($test:ident),+) => {
         mod $module {

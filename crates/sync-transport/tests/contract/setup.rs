@@ -24,6 +24,7 @@ pub(crate) enum Way {
     TlsHttp2,
     Unix,
     Memory,
+    Custom,
 }
 
 pub(crate) const LOOPBACK: SocketAddr =
@@ -75,6 +76,10 @@ impl Server {
             Way::Memory => {
                 let (connector, listener) = Listener::memory();
                 (Endpoint::Memory(connector), listener)
+            }
+            Way::Custom => {
+                let (connector, listener) = Listener::memory();
+                (Endpoint::Custom(Arc::new(connector)), listener)
             }
         };
         let (stop, stopped) = oneshot::channel();

@@ -27,7 +27,7 @@ struct Case {
     kind: &'static str,
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 6] = [
     Case {
         verb: "push",
         kind: "content",
@@ -35,6 +35,14 @@ const CASES: [Case; 4] = [
     Case {
         verb: "pull",
         kind: "content",
+    },
+    Case {
+        verb: "push",
+        kind: "skills",
+    },
+    Case {
+        verb: "pull",
+        kind: "skills",
     },
     Case {
         verb: "push",
@@ -45,6 +53,11 @@ const CASES: [Case; 4] = [
         kind: "access-control",
     },
 ];
+
+/// A skill in one file.
+fn skill(instructions: &str) -> String {
+    format!("---\nname: made\ndescription: one of many # said\n---\n\n{instructions}\n")
+}
 
 /// A workspace beside a database, and the generation that both are at.
 struct Player<'p> {
@@ -62,7 +75,7 @@ impl<'p> Player<'p> {
         player.write_files();
         player
             .desk
-            .call(&["push", "content", "access-control"])
+            .call(&["push", "content", "skills", "access-control"])
             .ok();
         player
     }
@@ -76,6 +89,8 @@ impl<'p> Player<'p> {
                 &format!("content/blog/{number}.md"),
                 &page(&format!("p{number}"), &body),
             );
+            self.desk
+                .write(&format!("skills/s{number}/SKILL.md"), &skill(&body));
         }
         if generation > 0
             && self
@@ -106,6 +121,7 @@ impl<'p> Player<'p> {
         let generation = self.generation;
         self.desk.ask(&format!(
             "BEGIN; UPDATE markdown_content SET body = 'generation {generation}', slug = CASE WHEN slug = 'n{before}' THEN 'n{generation}' ELSE slug END; \
+            UPDATE agent_skills SET instructions = 'generation {generation}'; \
             UPDATE access_control_rules SET justification = 'generation {generation}'; COMMIT",
             before = generation - 1
         ));
@@ -125,6 +141,7 @@ impl<'p> Player<'p> {
     fn assert_whole(&self, case: Case, at: &str) {
         let query = match case.kind {
             "content" => "SELECT string_agg(DISTINCT body, ',') FROM markdown_content",
+            "skills" => "SELECT string_agg(DISTINCT instructions, ',') FROM agent_skills",
             _ => "SELECT string_agg(DISTINCT justification, ',') FROM access_control_rules",
         };
         let found = self.desk.ask(query);
@@ -159,11 +176,12 @@ impl<'p> Player<'p> {
         self.assert_whole(case, at);
         // What the other kind was given by `begin` comes along.
         self.desk
-            .call(&[case.verb, "content", "access-control", "--delete"])
+            .call(&[case.verb, "content", "skills", "access-control", "--delete"])
             .ok();
         let wanted = format!("generation {}", self.generation);
         for query in [
             "SELECT string_agg(DISTINCT body, ',') FROM markdown_content",
+            "SELECT string_agg(DISTINCT instructions, ',') FROM agent_skills",
             "SELECT string_agg(DISTINCT justification, ',') FROM access_control_rules",
         ] {
             assert_eq!(self.desk.ask(query), wanted, "killed at {at}");
@@ -171,6 +189,8 @@ impl<'p> Player<'p> {
         for number in 0..PAGES {
             let text = self.desk.read(&format!("content/blog/{number}.md"));
             assert_eq!(text, page(&format!("p{number}"), &wanted), "killed at {at}");
+            let text = self.desk.read(&format!("skills/s{number}/SKILL.md"));
+            assert_eq!(text, skill(&wanted), "killed at {at}");
         }
         let rules = self.desk.read("access-control/agents.yaml");
         assert_eq!(rules.matches(&wanted).count(), PAGES, "killed at {at}");
@@ -204,6 +224,7 @@ pub(super) fn a_run_killed_anywhere_goes_on(place: &Place) {
         assert!(killed >= TRIED / 3, "only {killed} points were come to");
     }
     player.desk.assert_settled("content");
+    player.desk.assert_settled("skills");
     player.desk.assert_settled("access-control");
 }
 

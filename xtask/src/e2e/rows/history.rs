@@ -55,6 +55,23 @@ pub(super) fn a_person_chooses(place: &Place) {
     }
     // A conflict that nobody has anymore is forgotten.
     there.call(&["conflicts", "list"]).ok();
+    // One at a time, with a sync in between: what was chosen first still is when the second is chosen.
+    here.ask("UPDATE items SET a = 'here-2' WHERE id IN ('i1', 'i2')");
+    there.ask("UPDATE items SET a = 'there-2' WHERE id IN ('i1', 'i2')");
+    here.push().ok();
+    for left in [2, 1] {
+        let refused = there.sync().exits(3).json();
+        let open = refused["conflicts"].as_array().expect("conflicts");
+        assert_eq!(open.len(), left, "{refused}");
+        let named = open[0]["id"].as_str().expect("an id").to_owned();
+        there.call(&["conflicts", "resolve", &named, "ours"]).ok();
+    }
+    there.sync().ok();
+    here.sync().ok();
+    assert_eq!(
+        here.ask("SELECT a FROM items WHERE id IN ('i1', 'i2')"),
+        "there-2\nthere-2"
+    );
     for (option, stays) in [("ours", "there"), ("theirs", "here")] {
         here.ask("UPDATE items SET a = 'here', b = b || '.' WHERE id = 'i3'");
         here.push().ok();
