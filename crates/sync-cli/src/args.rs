@@ -247,6 +247,9 @@ pub(crate) struct Serve {
     /// a PEM file with the certificate's private key
     #[argh(option)]
     pub(crate) tls_key: Option<PathBuf>,
+    /// an address that answers GET /metrics and nothing else, without TLS or a token: let only monitors reach it
+    #[argh(option)]
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// how logs are written to stderr: text or json
     #[argh(option, default = "LogFormat::Text")]
     pub(crate) log_format: LogFormat,
@@ -397,6 +400,7 @@ mod tests {
             "show 7f3a9c0",
             "token create --tenant acme --scope write --expires 90d --data d",
             "serve --data d --listen 127.0.0.1:0",
+            "serve --data d --metrics-listen 127.0.0.1:9100 --log-format json",
             "completions fish",
             "verify",
             "verify --data d --tenant acme",

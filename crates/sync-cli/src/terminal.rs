@@ -45,7 +45,7 @@ enum Output {
 /// What an operation tells its caller instead of printing it.
 pub(crate) struct Collected {
     listener: Listener,
-    values: Mutex<Vec<Value>>,
+    result: Mutex<Option<Value>>,
 }
 
 impl Collected {
@@ -53,19 +53,19 @@ impl Collected {
     pub(crate) fn new(listener: Listener) -> Arc<Self> {
         Arc::new(Self {
             listener,
-            values: Mutex::default(),
+            result: Mutex::default(),
         })
     }
 
-    /// The last result that was told, as `--output json` prints it.
-    pub(crate) fn result(&self) -> Option<Value> {
-        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        values.pop()
+    /// The result that was told, as `--output json` prints it, once.
+    pub(crate) fn take(&self) -> Option<Value> {
+        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        result.take()
     }
 
-    fn add(&self, value: &impl Serialize) {
-        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        values.extend(serde_json::to_value(value));
+    fn keep(&self, value: &impl Serialize) {
+        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        *result = serde_json::to_value(value).ok();
     }
 }
 
@@ -161,7 +161,7 @@ impl Terminal {
     /// Prints the result for a program; nothing where the format is text.
     pub(crate) fn value(&self, value: &impl Serialize) {
         if let Output::Collected(collected) = &self.output {
-            return collected.add(value);
+            return collected.keep(value);
         }
         match self.format {
             Format::Text => {}

@@ -103,6 +103,7 @@ async fn current_head(
     };
     if let Some(seconds) = wait {
         let wait = Duration::from_secs(seconds);
+        let _waiting = server.metrics().waiting.enter();
         return rows::wait_for(
             server,
             repository,
@@ -142,11 +143,16 @@ async fn push(
     if head != expected && head != Some(target) {
         return StaleSnafu { head }.fail();
     }
+    let metrics = server.metrics();
+    metrics.packs_received.add(1);
     let received = repository
         .receive(request.into_body().into_stream())
         .await
         .context(StoreSnafu)?;
     let (objects, bytes) = (received.objects, received.bytes);
+    metrics.packs_stored.add(1);
+    metrics.objects_stored.add(objects);
+    metrics.pack_bytes.add(bytes);
     let advance = Advance {
         branch: branch.as_str().to_owned(),
         expected,

@@ -10,6 +10,7 @@
 //! - `rows`: tenants that have a database.
 //! - `legacy`: the requests of clients of the earlier system.
 //! - `api`: the protocol's requests; `admin`: tenants and tokens; `upkeep`: collection, verification, repair; `answer`: JSON and error bodies.
+//! - `metrics`: what is counted for the operator.
 //!
 //! It never prints, never reads the environment, and never tells a caller whether another tenant exists.
 #![doc = ""]
@@ -21,6 +22,7 @@ mod api;
 pub mod auth;
 mod error;
 mod legacy;
+mod metrics;
 pub mod route;
 mod rows;
 mod server;
@@ -30,5 +32,6 @@ pub use error::Error;
 #[cfg(fuzzing)]
 pub use legacy::fuzzing;
 pub use legacy::{ImportRefusal, Refusal};
+pub use metrics::MetricsPage;
 pub use rows::{DatabaseRecord, Variables};
 pub use server::{Clock, Server};

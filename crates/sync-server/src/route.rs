@@ -10,6 +10,8 @@ pub enum Route {
     Healthz,
     /// Whether it can serve.
     Readyz,
+    /// What was counted.
+    Metrics,
     /// A request about one tenant.
     Tenant(Name, TenantRoute),
     /// List tenants.
@@ -88,6 +90,7 @@ pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
     match *segments.as_slice() {
         ["healthz"] => is(Method::GET, Route::Healthz),
         ["readyz"] => is(Method::GET, Route::Readyz),
+        ["metrics"] => is(Method::GET, Route::Metrics),
         ["v1", "admin", "tenants"] if method == Method::POST => Ok(Route::CreateTenant),
         ["v1", "admin", "tenants"] => is(Method::GET, Route::ListTenants),
         ["v1", "admin", "tokens"] if method == Method::POST => Ok(Route::IssueToken),

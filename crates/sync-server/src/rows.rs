@@ -108,6 +108,9 @@ fn moved(
 ) -> Result<SnapshotId, Error> {
     match advanced {
         Advanced::Moved | Advanced::Already => {
+            if advanced == Advanced::Moved {
+                server.metrics().heads_moved.add(1);
+            }
             server.waiters().moved(repository.name());
             Ok(target)
         }

@@ -11,14 +11,15 @@ use snafu::{ResultExt, ensure};
 use sync_core::Name;
 use sync_store::protocol::Scope;
 use sync_store::{Repository, Store};
-use sync_transport::{Body, Handler, Peer, RequestId};
+use sync_transport::{ATTEMPT, Body, Handler, Peer, RequestId, Totals};
 use tracing::Instrument;
 
 use crate::auth::{self, Caller, Known, Rejection};
 use crate::error::{
     ForbiddenSnafu, NoRouteSnafu, NoTenantSnafu, OperatorOnlySnafu, StoreSnafu, UnauthorizedSnafu,
 };
-use crate::route::{Route, TenantRoute, route};
+use crate::metrics::{self, Metrics, MetricsPage, RouteName};
+use crate::route::{NoRoute, Route, TenantRoute, route};
 use crate::rows::{self, Databases, TenantDatabase, Variables, Waiters};
 use crate::{Error, admin, answer, api, legacy, upkeep};
 
@@ -34,6 +35,7 @@ pub struct Server {
     legacy: Arc<legacy::State>,
     databases: Arc<Databases>,
     waiters: Arc<Waiters>,
+    metrics: Arc<Metrics>,
 }
 
 impl fmt::Debug for Server {
@@ -59,6 +61,7 @@ impl Server {
             legacy: Arc::default(),
             databases: Arc::default(),
             waiters: Arc::default(),
+            metrics: Arc::default(),
         }
     }
 
@@ -86,6 +89,21 @@ impl Server {
         &self.waiters
     }
 
+    /// Where listeners of this server count the bytes on their sockets
+    /// ([`ServerOptions::totals`](sync_transport::ServerOptions)).
+    pub fn totals(&self) -> Arc<Totals> {
+        Arc::clone(self.metrics.totals())
+    }
+
+    /// A handler that answers `GET /metrics` for whoever asks, for a listener that only the operator's machines reach.
+    pub fn metrics_page(&self) -> MetricsPage {
+        MetricsPage(self.clone())
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }
@@ -108,17 +126,33 @@ impl Server {
             .map_or_else(String::new, ToString::to_string);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let span = tracing::info_span!("request", %id);
+        let is_legacy = legacy::claims(&path);
+        let found = route(&method, &path);
+        let name = if is_legacy {
+            RouteName::Legacy
+        } else {
+            RouteName::of(&found, request.uri().query())
+        };
+        let metrics = self.metrics();
+        let _running = metrics.running.enter();
+        if request.headers().contains_key(ATTEMPT) {
+            metrics.retries.add(1);
+        }
         let answering = async {
-            if legacy::claims(&path) {
+            if is_legacy {
                 return legacy::answer(&self, request, peer, &id).await;
             }
-            let outcome = self.dispatch(request, peer).await;
+            let outcome = self.dispatch(found, request, peer).await;
             outcome.unwrap_or_else(|error| {
+                if let Error::Stale { .. } = error {
+                    metrics.stale.add(1);
+                }
                 log_refusal(&error);
                 answer::refusal(&error, &id)
             })
         };
         let response = answering.instrument(span.clone()).await;
+        metrics.answered(name, response.status(), started.elapsed());
         let _entered = span.enter();
         tracing::info!(
             %method,
@@ -130,8 +164,12 @@ impl Server {
         response
     }
 
-    async fn dispatch(&self, request: Request<Body>, peer: Peer) -> Result<Response<Body>, Error> {
-        let route = route(request.method(), request.uri().path());
+    async fn dispatch(
+        &self,
+        route: Result<Route, NoRoute>,
+        request: Request<Body>,
+        peer: Peer,
+    ) -> Result<Response<Body>, Error> {
         match route {
             Ok(Route::Healthz) => return Ok(answer::empty(StatusCode::OK)),
             Ok(Route::Readyz) => {
@@ -192,6 +230,10 @@ impl Server {
         request: Request<Body>,
     ) -> Result<Response<Body>, Error> {
         match route {
+            Route::Metrics => {
+                ensure!(*caller == Caller::Operator, OperatorOnlySnafu);
+                Ok(metrics::show(self).await)
+            }
             Route::ListTenants => {
                 ensure!(*caller == Caller::Operator, OperatorOnlySnafu);
                 admin::list_tenants(self).await

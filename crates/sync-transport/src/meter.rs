@@ -28,9 +28,9 @@ pub struct Traffic {
     pub requests: u64,
 }
 
-/// The running totals of one client.
+/// The running totals of one client, or of one server.
 #[derive(Debug, Default)]
-pub(crate) struct Totals {
+pub struct Totals {
     sent: AtomicU64,
     received: AtomicU64,
     requests: AtomicU64,
@@ -41,7 +41,8 @@ impl Totals {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn traffic(&self) -> Traffic {
+    /// What went over all of its connections so far; a server counts no requests here.
+    pub fn traffic(&self) -> Traffic {
         Traffic {
             bytes_sent: self.sent.load(Ordering::Relaxed),
             bytes_received: self.received.load(Ordering::Relaxed),

@@ -9,6 +9,9 @@ use http::{HeaderName, HeaderValue};
 /// The header that carries a [`RequestId`] in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The header of a request that is sent again, with the number of the attempt, from 2.
+pub const ATTEMPT: HeaderName = HeaderName::from_static("sync-attempt");
+
 /// One to 64 ASCII letters, digits, `-`, `_` and `.`: safe in a log line whoever chose it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(Arc<str>);

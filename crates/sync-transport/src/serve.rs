@@ -16,6 +16,7 @@ use crate::connect::Io;
 use crate::error::{Error, InvalidOptionSnafu};
 use crate::handler::{Handler, Peer};
 use crate::listener::Listener;
+use crate::meter::Totals;
 use crate::tls::ServerTls;
 
 /// How long nothing is accepted after the system refused to, for want of descriptors or memory.
@@ -41,6 +42,8 @@ pub struct ServerOptions {
     pub max_streams: u32,
     /// How long running requests may take to finish after a shutdown began; 30 s by default.
     pub drain_timeout: Duration,
+    /// Where bytes on the sockets are counted; nobody else looks at them by default.
+    pub totals: Arc<Totals>,
 }
 
 impl Default for ServerOptions {
@@ -52,6 +55,7 @@ impl Default for ServerOptions {
             max_connections: 1024,
             max_streams: 128,
             drain_timeout: Duration::from_secs(30),
+            totals: Arc::default(),
         }
     }
 }

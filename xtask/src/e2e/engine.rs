@@ -9,6 +9,7 @@ mod agent;
 mod all;
 mod alone;
 mod daemon;
+mod operator;
 
 use super::scenario::Suite;
 
@@ -49,6 +50,7 @@ pub(super) const SCENARIOS: Suite = &[
         "an_agent_syncs_files_and_rows",
         agent::an_agent_syncs_files_and_rows,
     ),
+    ("an_agent_syncs_items", agent::an_agent_syncs_items),
     (
         "an_agent_is_held_to_its_arguments",
         agent::an_agent_is_held_to_its_arguments,
@@ -85,4 +87,9 @@ pub(super) const SCENARIOS: Suite = &[
         "a_clock_that_jumps_holds_up_nothing",
         daemon::a_clock_that_jumps_holds_up_nothing,
     ),
+    (
+        "an_operator_sees_what_a_server_does",
+        operator::an_operator_sees_what_a_server_does,
+    ),
+    ("no_secret_is_logged", operator::no_secret_is_logged),
 ];

@@ -304,6 +304,11 @@ impl Place<'_> {
         ))
     }
 
+    /// The command that starts a server without TLS on a data directory.
+    pub(super) fn serve_plainly(&self, data: &Path) -> std::process::Command {
+        super::server::plain_command(&self.bench.program, data)
+    }
+
     /// The command that starts a server on a data directory.
     pub(super) fn serve(&self, data: &Path) -> std::process::Command {
         super::server::command(&self.bench.program, data, self.certificates())

@@ -8,6 +8,7 @@ use sync_server::Server;
 use sync_store::Store;
 use sync_transport::{Listener, ServerOptions, ServerTls, serve};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use super::Place;
 use crate::args::Serve;
@@ -17,6 +18,9 @@ use crate::{Error, Outcome};
 
 /// Below the data directory: where the operator's own commands reach a running server.
 pub(crate) const SOCKET: &str = "operator.sock";
+
+/// How many connections of monitors are served at once.
+const MONITORS: usize = 16;
 
 pub(super) async fn run(place: &Place<'_>, args: Serve) -> Result<Outcome, Error> {
     let tls = match (&args.tls_cert, &args.tls_key) {
@@ -36,15 +40,26 @@ pub(super) async fn run(place: &Place<'_>, args: Serve) -> Result<Outcome, Error
     let public = Listener::bind_tcp(args.listen, tls).await?;
     let address = public.local_addr().unwrap_or(args.listen);
     let operator = Listener::bind_unix(&args.data.join(SOCKET)).await?;
+    let monitor = match args.metrics_listen {
+        Some(address) => Some(Listener::bind_tcp(address, None).await?),
+        None => None,
+    };
+    let metrics_url = monitor
+        .as_ref()
+        .and_then(Listener::local_addr)
+        .map(|address| format!("http://{address}/metrics"));
 
     let mut terminate = signal(SignalKind::terminate()).context(SetupSnafu)?;
     let mut interrupt = signal(SignalKind::interrupt()).context(SetupSnafu)?;
     place
         .terminal
         .line(&format!("listening on {scheme}://{address}"));
-    place
-        .terminal
-        .event(&json!({"event": "listening", "url": format!("{scheme}://{address}")}));
+    let mut event = json!({"event": "listening", "url": format!("{scheme}://{address}")});
+    if let Some(url) = metrics_url {
+        place.terminal.line(&format!("metrics on {url}"));
+        event["metrics_url"] = url.into();
+    }
+    place.terminal.event(&event);
     // Held to the end: a successor must not have its socket removed by this process.
     let held = store.clone();
     let variables = place.env.clone();
@@ -59,15 +74,43 @@ pub(super) async fn run(place: &Place<'_>, args: Serve) -> Result<Outcome, Error
         tracing::info!("finishing running requests");
         ending.end_waiting();
     };
-    serve(
-        vec![public, operator],
-        server,
-        ServerOptions::default(),
-        shutdown,
-    )
-    .await?;
+    serve_all(server, vec![public, operator], monitor, shutdown).await?;
     let _ = std::fs::remove_file(args.data.join(SOCKET));
     drop(held);
     place.terminal.line("stopped");
     Ok(Outcome::Done)
+}
+
+/// Serves clients until the shutdown, and a monitor for as long.
+async fn serve_all(
+    server: Arc<Server>,
+    listeners: Vec<Listener>,
+    monitor: Option<Listener>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), sync_transport::Error> {
+    let page = Arc::new(server.metrics_page());
+    let options = ServerOptions {
+        totals: server.totals(),
+        ..ServerOptions::default()
+    };
+    let (end, mut ended) = watch::channel(());
+    let clients = async {
+        let drained = serve(listeners, server, options, shutdown).await;
+        end.send_replace(());
+        drained.map(drop)
+    };
+    let monitors = async {
+        let Some(monitor) = monitor else {
+            return Ok(());
+        };
+        let options = ServerOptions {
+            max_connections: MONITORS,
+            ..ServerOptions::default()
+        };
+        let until = async {
+            let _ = ended.changed().await;
+        };
+        serve(vec![monitor], page, options, until).await.map(drop)
+    };
+    tokio::try_join!(clients, monitors).map(drop)
 }

@@ -15,8 +15,8 @@ use sync_store::{Advance, Advanced, Class, Repository, RepositoryNodes};
 use super::BRANCH;
 use super::refusal::Refusal;
 use super::unpack::Files;
-use crate::Error;
 use crate::error::{StaleSnafu, StoreSnafu};
+use crate::{Error, Server};
 
 /// How often another push may come in between. Each time somebody's push did land.
 const TRIES: usize = 64;
@@ -35,10 +35,11 @@ struct Edited {
 /// [`Error::Tarball`] where a file would be below a file; [`Error::Stale`] where others were faster every time.
 /// The head has not moved then.
 pub(super) async fn land(
+    server: &Server,
     repository: &Repository,
     files: Arc<Files>,
-    now: u64,
 ) -> Result<(), Error> {
+    let now = server.now();
     let mut head = None;
     for _ in 0..TRIES {
         head = repository.head(BRANCH).await.context(StoreSnafu)?;
@@ -51,6 +52,7 @@ pub(super) async fn land(
             return Ok(());
         }
         if advance(repository, head, before, edited, &files, now).await? {
+            server.metrics().heads_moved.add(1);
             return Ok(());
         }
     }

@@ -51,7 +51,7 @@ pub(super) async fn serve(
         land::check(repository, Arc::clone(&files)).await?;
         return Ok(would_be(pushed, files, now));
     }
-    land::land(repository, files, now).await?;
+    land::land(server, repository, files).await?;
     Ok(answer::pushed(&pushed))
 }
 

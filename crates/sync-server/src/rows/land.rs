@@ -125,7 +125,8 @@ async fn land(
             Err(error) if error.is_moved() && round < ROUNDS => continue,
             applied => applied?,
         };
-        if applied.set_aside.is_empty() {
+        let refused = applied.set_aside.len() as u64;
+        if refused == 0 {
             return move_head(server, repository, kept, &push).await;
         }
         if onto.after != wanted {
@@ -150,6 +151,7 @@ async fn land(
             roots,
         };
         let head = advance(server, repository, &push.branch, push.expected, made).await?;
+        server.metrics().rows_refused.add(refused);
         let agreed = agreed_on(Some(head), stored);
         copy.settle(&capture, Some(agreed), self::epoch()?).await?;
         return Ok(Landed {

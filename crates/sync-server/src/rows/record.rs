@@ -78,6 +78,7 @@ pub(crate) async fn set_record(
         .as_ref()
         .map(|record| serde_json::to_vec(record).unwrap_or_default());
     repository.set_note(NOTE, note).await.context(StoreSnafu)?;
+    server.metrics().forget(repository.name());
     Ok(answer::json(StatusCode::OK, &asked))
 }
 

@@ -3,6 +3,8 @@
 //! What the tenant's program changed since becomes a snapshot of its own. What a push left behind that was cut short between
 //! the database's commit and the branch's is completed. A database that was restored from a backup gets what it lacks.
 
+use std::time::Instant;
+
 use snafu::ResultExt;
 use sync_core::map::Map;
 use sync_core::rows::{Choice, TableCounts};
@@ -75,10 +77,12 @@ pub(crate) async fn bring_together(
 ) -> Result<Together, Error> {
     let mut round = 1;
     loop {
+        let began = Instant::now();
         match once(server, repository, database).await {
             Err(Error::Rows { source }) if source.is_moved() && round < ROUNDS => round += 1,
             Err(Error::Stale { .. }) if round < ROUNDS => round += 1,
             Ok(together) => {
+                server.metrics().captured(repository.name(), began);
                 database.see(Seen {
                     head: together.head,
                     root: together.agreed.root,

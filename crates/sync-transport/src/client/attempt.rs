@@ -17,7 +17,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, InvalidCallSnafu, Stage, TimedOutSnafu, Wait, from_hyper};
 use crate::progress::{Outgoing, Phase, Progress};
 use crate::received::{Ending, Received};
-use crate::request_id::{REQUEST_ID, RequestId};
+use crate::request_id::{ATTEMPT, REQUEST_ID, RequestId};
 use crate::retry::{Outcome, Repeat};
 
 /// What this client calls itself.
@@ -52,6 +52,8 @@ pub(super) struct Prepared {
     /// `None` after a stream was taken.
     body: Option<CallBody>,
     repeat: Repeat,
+    /// How often it was put together so far.
+    attempts: u32,
     pub(super) request_id: RequestId,
 }
 
@@ -98,6 +100,7 @@ impl Prepared {
             authority: host,
             headers,
             body: Some(call.body),
+            attempts: 0,
             request_id,
         })
     }
@@ -133,6 +136,10 @@ impl Prepared {
         let mut request = Request::new(outgoing);
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
+        self.attempts += 1;
+        if self.attempts > 1 {
+            request.headers_mut().insert(ATTEMPT, self.attempts.into());
+        }
         if http2 {
             *request.version_mut() = Version::HTTP_2;
             *request.uri_mut() = self.uri.clone();

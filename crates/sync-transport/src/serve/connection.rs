@@ -19,7 +19,7 @@ use super::{Ending, ServerOptions, reached};
 use crate::connect::{Io, TLS_READ_BYTES, TLS_WRITE_BYTES};
 use crate::handler::{Handler, Peer};
 use crate::http2_window::{CONNECTION_WINDOW, FRAME_BYTES, SEND_BUFFER_BYTES, STREAM_WINDOW};
-use crate::meter::{Gauge, Metered, Side, Totals};
+use crate::meter::{Gauge, Metered, Side};
 use crate::tls::{self, ServerTls};
 
 /// The most that hyper buffers of an HTTP/1 message, in either direction.
@@ -35,7 +35,7 @@ pub(super) async fn run(
     served: Arc<AtomicU64>,
     mut ending: watch::Receiver<Ending>,
 ) {
-    let gauge = Gauge::new(Arc::new(Totals::default()));
+    let gauge = Gauge::new(Arc::clone(&options.totals));
     let socket = Metered::new(socket, Side::Server, Arc::clone(&gauge));
     let (io, http2): (Box<dyn Io>, bool) = match tls {
         None => (Box::new(socket), false),

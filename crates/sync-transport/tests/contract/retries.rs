@@ -9,7 +9,7 @@ use http::{HeaderValue, Request, Response};
 use sync_core::Fault as _;
 use sync_core::retry::Backoff;
 use sync_transport::{
-    Body, Call, Client, ClientOptions, Endpoint, Error, Listener, Peer, REQUEST_ID, Stage,
+    ATTEMPT, Body, Call, Client, ClientOptions, Endpoint, Error, Listener, Peer, REQUEST_ID, Stage,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -35,9 +35,13 @@ fn script(statuses: &'static [u16], seen: &Arc<AtomicU64>) -> impl sync_transpor
             if status == 401 {
                 return answer(401, "who are you?");
             }
+            let attempt = request.headers().get(ATTEMPT).cloned();
             let body = request.into_body().read_to_end(1 << 20).await.unwrap();
             let mut response = Response::new(Body::from(format!("{id} {}", body.len())));
             *response.status_mut() = status.try_into().unwrap();
+            response
+                .headers_mut()
+                .extend(attempt.map(|attempt| (ATTEMPT, attempt)));
             response
         }
     }
@@ -50,6 +54,7 @@ async fn a_transient_answer_is_tried_again(way: Way) {
     let call = Call::post("/").body(vec![1; 1000]).idempotent(true);
     let response = client.send(call).await.unwrap();
     assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()[ATTEMPT], "5");
     let id = response.headers()[REQUEST_ID].to_str().unwrap().to_owned();
     assert_eq!(text(response).await, format!("{id} 1000"));
     assert_eq!(seen.load(Ordering::SeqCst), 5);
@@ -74,7 +79,9 @@ async fn a_stream_is_not(way: Way) {
     let call = Call::post("/").body(counted(2, &taken)).idempotent(true);
     assert_eq!(client.send(call).await.unwrap().status(), 503);
     let call = Call::post("/").body(b"once".to_vec());
-    assert_eq!(client.send(call).await.unwrap().status(), 200);
+    let response = client.send(call).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(!response.headers().contains_key(ATTEMPT), "it was new");
     assert_eq!(seen.load(Ordering::SeqCst), 2);
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        rows::stage::{ITEMS, Side, Stage},
+        rows::stage::{DEFAULTS, ITEMS, Side, Stage},
         scenario::{Place, done},
         trees,
     },
@@ -218,6 +218,43 @@ pub(super) fn an_agent_syncs_files_and_rows(place: &Place) {
     let one = other.done("conflicts", &json!({"id": id}));
     assert_eq!(one["conflict"]["id"], id, "{one:#}");
     assert_eq!(there.ask("SELECT a FROM items"), "there");
+}
+
+pub(super) fn an_agent_syncs_items(place: &Place) {
+    let stage = Stage::new(place, DEFAULTS);
+    let here = stage.side("here");
+    save(
+        &here,
+        "content/config.yaml",
+        "content_sources:\n  blog: {path: content/blog}\n",
+    );
+    let page = "content/blog/first.md";
+    let text = "---\ntitle: The first\nslug: first\nkind: article\nauthor: Ada\npublished_at: 2026-10-06\n---\n\nText.\n";
+    save(&here, page, text);
+    let agent = Agent {
+        side: &here,
+        words: &[],
+        mode: "auto",
+    };
+    let pages = || here.ask("SELECT count(*) FROM markdown_content");
+    let shown = agent.done("sync", &sync("content", "push", None));
+    assert_eq!(shown["dry_run"], true, "{shown:#}");
+    assert_eq!(shown["changes"][0]["verdict"], "create", "{shown:#}");
+    assert_eq!(pages(), "0");
+    let pushed = agent.done("sync", &sync("content", "push", Some(false)));
+    assert_eq!(pushed["operation"], "push content", "{pushed:#}");
+    assert_eq!(pages(), "1");
+    here.ask("UPDATE markdown_content SET title = 'Another'");
+    agent.done("sync", &sync("content", "pull", Some(false)));
+    let path = here.workspace.services().join(page);
+    let pulled = std::fs::read_to_string(path).expect("read");
+    assert_eq!(pulled, text.replace("The first", "Another"));
+    for kind in ["skills", "access-control"] {
+        let none = agent.done("sync", &sync(kind, "push", Some(false)));
+        assert_eq!(none["created"], 0, "{none:#}");
+        let status = agent.done("status", &json!({"target": kind}));
+        assert_eq!(status[kind]["standing"], "in_sync", "{status:#}");
+    }
 }
 
 pub(super) fn an_agent_is_held_to_its_arguments(place: &Place) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rmcp::service::{RequestContext, RoleServer};
 use serde_json::Value;
 use snafu::ResultExt;
+use sync_core::Fault;
 use sync_engine::{Listener, Location, Workspace};
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
@@ -67,8 +68,9 @@ impl Calls {
     ) -> Done {
         let cancelled = context.ct.clone();
         let turn = async {
-            let running = Arc::clone(&self.running).acquire_owned().await;
-            (running.ok(), self.alone(call.needs).await)
+            // In this order: who waits for the store keeps nobody else waiting.
+            let alone = self.alone(call.needs).await;
+            (alone, Arc::clone(&self.running).acquire_owned().await)
         };
         let turn = tokio::select! {
             turn = turn => turn,
@@ -90,7 +92,7 @@ impl Calls {
                 }
             });
             runtime.shutdown_timeout(PATIENCE);
-            done.transpose()
+            Ok(done)
         };
         tokio::task::spawn_blocking(work)
             .await
@@ -135,12 +137,7 @@ impl Calls {
 }
 
 /// Runs the command, and gives what it would have printed.
-async fn told(
-    call: Call,
-    dir: Option<PathBuf>,
-    env: &Env,
-    listener: Listener,
-) -> Result<(Value, Outcome), Error> {
+async fn told(call: Call, dir: Option<PathBuf>, env: &Env, listener: Listener) -> (Value, Outcome) {
     let collected = Collected::new(listener);
     let terminal = Terminal::collecting(call.verb.as_str(), Arc::clone(&collected));
     let args = Args {
@@ -156,7 +153,7 @@ async fn told(
     let done = commands::run(args, env, terminal.clone()).await;
     let outcome = done.unwrap_or_else(|error| {
         terminal.failure(&error);
-        Outcome::Failed(sync_core::Fault::class(&error))
+        Outcome::Failed(error.class())
     });
-    Ok((collected.result().unwrap_or_default(), outcome))
+    (collected.take().unwrap_or_default(), outcome)
 }
