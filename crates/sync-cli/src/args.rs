@@ -1,6 +1,8 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
+mod hoist;
 mod jobs;
+mod remotes;
 mod rows;
 mod transfer;
 mod upkeep;
@@ -14,7 +16,9 @@ use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
 use sync_store::protocol::Scope;
 
+pub(crate) use hoist::hoisted;
 pub(crate) use jobs::{Daemon, Jobs, JobsHistory, JobsRun, JobsVerb};
+pub(crate) use remotes::{Remote, RemoteAdd, RemoteRemove, RemoteVerb};
 pub(crate) use rows::{
     Conflicts, ConflictsResolve, ConflictsVerb, Db, DbTrack, DbUntrack, DbVerb, DbVerify,
     TenantDatabase,
@@ -40,6 +44,12 @@ pub(crate) struct Args {
     /// the workspace's directory; else the nearest directory upwards that has a sync.toml
     #[argh(option, short = 'C')]
     pub(crate) workspace: Option<PathBuf>,
+    /// the remote to work with, by its name in sync.toml; the default one where absent; may stand after the verb, too
+    #[argh(option)]
+    pub(crate) remote: Option<Name>,
+    /// the branch of the remote to work with; the one that sync.toml says where absent; may stand after the verb, too
+    #[argh(option)]
+    pub(crate) branch: Option<Name>,
     /// how results are printed: text, json, or ndjson with every event
     #[argh(option, default = "Format::Text")]
     pub(crate) output: Format,
@@ -95,6 +105,8 @@ pub(crate) enum Verb {
     Completions(Completions),
     /// Store a token.
     Login(Login),
+    /// Name tenants.
+    Remote(Remote),
     /// Serve tenants.
     Serve(Serve),
     /// Manage tenants.
@@ -139,6 +151,7 @@ impl Verb {
             Self::Doctor(_) => "doctor",
             Self::Completions(_) => "completions",
             Self::Login(_) => "login",
+            Self::Remote(_) => "remote",
             Self::Serve(_) => "serve",
             Self::Tenant(_) => "tenant",
             Self::Token(_) => "token",
@@ -149,6 +162,39 @@ impl Verb {
             Self::Conflicts(_) => "conflicts",
             Self::Jobs(_) => "jobs",
             Self::Daemon(_) => "daemon",
+        }
+    }
+
+    /// Whether it is about the tenant that the workspace follows, so that another one can be named.
+    pub(crate) fn follows(&self) -> bool {
+        match self {
+            Self::Status(Status { targets, .. })
+            | Self::Push(Push { targets, .. })
+            | Self::Pull(Pull { targets, .. })
+            | Self::Watch(Watch { targets, .. }) => {
+                !matches!(Chosen::of(targets), Ok(Chosen::Local(_)))
+            }
+            Self::Verify(verify) => verify.data.is_none(),
+            Self::Token(_)
+            | Self::Sync(_)
+            | Self::Diff(_)
+            | Self::Rollback(_)
+            | Self::Undo(_)
+            | Self::Log(_)
+            | Self::Show(_)
+            | Self::Doctor(_)
+            | Self::Login(_)
+            | Self::Db(_)
+            | Self::Conflicts(_) => true,
+            Self::Init(_)
+            | Self::Completions(_)
+            | Self::Remote(_)
+            | Self::Serve(_)
+            | Self::Tenant(_)
+            | Self::Gc(_)
+            | Self::Retention(_)
+            | Self::Jobs(_)
+            | Self::Daemon(_) => false,
         }
     }
 }
@@ -408,6 +454,10 @@ mod tests {
             "jobs history nightly",
             "daemon",
             "tenant database acme --data d --url-env X",
+            "--remote staging --branch trial push --yes",
+            "remote list",
+            "remote add staging https://a --tenant acme --branch main --ca-file ca.pem",
+            "remote remove staging",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }
@@ -421,6 +471,8 @@ mod tests {
             "--output xml status",
             "token create --tenant acme --scope all",
             "serve",
+            "remote add staging",
+            "--remote ../up push",
             "frob",
         ] {
             assert!(

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sync_core::Name;
-use sync_engine::{Location, Remote, Workspace, open_store};
+use sync_engine::{Location, Remote, RemoteConfig, Workspace, open_store};
 use sync_server::Server;
 use sync_store::Store;
 use sync_transport::{
@@ -48,13 +48,20 @@ impl Connection {
         env: &Env,
         purpose: Purpose,
     ) -> Result<Self, Error> {
-        let config = workspace
-            .config()
-            .remote
-            .as_ref()
-            .ok_or(sync_engine::Error::NoRemote)?;
+        let (name, config) = (workspace.remote_name()?, workspace.remote()?);
+        Self::to(workspace.root(), name, &config, env, purpose).await
+    }
+
+    /// Likewise, to a tenant that the workspace at `root` calls `name`.
+    pub(crate) async fn to(
+        root: &Path,
+        name: &str,
+        config: &RemoteConfig,
+        env: &Env,
+        purpose: Purpose,
+    ) -> Result<Self, Error> {
         let (tenant, branch) = (config.tenant.clone(), config.branch.clone());
-        match config.location(workspace.root())? {
+        match config.location(root)? {
             Location::Embedded(dir) => {
                 let store = embedded_store(&dir, &tenant, purpose).await?;
                 let (client, embedded) = in_process(store, env);
@@ -64,18 +71,16 @@ impl Connection {
                 })
             }
             Location::Address(url) => {
-                let token = credentials::find(env, &config.url, tenant.as_str())?;
+                let token = credentials::find(env, name, &config.url, tenant.as_str())?;
                 let Some(token) = token else {
                     return NoTokenSnafu {
                         url,
                         tenant: tenant.as_str(),
+                        remote: name,
                     }
                     .fail();
                 };
-                let ca_file = config
-                    .ca_file
-                    .as_ref()
-                    .map(|file| workspace.root().join(file));
+                let ca_file = config.ca_file.as_ref().map(|file| root.join(file));
                 let client = client(&url, ca_file.as_deref(), &token)?;
                 client.connect_early();
                 Ok(Self {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use snafu::Snafu;
 use sync_core::{Class, Fault};
+use sync_engine::config::DEFAULT_REMOTE;
 
 /// Why a command failed.
 #[derive(Debug, Snafu)]
@@ -52,7 +53,11 @@ pub(crate) enum Error {
     NoHome,
     /// There is no token for the remote.
     #[snafu(display("there is no token for tenant `{tenant}` at {url}"))]
-    NoToken { url: String, tenant: String },
+    NoToken {
+        url: String,
+        tenant: String,
+        remote: String,
+    },
     /// A token could not be read from the terminal or stdin.
     #[snafu(display("no token could be read"))]
     ReadToken { source: std::io::Error },
@@ -201,6 +206,12 @@ impl Fault for Error {
             }
             Self::Targets => "run one command for each of the others",
             Self::NoHome => "set HOME, or give the token in SYNC_TOKEN",
+            Self::NoToken { remote, .. } if remote != DEFAULT_REMOTE => {
+                let variable = crate::credentials::variable(remote);
+                return Some(format!(
+                    "set {variable}, or run `sync-cli login --remote {remote}`"
+                ));
+            }
             Self::NoToken { .. } => "set SYNC_TOKEN, or run `sync-cli login`",
             Self::NotAToken => "a token starts with `sync_`; `sync-cli token create` prints one",
             Self::WhichRetention => "give one of `--all`, `--last N` and `--for 90d`",

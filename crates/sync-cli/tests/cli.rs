@@ -1,6 +1,8 @@
 //! What a person sees: real processes against an embedded tenant, in a directory of their own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "cli/remotes.rs"]
+mod remotes;
 #[path = "cli/schedules.rs"]
 mod schedules;
 

@@ -57,8 +57,32 @@ pub enum Error {
         reason: String,
     },
     /// The workspace belongs to no tenant.
-    #[snafu(display("the workspace has no `[remote]` in its sync.toml"))]
+    #[snafu(display("the workspace belongs to no tenant: its sync.toml has no `[remote]`"))]
     NoRemote,
+    /// No remote has this name.
+    #[snafu(display("the workspace has no remote `{name}`"))]
+    UnknownRemote {
+        /// What was asked for.
+        name: String,
+    },
+    /// Several remotes, none of which is the default.
+    #[snafu(display("the workspace has several remotes, and none is the default: {names}"))]
+    WhichRemote {
+        /// Their names, for people.
+        names: String,
+    },
+    /// A remote of this name is there already.
+    #[snafu(display("the workspace has a remote `{name}` already"))]
+    RemoteExists {
+        /// The name.
+        name: String,
+    },
+    /// `sync.toml` is written in a way that is not edited for people.
+    #[snafu(display("the remote `{name}` in sync.toml is not written as a table of its own"))]
+    Uneditable {
+        /// The remote.
+        name: String,
+    },
     /// `.sync/state.json` cannot be read.
     #[snafu(display("the workspace's state in `{}` is damaged: {reason}", path.display()))]
     State {
@@ -325,6 +349,10 @@ impl Fault for Error {
             Self::ConfigSyntax { .. } => "engine/config-syntax",
             Self::Config { .. } => "engine/config",
             Self::NoRemote => "engine/no-remote",
+            Self::UnknownRemote { .. } => "engine/unknown-remote",
+            Self::WhichRemote { .. } => "engine/which-remote",
+            Self::RemoteExists { .. } => "engine/remote-exists",
+            Self::Uneditable { .. } => "engine/uneditable",
             Self::State { .. } => "engine/state",
             Self::Locked { .. } => "engine/locked",
             Self::Files { source } => source.code(),
@@ -366,6 +394,10 @@ impl Fault for Error {
             | Self::ConfigSyntax { .. }
             | Self::Config { .. }
             | Self::NoRemote
+            | Self::UnknownRemote { .. }
+            | Self::WhichRemote { .. }
+            | Self::RemoteExists { .. }
+            | Self::Uneditable { .. }
             | Self::NoSnapshot { .. }
             | Self::NoConflict { .. }
             | Self::NoJob { .. }
@@ -417,6 +449,14 @@ impl Fault for Error {
             Self::NoWorkspace { .. } => {
                 "run `sync-cli init` there, or name the workspace with `-C DIR`"
             }
+            Self::UnknownRemote { .. } => {
+                "`sync-cli remote list` lists them, `sync-cli remote add NAME URL` adds one"
+            }
+            Self::WhichRemote { .. } => {
+                "name one with `--remote NAME`, or call one `[remote]` in sync.toml"
+            }
+            Self::RemoteExists { .. } => "take another name, or run `sync-cli remote remove` first",
+            Self::Uneditable { .. } => "edit sync.toml by hand; nothing was written",
             Self::NoRemote => {
                 "add `[remote]` with `url = \"https://...\"` or `url = \"embedded:DIR\"`"
             }

@@ -3,7 +3,7 @@
 //! A [`Session`] is one run in a [`Workspace`] against a [`Remote`]. Every operation is a plan and its application:
 //! a plan reads and changes nothing on either side, and applying it does exactly what it says or reports what moved.
 //!
-//! - [`config`]: `sync.toml`; [`workspace`]: where it is, and who works in it.
+//! - [`config`]: `sync.toml`, [`remotes`]: edits of it; [`workspace`]: where it is, and who works in it.
 //! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
 //! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`sync`], [`rollback`], [`status`],
 //!   [`history`], [`verify`], [`collect`]: the operations. [`local`]: those between tree and database; [`jobs`]: when nobody is there. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
@@ -38,6 +38,7 @@ pub mod pull;
 pub mod push;
 mod receive;
 pub mod remote;
+pub mod remotes;
 pub mod report;
 pub mod rollback;
 pub mod rows;
@@ -53,7 +54,7 @@ pub mod watch;
 pub mod workspace;
 
 pub use all::{AllOptions, AllOutcome, AllPlan, AllStatus, FilesOutcome, FilesPlan};
-pub use config::{Config, Location};
+pub use config::{Config, Location, RemoteConfig};
 pub use decide::{Point, Standing};
 pub use doctor::TreeFindings;
 pub use error::Error;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use snafu::{OptionExt, ResultExt, ensure};
+use snafu::{ResultExt, ensure};
 use sync_core::map::{self, Map, MapError};
 use sync_core::{Digest, Entry, Snapshot, SnapshotId, TreePath};
 use sync_files::{CaptureEvent, CaptureOptions, IsKnown, StatCache, Tree};
@@ -12,13 +12,13 @@ use sync_store::pack::Class;
 use tokio::sync::OnceCell;
 
 use crate::decide::Point;
-use crate::error::{MapSnafu, NoRemoteSnafu, OvertakenSnafu, StoreSnafu, TaskSnafu, WriteSnafu};
+use crate::error::{MapSnafu, OvertakenSnafu, StoreSnafu, TaskSnafu, WriteSnafu};
 use crate::event::{Event, Listener};
 use crate::maps::Maps;
 use crate::patience::Forbearance;
 use crate::remote::Remote;
 use crate::report::Problem;
-use crate::state::{Agreed, Remembered, State, key};
+use crate::state::{Agreed, Remembered, State};
 use crate::tree_map::empty_root;
 use crate::workspace::Lock;
 use crate::{Error, Workspace};
@@ -84,8 +84,7 @@ impl Session {
     ///
     /// [`Error::NoRemote`] where the workspace belongs to no tenant.
     pub fn new(workspace: Workspace, remote: Remote, context: Context) -> Result<Self, Error> {
-        let config = workspace.config().remote.as_ref().context(NoRemoteSnafu)?;
-        let key = key(&config.url, config.tenant.as_str(), config.branch.as_str());
+        let key = workspace.key()?;
         Ok(Self {
             workspace,
             remote,

@@ -1,0 +1,126 @@
+//! Tenants by name, and branches of them.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{Desk, put, read};
+
+#[test]
+fn remotes_are_added_used_and_removed() {
+    let desk = Desk::new();
+    let work = desk.workspace("work");
+    let mut text = fs::read_to_string(work.join("sync.toml")).unwrap();
+    text.push_str("\n# mine\n[files]\nallow_secrets = []\n");
+    fs::write(work.join("sync.toml"), &text).unwrap();
+    let url = format!("embedded:{}", desk.root("other").display());
+    desk.check(
+        &work,
+        &["remote", "add", "staging", &url, "--tenant", "acme"],
+        0,
+        "added remote `staging`: tenant `acme` at embedded:DIR/other",
+    );
+    let after = fs::read_to_string(work.join("sync.toml")).unwrap();
+    assert!(after.starts_with(&text), "{after}");
+    desk.check(
+        &work,
+        &["remote", "add", "staging", &url],
+        2,
+        "
+        error[engine/remote-exists]: the workspace has a remote `staging` already
+        hint: take another name, or run `sync-cli remote remove` first
+    ",
+    );
+    desk.check(
+        &work,
+        &["remote", "list"],
+        0,
+        "
+        * default      embedded:DIR/tenant  tenant default  branch main
+          staging      embedded:DIR/other  tenant acme  branch main
+    ",
+    );
+    let listed = desk.json(&work, &["remote", "list"], 0);
+    assert_eq!(listed["remotes"][1]["default"], json!(false));
+    assert_eq!(listed["remotes"][1]["token"], json!(null));
+
+    // Each has a base of its own.
+    put(&work, "a.txt", "one\n");
+    desk.json(&work, &["push", "files"], 0);
+    let status = |remote: &str| {
+        let words = ["status", "files", "--remote", remote];
+        desk.json(&work, &words, 0)["files"].clone()
+    };
+    assert_eq!(status("default")["standing"], json!("in_sync"));
+    assert_eq!(status("staging")["standing"], json!("local_ahead"));
+    assert_eq!(status("staging")["base"], json!(null));
+    desk.json(&work, &["push", "files", "--remote", "staging"], 0);
+    put(&work, "a.txt", "two\n");
+    desk.json(&work, &["--remote", "staging", "push", "files"], 0);
+    assert_eq!(status("staging")["standing"], json!("in_sync"));
+    assert_eq!(status("default")["standing"], json!("local_ahead"));
+    assert_eq!(
+        desk.json(&work, &["log"], 0)["snapshots"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let log = desk.json(&work, &["log", "--remote", "staging"], 0);
+    assert_eq!(log["snapshots"].as_array().unwrap().len(), 2);
+
+    desk.check(
+        &work,
+        &["status", "--remote", "nowhere"],
+        2,
+        "
+        error[engine/unknown-remote]: the workspace has no remote `nowhere`
+        hint: `sync-cli remote list` lists them, `sync-cli remote add NAME URL` adds one
+    ",
+    );
+    desk.check(
+        &work,
+        &["remote", "list", "--remote", "staging"],
+        2,
+        "error[cli/wrong-flag]: `--remote` is for what talks to the workspace's tenant",
+    );
+    desk.check(
+        &work,
+        &["remote", "remove", "staging"],
+        0,
+        "removed remote `staging`",
+    );
+    assert_eq!(fs::read_to_string(work.join("sync.toml")).unwrap(), text);
+    // What was agreed on is found again under any name.
+    desk.json(
+        &work,
+        &["remote", "add", "again", &url, "--tenant", "acme"],
+        0,
+    );
+    assert_eq!(status("again")["standing"], json!("in_sync"));
+}
+
+#[test]
+fn the_only_remote_is_the_default_and_of_several_one_is_named() {
+    let desk = Desk::new();
+    let root = desk.root("work");
+    fs::create_dir_all(&root).unwrap();
+    let table = |name: &str| format!("[remotes.{name}]\nurl = \"embedded:.sync/{name}\"\n");
+    fs::write(root.join("sync.toml"), table("a")).unwrap();
+    put(&root, "a.txt", "one\n");
+    desk.json(&root, &["push", "files"], 0);
+    fs::write(root.join("sync.toml"), table("a") + &table("b")).unwrap();
+    desk.check(
+        &root,
+        &["push", "files"],
+        2,
+        "
+        error[engine/which-remote]: the workspace has several remotes, and none is the default: `a`, `b`
+        hint: name one with `--remote NAME`, or call one `[remote]` in sync.toml
+    ",
+    );
+    desk.json(&root, &["push", "files", "--remote", "b"], 0);
+    let again = desk.json(&root, &["pull", "files", "--remote", "a"], 0);
+    assert_eq!(again["files"], json!([]));
+    assert_eq!(read(&root, "a.txt"), "one\n");
+}
