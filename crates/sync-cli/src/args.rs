@@ -18,7 +18,9 @@ use sync_store::protocol::Scope;
 
 pub(crate) use hoist::hoisted;
 pub(crate) use jobs::{Daemon, Jobs, JobsHistory, JobsRun, JobsVerb};
-pub(crate) use remotes::{Remote, RemoteAdd, RemoteRemove, RemoteVerb};
+pub(crate) use remotes::{
+    Branch, BranchCreate, BranchDelete, BranchVerb, Remote, RemoteAdd, RemoteRemove, RemoteVerb,
+};
 pub(crate) use rows::{
     Conflicts, ConflictsResolve, ConflictsVerb, Db, DbTrack, DbUntrack, DbVerb, DbVerify,
     TenantDatabase,
@@ -107,6 +109,8 @@ pub(crate) enum Verb {
     Login(Login),
     /// Name tenants.
     Remote(Remote),
+    /// Branches of the tenant.
+    Branch(Branch),
     /// Serve tenants.
     Serve(Serve),
     /// Manage tenants.
@@ -152,6 +156,7 @@ impl Verb {
             Self::Completions(_) => "completions",
             Self::Login(_) => "login",
             Self::Remote(_) => "remote",
+            Self::Branch(_) => "branch",
             Self::Serve(_) => "serve",
             Self::Tenant(_) => "tenant",
             Self::Token(_) => "token",
@@ -184,6 +189,7 @@ impl Verb {
             | Self::Show(_)
             | Self::Doctor(_)
             | Self::Login(_)
+            | Self::Branch(_)
             | Self::Db(_)
             | Self::Conflicts(_) => true,
             Self::Init(_)
@@ -458,6 +464,9 @@ mod tests {
             "remote list",
             "remote add staging https://a --tenant acme --branch main --ca-file ca.pem",
             "remote remove staging",
+            "branch list",
+            "branch create trial 7f3a9c0",
+            "branch delete trial",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }

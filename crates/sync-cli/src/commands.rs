@@ -2,6 +2,7 @@
 
 mod admin;
 mod all;
+mod branch;
 mod completions;
 mod conflicts;
 mod db;
@@ -77,6 +78,7 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Doctor(_)) => doctor::run(&place).await,
         Some(Verb::Completions(completions)) => Ok(completions::run(completions.shell)),
         Some(Verb::Login(_)) => login::run(&place).await,
+        Some(Verb::Branch(asked)) => branch::run(&place, &asked.verb).await,
         Some(Verb::Remote(asked)) => remote::run(&place, asked.verb),
         Some(Verb::Serve(serve)) => serve::run(&place, serve).await,
         Some(Verb::Tenant(tenant)) => match tenant.verb {

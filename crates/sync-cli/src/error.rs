@@ -115,6 +115,9 @@ pub(crate) enum Error {
         "skills, content and access-control have no snapshots of their own: they are compared with the database"
     ))]
     NoSnapshots,
+    /// A branch without a snapshot.
+    #[snafu(display("the branch that the workspace follows has no snapshot yet"))]
+    NothingYet,
     /// More than two snapshots to compare.
     #[snafu(display("two snapshots can be compared, not more"))]
     TooManySides,
@@ -151,6 +154,7 @@ impl Fault for Error {
             Self::Targets => "cli/targets",
             Self::WrongFlag { .. } => "cli/wrong-flag",
             Self::NoSnapshots => "cli/no-snapshots",
+            Self::NothingYet => "cli/nothing-yet",
             Self::TooManySides => "cli/too-many-sides",
         }
     }
@@ -178,6 +182,7 @@ impl Fault for Error {
             | Self::WatchAll
             | Self::WrongFlag { .. }
             | Self::NoSnapshots
+            | Self::NothingYet
             | Self::NoDatabase { .. }
             | Self::NoFilter
             | Self::WhichDatabase
@@ -205,6 +210,7 @@ impl Fault for Error {
                 "set it to `postgres://…`, or name another variable or file in `[database]` of sync.toml"
             }
             Self::Targets => "run one command for each of the others",
+            Self::NothingYet => "push first, or name a snapshot",
             Self::NoHome => "set HOME, or give the token in SYNC_TOKEN",
             Self::NoToken { remote, .. } if remote != DEFAULT_REMOTE => {
                 let variable = crate::credentials::variable(remote);

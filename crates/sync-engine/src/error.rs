@@ -83,6 +83,12 @@ pub enum Error {
         /// The remote.
         name: String,
     },
+    /// The tenant has no branch of this name.
+    #[snafu(display("the tenant has no branch `{branch}`"))]
+    NoBranch {
+        /// The branch.
+        branch: String,
+    },
     /// `.sync/state.json` cannot be read.
     #[snafu(display("the workspace's state in `{}` is damaged: {reason}", path.display()))]
     State {
@@ -333,6 +339,11 @@ impl Error {
         matches!(self, Self::Refused { code, .. } if is_of_rows(code))
     }
 
+    /// Whether the tenant says that it has never had a snapshot of this name.
+    pub(crate) fn is_unknown_snapshot(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "server/no-snapshot")
+    }
+
     /// Whether the tenant says that a snapshot is known by name alone: its branch no longer keeps it.
     pub(crate) fn is_expired(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code == "store/expired")
@@ -353,6 +364,7 @@ impl Fault for Error {
             Self::WhichRemote { .. } => "engine/which-remote",
             Self::RemoteExists { .. } => "engine/remote-exists",
             Self::Uneditable { .. } => "engine/uneditable",
+            Self::NoBranch { .. } => "engine/no-branch",
             Self::State { .. } => "engine/state",
             Self::Locked { .. } => "engine/locked",
             Self::Files { source } => source.code(),
@@ -398,6 +410,7 @@ impl Fault for Error {
             | Self::WhichRemote { .. }
             | Self::RemoteExists { .. }
             | Self::Uneditable { .. }
+            | Self::NoBranch { .. }
             | Self::NoSnapshot { .. }
             | Self::NoConflict { .. }
             | Self::NoJob { .. }
@@ -457,6 +470,9 @@ impl Fault for Error {
             }
             Self::RemoteExists { .. } => "take another name, or run `sync-cli remote remove` first",
             Self::Uneditable { .. } => "edit sync.toml by hand; nothing was written",
+            Self::NoBranch { .. } => {
+                "`sync-cli branch list` lists them; a push with `--branch NAME` begins one"
+            }
             Self::NoRemote => {
                 "add `[remote]` with `url = \"https://...\"` or `url = \"embedded:DIR\"`"
             }

@@ -6,7 +6,7 @@
 //! - [`config`]: `sync.toml`, [`remotes`]: edits of it; [`workspace`]: where it is, and who works in it.
 //! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
 //! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`sync`], [`rollback`], [`status`],
-//!   [`history`], [`verify`], [`collect`]: the operations. [`local`]: those between tree and database; [`jobs`]: when nobody is there. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
+//!   [`history`], [`branches`], [`verify`], [`collect`]: the operations. [`local`]: those between tree and database; [`jobs`]: when nobody is there. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
 //! - [`all`]: files and rows in one run.
 //! - [`report`] and [`event`]: what was done, and what is being done.
 //!
@@ -16,7 +16,9 @@
 #![doc = include_str!("../README.md")]
 
 pub mod all;
+mod ancestry;
 mod bases;
+pub mod branches;
 pub mod collect;
 mod collide;
 pub mod config;
@@ -28,6 +30,7 @@ mod fetch;
 pub mod guard;
 pub mod history;
 pub mod jobs;
+mod kin;
 pub mod local;
 mod look;
 mod maps;
@@ -54,6 +57,7 @@ pub mod watch;
 pub mod workspace;
 
 pub use all::{AllOptions, AllOutcome, AllPlan, AllStatus, FilesOutcome, FilesPlan};
+pub use branches::BranchStatus;
 pub use config::{Config, Location, RemoteConfig};
 pub use decide::{Point, Standing};
 pub use doctor::TreeFindings;

@@ -64,6 +64,10 @@ pub struct Session {
     pub(crate) key: String,
     pub(crate) forbearance: Forbearance,
     private: OnceCell<Repository>,
+    /// Where the branch begins that is yet to be.
+    pub(crate) fork: std::sync::OnceLock<Point>,
+    /// Whether it has begun.
+    pub(crate) begun: OnceCell<()>,
 }
 
 /// What was captured of the tree.
@@ -92,6 +96,8 @@ impl Session {
             key,
             forbearance: Forbearance::default(),
             private: OnceCell::new(),
+            fork: std::sync::OnceLock::new(),
+            begun: OnceCell::new(),
         })
     }
 

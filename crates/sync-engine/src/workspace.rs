@@ -125,12 +125,13 @@ impl Workspace {
 
     /// What everything that it remembers of that tenant and branch is kept under.
     pub(crate) fn key(&self) -> Result<String, Error> {
-        let remote = self.remote()?;
-        Ok(key(
-            &remote.url,
-            remote.tenant.as_str(),
-            remote.branch.as_str(),
-        ))
+        Ok(key_of(&self.remote()?))
+    }
+
+    /// The same of the branch that it follows unless a person names another one.
+    pub(crate) fn home_key(&self) -> Result<String, Error> {
+        let name = self.remote.as_ref().map(Name::as_str);
+        Ok(key_of(self.config.remote_named(name)?.1))
     }
 
     /// The tree that is synced.
@@ -195,6 +196,11 @@ impl Workspace {
             .context(WriteSnafu { path: &path })?;
         Ok(Lock { _file: file })
     }
+}
+
+fn key_of(remote: &RemoteConfig) -> String {
+    let (tenant, branch) = (remote.tenant.as_str(), remote.branch.as_str());
+    key(&remote.url, tenant, branch)
 }
 
 /// Who holds a workspace.

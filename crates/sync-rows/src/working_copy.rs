@@ -127,7 +127,15 @@ impl WorkingCopy {
     where
         N: Serialize + for<'a> Deserialize<'a> + Default,
     {
-        Ok(Agreed::of(self.database.base(&self.remote).await?))
+        self.agreed_with(&self.remote).await
+    }
+
+    /// What was agreed on with another side, by its name.
+    pub async fn agreed_with<N>(&self, remote: &str) -> Result<Agreed<N>, Error>
+    where
+        N: Serialize + for<'a> Deserialize<'a> + Default,
+    {
+        Ok(Agreed::of(self.database.base(remote).await?))
     }
 
     /// Reads what changed in the database since it was last captured, in one consistent cut. The nodes of the new maps are in

@@ -17,7 +17,7 @@ use sync_transport::Body;
 use crate::admin::read_json;
 use crate::error::{BodySnafu, MalformedSnafu, NoSnapshotSnafu, StaleSnafu, StoreSnafu};
 use crate::route::{TenantRoute, query};
-use crate::{Error, Server, answer, rows, upkeep};
+use crate::{Error, Server, answer, branches, rows, upkeep};
 
 /// Length in bytes of a digest prefix in a `missing` request.
 const PREFIX_LEN: usize = 8;
@@ -30,6 +30,11 @@ pub(crate) async fn serve(
     request: Request<Body>,
 ) -> Result<Response<Body>, Error> {
     match route {
+        TenantRoute::Branches => branches::list(repository).await,
+        TenantRoute::Delete(branch) => {
+            let expected = precondition(request.headers())?;
+            branches::delete(server, repository, &branch, expected).await
+        }
         TenantRoute::Head(branch) => head(server, repository, &branch, &request).await,
         TenantRoute::Push(branch) => push(server, repository, &branch, request).await,
         TenantRoute::Missing => missing(repository, request).await,
@@ -56,7 +61,11 @@ async fn head(
         .transpose()?
         .flatten();
     let head = current_head(server, repository, branch, known, request.uri().query()).await?;
-    if head.is_some() && known == head {
+    let others = match query(request.uri().query(), "branches") {
+        Some("true") => branches::beside(repository, branch).await?,
+        _ => Vec::new(),
+    };
+    if head.is_some() && known == head && others.is_empty() {
         return Ok(answer::tagged(
             answer::empty(StatusCode::NOT_MODIFIED),
             head,
@@ -74,6 +83,7 @@ async fn head(
                 head,
                 snapshot,
                 vacant,
+                branches: others,
             },
         ),
         head,
@@ -166,7 +176,7 @@ async fn push(
     ))
 }
 
-/// What a push expects the head to be: `If-Match: "<id>"`, or `If-None-Match: *` for a branch that is yet to be.
+/// What a change of a head expects it to be: `If-Match: "<id>"`, or `If-None-Match: *` for a branch that is yet to be.
 fn precondition(headers: &HeaderMap) -> Result<Option<SnapshotId>, Error> {
     match (headers.get(IF_MATCH), headers.get(IF_NONE_MATCH)) {
         (Some(value), None) => {

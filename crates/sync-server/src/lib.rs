@@ -19,6 +19,7 @@ mod admin;
 mod answer;
 mod api;
 pub mod auth;
+mod branches;
 mod error;
 mod legacy;
 pub mod route;

@@ -65,3 +65,55 @@ pub(crate) struct RemoteRemove {
     #[argh(positional)]
     pub(crate) name: Name,
 }
+
+/// list, begin and delete branches of the tenant
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "branch",
+    note = "`--branch NAME` makes a command work with a branch; a push begins one that does not exist, from what the workspace agreed on with the branch that it follows.",
+    example = "sync-cli branch create trial"
+)]
+pub(crate) struct Branch {
+    /// what to do
+    #[argh(subcommand)]
+    pub(crate) verb: BranchVerb,
+}
+
+/// What to do with branches.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+pub(crate) enum BranchVerb {
+    /// List them.
+    List(BranchList),
+    /// Begin one.
+    Create(BranchCreate),
+    /// Delete one.
+    Delete(BranchDelete),
+}
+
+/// list the branches with their heads
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "list")]
+pub(crate) struct BranchList {}
+
+/// begin a branch
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "create")]
+pub(crate) struct BranchCreate {
+    /// its name
+    #[argh(positional)]
+    pub(crate) name: Name,
+    /// where it begins, by at least 4 digits of the id; the head of the followed branch where absent
+    #[argh(positional)]
+    pub(crate) snapshot: Option<String>,
+}
+
+/// delete a branch; its snapshots stay for a while
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "delete")]
+pub(crate) struct BranchDelete {
+    /// its name
+    #[argh(positional)]
+    pub(crate) name: Name,
+}

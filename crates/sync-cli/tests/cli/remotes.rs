@@ -121,6 +121,108 @@ fn the_only_remote_is_the_default_and_of_several_one_is_named() {
     );
     desk.json(&root, &["push", "files", "--remote", "b"], 0);
     let again = desk.json(&root, &["pull", "files", "--remote", "a"], 0);
-    assert_eq!(again["files"], json!([]));
+    assert_eq!(again["items_synced"], json!(0));
     assert_eq!(read(&root, "a.txt"), "one\n");
+}
+
+#[test]
+fn a_push_begins_a_branch_from_what_was_agreed_on() {
+    let desk = Desk::new();
+    let work = desk.workspace("work");
+    for n in 0..40 {
+        put(&work, &format!("{n}.txt"), &format!("file {n}\n"));
+    }
+    let first = desk.json(&work, &["push", "files", "-m", "first"], 0)["snapshot"].clone();
+    desk.check(
+        &work,
+        &["pull", "files", "--branch", "trial"],
+        2,
+        "
+        error[engine/no-branch]: the tenant has no branch `trial`
+        hint: `sync-cli branch list` lists them; a push with `--branch NAME` begins one
+    ",
+    );
+
+    // Nothing changed: the branch begins at the very same snapshot.
+    desk.json(
+        &work,
+        &["push", "files", "--branch", "same", "--dry-run"],
+        0,
+    );
+    let branches = |count: usize| {
+        let found = desk.json(&work, &["branch", "list"], 0)["branches"].clone();
+        assert_eq!(found.as_array().unwrap().len(), count, "{found}");
+        found
+    };
+    branches(1);
+    let same = desk.json(&work, &["push", "files", "--branch", "same"], 0);
+    assert_eq!(same["snapshot"], first);
+    assert!(same["bytes_sent"].as_u64().unwrap() < 2_000, "{same}");
+    assert_eq!(branches(2)[1]["head"], first);
+
+    // One file changed: one file goes, after what was agreed on.
+    put(&work, "7.txt", "tried\n");
+    let tried = desk.json(&work, &["push", "files", "--branch", "trial"], 0);
+    assert_eq!(tried["changes"].as_array().unwrap().len(), 1, "{tried}");
+    let log = desk.json(&work, &["log", "--branch", "trial"], 0)["snapshots"].clone();
+    assert_eq!(log[0]["snapshot"]["parents"], json!([first]));
+    desk.check(
+        &work,
+        &["status"],
+        0,
+        "
+        files     local_ahead   here: 1 changed    base ID
+          branch  local_ahead   same  ID
+          branch  in_sync       trial  ID
+    ",
+    );
+
+    // Somebody else comes to it without a base of its own: what meets is the base, and nothing is a conflict.
+    let other = desk.workspace("other");
+    desk.json(&other, &["pull", "files"], 0);
+    put(&other, "8.txt", "mine\n");
+    let synced = desk.json(&other, &["sync", "files", "--branch", "trial"], 0);
+    assert_eq!(synced["items_synced"], json!(2), "{synced}");
+    assert_eq!(read(&other, "7.txt"), "tried\n");
+    assert_eq!(read(&other, "8.txt"), "mine\n");
+}
+
+#[test]
+fn branches_are_listed_created_and_deleted() {
+    let desk = Desk::new();
+    let work = desk.workspace("work");
+    desk.check(
+        &work,
+        &["branch", "create", "trial"],
+        2,
+        "
+        error[cli/nothing-yet]: the branch that the workspace follows has no snapshot yet
+        hint: push first, or name a snapshot
+    ",
+    );
+    put(&work, "a.txt", "one\n");
+    let first = desk.json(&work, &["push", "files", "-m", "first"], 0)["snapshot"].clone();
+    put(&work, "a.txt", "two\n");
+    desk.json(&work, &["push", "files", "-m", "second"], 0);
+    let at = &first.as_str().unwrap()[..8];
+    desk.check(
+        &work,
+        &["branch", "create", "trial", at],
+        0,
+        "branch `trial` begins at ID",
+    );
+    let taken = desk.json(&work, &["branch", "create", "trial"], 3);
+    assert_eq!(taken["errors"][0]["code"], json!("engine/stale"));
+    let listed = desk.json(&work, &["branch", "list"], 0);
+    assert_eq!(listed["branches"][0]["followed"], json!(true));
+    assert_eq!(listed["branches"][1]["head"], first);
+    let kept = desk.json(&work, &["branch", "delete", "main"], 2);
+    let said = kept["errors"][0].to_string();
+    assert!(said.contains("branch `main` cannot be deleted"), "{said}");
+    let none = desk.json(&work, &["branch", "delete", "nowhere"], 2);
+    assert_eq!(none["errors"][0]["code"], json!("engine/no-branch"));
+    let gone = desk.json(&work, &["branch", "delete", "trial"], 0);
+    assert_eq!(gone["head"], first);
+    let listed = desk.json(&work, &["branch", "list"], 0);
+    assert_eq!(listed["branches"].as_array().unwrap().len(), 1);
 }

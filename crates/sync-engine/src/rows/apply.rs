@@ -121,6 +121,7 @@ impl Rows<'_> {
         for removal in plan.removals {
             limits.check(removal)?;
         }
+        self.session.begin_branch().await?;
         let RowsPlan {
             mut look,
             merged,

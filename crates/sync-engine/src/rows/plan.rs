@@ -88,6 +88,9 @@ impl Rows<'_> {
         on_conflict: OnConflict,
     ) -> Result<RowsPlan, Error> {
         look.ensure_branch()?;
+        if direction == Direction::Pull {
+            self.session.ensure_begun()?;
+        }
         let standing = look.standing();
         if direction == Direction::Push && standing == Standing::Diverged {
             let head = look.head.map(|head| head.id);

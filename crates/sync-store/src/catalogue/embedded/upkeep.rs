@@ -23,7 +23,8 @@ const CONDEMNED: TableDefinition<'_, &Key, u64> = TableDefinition::new("condemne
 /// Tenant and id of every snapshot that was accepted once.
 pub(super) const EXPIRED: TableDefinition<'_, &Key, ()> = TableDefinition::new("expired");
 /// Tenant and branch to its encoded retention.
-const RETENTION: TableDefinition<'_, (u32, &str), &[u8]> = TableDefinition::new("retention");
+pub(super) const RETENTION: TableDefinition<'_, (u32, &str), &[u8]> =
+    TableDefinition::new("retention");
 /// Tenant to the number of removals.
 const GENERATIONS: TableDefinition<'_, u32, u64> = TableDefinition::new("generations");
 /// Tenant to the number of its next pack.
