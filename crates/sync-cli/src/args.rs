@@ -19,7 +19,8 @@ use sync_store::protocol::Scope;
 pub(crate) use hoist::hoisted;
 pub(crate) use jobs::{Daemon, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use remotes::{
-    Branch, BranchCreate, BranchDelete, BranchVerb, Remote, RemoteAdd, RemoteRemove, RemoteVerb,
+    Branch, BranchCreate, BranchDelete, BranchVerb, Promote, Remote, RemoteAdd, RemoteBranch,
+    RemoteRemove, RemoteVerb,
 };
 pub(crate) use rows::{
     Conflicts, ConflictsResolve, ConflictsVerb, Db, DbTrack, DbUntrack, DbVerb, DbVerify,
@@ -111,6 +112,8 @@ pub(crate) enum Verb {
     Remote(Remote),
     /// Branches of the tenant.
     Branch(Branch),
+    /// One tenant to another.
+    Promote(Promote),
     /// Serve tenants.
     Serve(Serve),
     /// Manage tenants.
@@ -157,6 +160,7 @@ impl Verb {
             Self::Login(_) => "login",
             Self::Remote(_) => "remote",
             Self::Branch(_) => "branch",
+            Self::Promote(_) => "promote",
             Self::Serve(_) => "serve",
             Self::Tenant(_) => "tenant",
             Self::Token(_) => "token",
@@ -195,6 +199,7 @@ impl Verb {
             Self::Init(_)
             | Self::Completions(_)
             | Self::Remote(_)
+            | Self::Promote(_)
             | Self::Serve(_)
             | Self::Tenant(_)
             | Self::Gc(_)
@@ -467,6 +472,8 @@ mod tests {
             "branch list",
             "branch create trial 7f3a9c0",
             "branch delete trial",
+            "promote staging production",
+            "promote staging:trial production 7f3a9c0 --dry-run --on-conflict theirs -m why",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }
@@ -481,6 +488,9 @@ mod tests {
             "token create --tenant acme --scope all",
             "serve",
             "remote add staging",
+            "promote staging",
+            "promote staging production --on-conflict keep-both",
+            "promote staging:../up production",
             "--remote ../up push",
             "frob",
         ] {

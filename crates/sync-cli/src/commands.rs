@@ -13,6 +13,7 @@ mod init;
 mod jobs;
 mod local;
 mod login;
+mod promote;
 mod pull;
 mod push;
 mod remote;
@@ -79,6 +80,7 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Completions(completions)) => Ok(completions::run(completions.shell)),
         Some(Verb::Login(_)) => login::run(&place).await,
         Some(Verb::Branch(asked)) => branch::run(&place, &asked.verb).await,
+        Some(Verb::Promote(asked)) => Box::pin(promote::run(&place, asked)).await,
         Some(Verb::Remote(asked)) => remote::run(&place, asked.verb),
         Some(Verb::Serve(serve)) => serve::run(&place, serve).await,
         Some(Verb::Tenant(tenant)) => match tenant.verb {

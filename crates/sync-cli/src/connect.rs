@@ -8,7 +8,8 @@ use sync_engine::{Location, Remote, RemoteConfig, Workspace, open_store};
 use sync_server::Server;
 use sync_store::Store;
 use sync_transport::{
-    Client, ClientOptions, ClientTls, Endpoint, Listener, Secret, ServerOptions, serve,
+    Client, ClientOptions, ClientTls, Endpoint, Listener, MemoryConnector, Secret, ServerOptions,
+    serve,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -91,6 +92,47 @@ impl Connection {
         }
     }
 
+    /// Connects to two tenants that the workspace at `root` has names for.
+    pub(crate) async fn pair(
+        root: &Path,
+        [first, second]: [(&str, &RemoteConfig); 2],
+        env: &Env,
+        purpose: Purpose,
+    ) -> Result<Pair, Error> {
+        let location = (first.1.location(root)?, second.1.location(root)?);
+        if let (Location::Embedded(dir), Location::Embedded(other)) = &location
+            && dir == other
+        {
+            // A directory has one server at a time.
+            let store = embedded_store(dir, &first.1.tenant, purpose).await?;
+            ensure_tenant(&store, &second.1.tenant, purpose).await?;
+            let (connector, embedded) = serve_in_process(store, env);
+            // A client each, so that what goes to whom can be told.
+            let remote = |config: &RemoteConfig| {
+                let client = in_memory(connector.clone());
+                Remote::new(client, config.tenant.clone(), config.branch.clone())
+            };
+            return Ok(Pair {
+                second: Err(remote(second.1)),
+                first: Self {
+                    remote: remote(first.1),
+                    embedded: Some(embedded),
+                },
+            });
+        }
+        let first = Self::to(root, first.0, first.1, env, purpose).await?;
+        match Self::to(root, second.0, second.1, env, purpose).await {
+            Ok(second) => Ok(Pair {
+                first,
+                second: Ok(second),
+            }),
+            Err(error) => {
+                first.close().await;
+                Err(error)
+            }
+        }
+    }
+
     /// Connects to the operator's side of a data directory: to the server that holds it, else to the store itself.
     pub(crate) async fn operator(data: &Path, env: &Env) -> Result<Self, Error> {
         let socket = data.join(crate::commands::serve::SOCKET);
@@ -128,6 +170,32 @@ impl Connection {
     }
 }
 
+/// Two tenants; where both are in one directory, one server in this process serves them.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    first: Connection,
+    second: Result<Connection, Remote>,
+}
+
+impl Pair {
+    /// Both, in the order in which they were asked for.
+    pub(crate) fn remotes(&self) -> [Remote; 2] {
+        let second = match &self.second {
+            Ok(connection) => &connection.remote,
+            Err(remote) => remote,
+        };
+        [self.first.remote.clone(), second.clone()]
+    }
+
+    /// Ends the connections.
+    pub(crate) async fn close(self) {
+        if let Ok(second) = self.second {
+            second.close().await;
+        }
+        self.first.close().await;
+    }
+}
+
 /// A client of an address.
 pub(crate) fn client(url: &str, ca_file: Option<&Path>, token: &str) -> Result<Client, Error> {
     let endpoint = Endpoint::parse(url)?;
@@ -158,17 +226,32 @@ async fn embedded_store(dir: &Path, tenant: &Name, purpose: Purpose) -> Result<S
         return vacant().await;
     }
     let store = open_store(dir).await?;
-    if store.tenant(tenant.as_str()).await?.is_none() {
-        if purpose == Purpose::Look {
-            return vacant().await;
-        }
-        // An embedded tenant belongs to whoever has the directory: asking for it makes it.
-        store.create_tenant(tenant.as_str()).await?;
+    if purpose == Purpose::Look && store.tenant(tenant.as_str()).await?.is_none() {
+        return vacant().await;
     }
+    ensure_tenant(&store, tenant, purpose).await?;
     Ok(store)
 }
 
+/// An embedded tenant belongs to whoever has the directory: asking for it to act makes it.
+async fn ensure_tenant(store: &Store, tenant: &Name, purpose: Purpose) -> Result<(), Error> {
+    if purpose == Purpose::Act && store.tenant(tenant.as_str()).await?.is_none() {
+        store.create_tenant(tenant.as_str()).await?;
+    }
+    Ok(())
+}
+
 fn in_process(store: Store, env: &Env) -> (Client, Embedded) {
+    let (connector, embedded) = serve_in_process(store, env);
+    (in_memory(connector), embedded)
+}
+
+fn in_memory(connector: MemoryConnector) -> Client {
+    let endpoint = Endpoint::Memory(connector);
+    Client::new(endpoint, None, None, ClientOptions::default())
+}
+
+fn serve_in_process(store: Store, env: &Env) -> (MemoryConnector, Embedded) {
     let (connector, listener) = Listener::memory();
     let (stop, stopped) = oneshot::channel::<()>();
     let variables = env.clone();
@@ -183,11 +266,5 @@ fn in_process(store: Store, env: &Env) -> (Client, Embedded) {
             tracing::error!(%error, "the embedded server ended");
         }
     });
-    let client = Client::new(
-        Endpoint::Memory(connector),
-        None,
-        None,
-        ClientOptions::default(),
-    );
-    (client, Embedded { stop, serving })
+    (connector, Embedded { stop, serving })
 }

@@ -33,6 +33,14 @@ impl<'r> Ancestry<'r> {
         }
     }
 
+    /// The history of nothing; `start` only completes it.
+    pub(crate) fn none(remote: &'r Remote, start: SnapshotId) -> Self {
+        Self {
+            open: VecDeque::new(),
+            ..Self::new(remote, start)
+        }
+    }
+
     /// A snapshot of it that was read.
     pub(crate) fn get(&self, id: SnapshotId) -> Option<&Snapshot> {
         self.known.get(&id)
@@ -80,14 +88,16 @@ impl<'r> Ancestry<'r> {
         }
     }
 
-    /// The snapshots of this history that `known` does not have, each after its parents; and the parents of those that are in
-    /// neither, because the tenant no longer keeps them.
+    /// The snapshots of this history that neither `other` nor `known` has, each after its parents; and the parents of those
+    /// that are nowhere, because the tenant no longer keeps them.
     pub(crate) async fn beyond(
         &mut self,
-        known: &Ancestry<'_>,
+        other: &Ancestry<'_>,
+        known: &HashSet<SnapshotId>,
     ) -> Result<(Vec<SnapshotId>, Vec<SnapshotId>), Error> {
         loop {
-            let (found, lost) = beyond(self.start, &self.known, &known.known);
+            let is_there = |id: SnapshotId| other.known.contains_key(&id) || known.contains(&id);
+            let (found, lost) = beyond(self.start, &self.known, is_there);
             if lost.is_empty() || !self.more().await? {
                 return Ok((found, lost));
             }
@@ -95,11 +105,11 @@ impl<'r> Ancestry<'r> {
     }
 }
 
-/// The snapshots that are in `here` alone, each after its parents, and the parents of those that are nowhere.
+/// The snapshots that are only here, each after its parents, and the parents of those that are nowhere.
 fn beyond(
     start: SnapshotId,
     here: &HashMap<SnapshotId, Snapshot>,
-    there: &HashMap<SnapshotId, Snapshot>,
+    is_there: impl Fn(SnapshotId) -> bool,
 ) -> (Vec<SnapshotId>, Vec<SnapshotId>) {
     let (mut found, mut lost) = (Vec::new(), Vec::new());
     let mut seen = HashSet::from([start]);
@@ -109,7 +119,7 @@ fn beyond(
             found.push(id);
             continue;
         }
-        if there.contains_key(&id) {
+        if is_there(id) {
             continue;
         }
         let Some(snapshot) = here.get(&id) else {
@@ -199,7 +209,7 @@ mod tests {
     fn check(start: &str, here: &str, there: &str, meet: Option<&str>, alone: &[&str]) {
         let (here, there) = (history(here), history(there));
         assert_eq!(nearest(id(start), &here, &there), meet.map(id));
-        let (found, lost) = beyond(id(start), &here, &there);
+        let (found, lost) = beyond(id(start), &here, |id| there.contains_key(&id));
         assert_eq!(found, alone.iter().copied().map(id).collect::<Vec<_>>());
         assert_eq!(lost, []);
     }
@@ -221,7 +231,7 @@ mod tests {
         );
         // Both merged the other: the newer of the two is taken.
         check("p", "a b:a x:a p:b,x", "a b:a x:a q:x,b", Some("x"), &["p"]);
-        let (found, lost) = beyond(id("c"), &history("b:a c:b"), &history("x"));
+        let (found, lost) = beyond(id("c"), &history("b:a c:b"), |known| known == id("x"));
         assert_eq!((found, lost), (vec![id("b"), id("c")], vec![id("a")]));
     }
 }

@@ -83,6 +83,12 @@ pub enum Error {
         /// The remote.
         name: String,
     },
+    /// Somebody else moved the branch that was promoted to.
+    #[snafu(display("branch `{branch}` was moved while it was being promoted to"))]
+    OvertakenThere {
+        /// The branch.
+        branch: String,
+    },
     /// The tenant has no branch of this name.
     #[snafu(display("the tenant has no branch `{branch}`"))]
     NoBranch {
@@ -365,6 +371,7 @@ impl Fault for Error {
             Self::RemoteExists { .. } => "engine/remote-exists",
             Self::Uneditable { .. } => "engine/uneditable",
             Self::NoBranch { .. } => "engine/no-branch",
+            Self::OvertakenThere { .. } => "engine/overtaken-there",
             Self::State { .. } => "engine/state",
             Self::Locked { .. } => "engine/locked",
             Self::Files { source } => source.code(),
@@ -448,6 +455,7 @@ impl Fault for Error {
             Self::Diverged { .. }
             | Self::Stale { .. }
             | Self::BranchGone { .. }
+            | Self::OvertakenThere { .. }
             | Self::LeftOut { .. }
             | Self::Overtaken
             | Self::Empties { .. }
@@ -470,6 +478,9 @@ impl Fault for Error {
             }
             Self::RemoteExists { .. } => "take another name, or run `sync-cli remote remove` first",
             Self::Uneditable { .. } => "edit sync.toml by hand; nothing was written",
+            Self::OvertakenThere { .. } => {
+                "look at the plan again and promote again; what was sent is kept there"
+            }
             Self::NoBranch { .. } => {
                 "`sync-cli branch list` lists them; a push with `--branch NAME` begins one"
             }

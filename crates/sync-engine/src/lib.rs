@@ -7,7 +7,7 @@
 //! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
 //! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`sync`], [`rollback`], [`status`],
 //!   [`history`], [`branches`], [`verify`], [`collect`]: the operations. [`local`]: those between tree and database; [`jobs`]: when nobody is there. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
-//! - [`all`]: files and rows in one run.
+//! - [`all`]: files and rows in one run. [`promote`]: the same snapshot on another tenant.
 //! - [`report`] and [`event`]: what was done, and what is being done.
 //!
 //! It never prints, never reads the environment or the clock, and never opens a connection:
@@ -37,6 +37,7 @@ mod maps;
 pub mod merge;
 mod parcel;
 mod patience;
+pub mod promote;
 pub mod pull;
 pub mod push;
 mod receive;
@@ -68,6 +69,7 @@ pub use history::{Difference, FileDifference, Lines, Side};
 pub use local::{Local, LocalDone, LocalRun, LocalStanding, LocalSummary};
 pub use merge::{Conflict, OnConflict};
 pub use patience::open_store;
+pub use promote::{PromoteOutcome, PromotePlan, Promoting, Promotion};
 pub use pull::{PullOutcome, PullPlan};
 pub use push::{PushOutcome, PushPlan};
 pub use remote::Remote;

@@ -101,6 +101,20 @@ impl Session {
         })
     }
 
+    /// A run that only stands between tenants: it has nothing to do with the tree, with bases or with the private store.
+    pub(crate) fn between(workspace: Workspace, remote: Remote, context: Context) -> Self {
+        Self {
+            workspace,
+            remote,
+            context,
+            key: String::new(),
+            forbearance: Forbearance::without(),
+            private: OnceCell::new(),
+            fork: std::sync::OnceLock::new(),
+            begun: OnceCell::new(),
+        }
+    }
+
     /// The tenant.
     pub fn remote(&self) -> &Remote {
         &self.remote

@@ -67,7 +67,7 @@ impl Session {
         let rules = Rules {
             lines: true,
             on_conflict,
-            filter: None,
+            ..Rules::default()
         };
         let mut incoming = self.plan_merge(look, rules).await?;
         let root = incoming.apply.root;

@@ -7,6 +7,7 @@
 
 mod all;
 mod alone;
+mod promote;
 
 use super::scenario::Suite;
 
@@ -42,4 +43,18 @@ pub(super) const SCENARIOS: Suite = &[
         alone::what_a_person_has_to_choose_stops_only_itself,
     ),
     ("a_person_is_asked_once", alone::a_person_is_asked_once),
+    ("branches_come_and_go", promote::branches_come_and_go),
+    (
+        "a_promote_is_a_fast_forward",
+        promote::a_promote_is_a_fast_forward,
+    ),
+    ("a_promote_merges", promote::a_promote_merges),
+    (
+        "a_promote_that_is_killed_is_made_again",
+        promote::a_promote_that_is_killed_is_made_again,
+    ),
+    (
+        "two_promotes_at_once_lose_nothing",
+        promote::two_promotes_at_once_lose_nothing,
+    ),
 ];

@@ -12,7 +12,8 @@ use sync_engine::{
     Direction, Limits, OnConflict, Problem, RowsStatus, Session, Side, Standing, State, Traffic,
 };
 
-use self::show::{problems, sum_line};
+use self::show::problems;
+pub(super) use self::show::sum_line;
 use super::Place;
 use super::transfer::{ROUNDS, begin, limits, snapshot_line};
 use crate::args::{Diff, Pull, Push, Status, SyncBoth};

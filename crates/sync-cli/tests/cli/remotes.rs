@@ -226,3 +226,148 @@ fn branches_are_listed_created_and_deleted() {
     let listed = desk.json(&work, &["branch", "list"], 0);
     assert_eq!(listed["branches"].as_array().unwrap().len(), 1);
 }
+
+/// The snapshots of a branch, newest first.
+fn log(desk: &Desk, root: &std::path::Path, remote: &str) -> Vec<serde_json::Value> {
+    let log = desk.json(root, &["log", "--remote", remote], 0);
+    let snapshots = log["snapshots"].as_array().unwrap();
+    snapshots
+        .iter()
+        .map(|logged| logged["id"].clone())
+        .collect()
+}
+
+#[test]
+fn promote_is_a_fast_forward_a_merge_or_nothing() {
+    let desk = Desk::new();
+    let work = desk.workspace("work");
+    // One in a directory of its own, one beside the default tenant.
+    let url = format!("embedded:{}", desk.root("other").display());
+    desk.json(&work, &["remote", "add", "production", &url], 0);
+    let url = format!("embedded:{}", desk.root("tenant").display());
+    desk.json(
+        &work,
+        &["remote", "add", "beside", &url, "--tenant", "beside"],
+        0,
+    );
+
+    let promote = |words: &[&str], code| {
+        let report = desk.json(&work, &[&["promote"], words].concat(), code);
+        let left = fs::read_dir(work.join(".sync")).unwrap();
+        let names = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert!(names.into_iter().all(|name| !name.starts_with("promote")));
+        report
+    };
+    let none = promote(&["default", "production", "--dry-run"], 2);
+    assert_eq!(none["errors"][0]["code"], json!("engine/no-branch"));
+
+    // Three snapshots at once, the same ids, and history with them.
+    for n in 0..3 {
+        for m in 0..30 {
+            put(
+                &work,
+                &format!("{m}.txt"),
+                &format!("file {m}\nline\nline\nend {}\n", n * (m % 2)),
+            );
+        }
+        desk.json(&work, &["push", "files"], 0);
+    }
+    let source = log(&desk, &work, "default");
+    let dry = promote(&["default", "production", "--dry-run"], 0);
+    assert_eq!(dry["standing"], json!("fast_forward"));
+    assert_eq!(dry["changes"].as_array().unwrap().len(), 30);
+    assert!(!desk.root("other").exists(), "a dry run made the tenant");
+    let done = promote(&["default", "production"], 0);
+    assert_eq!(done["snapshot"], source[0]);
+    assert_eq!(log(&desk, &work, "production"), source);
+    let again = promote(&["default", "production"], 0);
+    assert_eq!(again["standing"], json!("up_to_date"));
+
+    // Only what the target lacks.
+    put(&work, "1.txt", "changed on the source\nline\nline\nend 1\n");
+    desk.json(&work, &["push", "files"], 0);
+    let done = promote(&["default", "production"], 0);
+    assert_eq!(done["changes"].as_array().unwrap().len(), 1);
+    assert!(done["to"]["bytes_sent"].as_u64().unwrap() < 4000, "{done}");
+
+    // Something of its own on the other side: a text is merged by line, two parents.
+    let other = desk.root("there");
+    fs::create_dir_all(&other).unwrap();
+    fs::copy(work.join("sync.toml"), other.join("sync.toml")).unwrap();
+    let there =
+        |words: &[&str]| desk.json(&other, &[words, &["--remote", "production"]].concat(), 0);
+    there(&["pull", "files"]);
+    put(
+        &other,
+        "1.txt",
+        "changed on the source\nline\nline\nend there\n",
+    );
+    put(&other, "new.txt", "there\n");
+    there(&["push", "files"]);
+    put(&work, "1.txt", "changed again\nline\nline\nend 1\n");
+    put(&work, "2.txt", "mine\n");
+    desk.json(&work, &["push", "files"], 0);
+    let heads = [
+        log(&desk, &work, "production")[0].clone(),
+        log(&desk, &work, "default")[0].clone(),
+    ];
+    let done = promote(&["default", "production", "-m", "both"], 0);
+    assert_eq!(done["standing"], json!("merge"));
+    assert_eq!(done["merged"], json!(["1.txt"]));
+    let words = ["show", "--remote", "production"];
+    let made = desk.json(&work, &words, 0);
+    assert_eq!(made["snapshot"]["parents"], json!(heads));
+    assert_eq!(made["snapshot"]["message"], json!("both"));
+    there(&["pull", "files"]);
+    assert_eq!(
+        read(&other, "1.txt"),
+        "changed again\nline\nline\nend there\n"
+    );
+    assert_eq!(read(&other, "2.txt"), "mine\n");
+    assert_eq!(read(&other, "new.txt"), "there\n");
+    assert_eq!(
+        promote(&["default", "production"], 0)["standing"],
+        json!("up_to_date")
+    );
+    // And back: the source is in its history.
+    let back = promote(&["production", "default"], 0);
+    assert_eq!(
+        (&back["fast_forward"], &back["snapshot"]),
+        (&json!(true), &made["id"])
+    );
+
+    // Both changed the same: nothing happens until somebody chooses.
+    desk.json(&work, &["sync", "files"], 0);
+    put(&work, "2.txt", "mine again\n");
+    desk.json(&work, &["push", "files"], 0);
+    put(&other, "2.txt", "theirs\n");
+    there(&["push", "files"]);
+    let before = log(&desk, &work, "production");
+    let refused = promote(&["default", "production"], 3);
+    assert_eq!(refused["conflicts"][0]["path"], json!("2.txt"));
+    assert_eq!(log(&desk, &work, "production"), before);
+    promote(&["default", "production", "--on-conflict", "theirs"], 0);
+    there(&["pull", "files"]);
+    assert_eq!(read(&other, "2.txt"), "mine again\n");
+
+    // Branches of one tenant, tenants of one directory, and a snapshot that is not the head.
+    let at = source[2].as_str().unwrap()[..8].to_owned();
+    let done = promote(&["default", "beside:trial", &at], 0);
+    assert_eq!(done["snapshot"], source[2]);
+    let done = promote(&["default", "default:copy"], 0);
+    assert_eq!(done["fast_forward"], json!(true));
+    assert!(done["to"]["bytes_sent"].as_u64().unwrap() < 4000, "{done}");
+
+    // What would empty the target needs a word.
+    for n in 0..30 {
+        fs::remove_file(work.join(format!("services/{n}.txt"))).unwrap();
+    }
+    desk.json(&work, &["push", "files", "--yes"], 0);
+    let refused = promote(&["default", "default:copy"], 3);
+    assert_eq!(
+        refused["errors"][0]["code"],
+        json!("engine/empties"),
+        "{refused}"
+    );
+    promote(&["default", "default:copy", "--yes"], 0);
+}

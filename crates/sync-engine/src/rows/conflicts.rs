@@ -24,6 +24,12 @@ fn path(workspace: &Workspace) -> PathBuf {
     workspace.private().join(FILE)
 }
 
+/// A row as people are told of it in a line.
+pub(crate) fn named(conflict: &OpenConflict) -> String {
+    let key = conflict.key.iter().map(|(_, value)| value.as_str());
+    format!("{} {}", conflict.table, key.collect::<Vec<_>>().join(", "))
+}
+
 /// The conflicts that the last sync with the workspace's tenant and branch listed, with what was chosen about them since.
 ///
 /// # Errors

@@ -166,7 +166,7 @@ impl Rows<'_> {
 }
 
 /// What a plan removes from a side that holds so many rows.
-pub(super) fn removal(place: Place, counts: &[TableCounts], of: u64) -> Removal {
+pub(crate) fn removal(place: Place, counts: &[TableCounts], of: u64) -> Removal {
     Removal {
         place,
         what: What::Rows,
