@@ -137,21 +137,23 @@ fn beyond(
 }
 
 /// Of what both have, the nearest to `start`: what is reached without passing another one, and comes before none of them.
+/// One of the two may know it by name alone, as what a snapshot comes after, because it no longer keeps it.
 fn nearest(
     start: SnapshotId,
     here: &HashMap<SnapshotId, Snapshot>,
     there: &HashMap<SnapshotId, Snapshot>,
 ) -> Option<SnapshotId> {
+    let named = there.values().flat_map(|snapshot| &snapshot.parents);
+    let named: HashSet<&SnapshotId> = there.keys().chain(named).collect();
     let mut reached = Vec::new();
     let mut seen = HashSet::from([start]);
     let mut open = vec![start];
     while let Some(id) = open.pop() {
-        let Some(snapshot) = here.get(&id) else {
-            continue;
-        };
-        if there.contains_key(&id) {
-            reached.push(id);
-        } else {
+        let snapshot = here.get(&id);
+        if named.contains(&id) {
+            let is_kept = snapshot.is_some() || there.contains_key(&id);
+            reached.extend(is_kept.then_some(id));
+        } else if let Some(snapshot) = snapshot {
             open.extend(snapshot.parents.iter().filter(|id| seen.insert(**id)));
         }
     }
@@ -231,6 +233,13 @@ mod tests {
         );
         // Both merged the other: the newer of the two is taken.
         check("p", "a b:a x:a p:b,x", "a b:a x:a q:x,b", Some("x"), &["p"]);
+        // One of the two no longer keeps where they meet; where neither does, there is nothing to compare with.
+        check("c", "b:a c:b", "a", Some("a"), &["b", "c"]);
+        assert_eq!(
+            nearest(id("b"), &history("a b:a"), &history("y:a")),
+            Some(id("a"))
+        );
+        assert_eq!(nearest(id("b"), &history("b:a"), &history("y:a")), None);
         let (found, lost) = beyond(id("c"), &history("b:a c:b"), |known| known == id("x"));
         assert_eq!((found, lost), (vec![id("b"), id("c")], vec![id("a")]));
     }

@@ -32,9 +32,12 @@ impl Session {
             return Ok(None);
         };
         let found = self.kin(base, head).await?;
-        Ok(found.map(|found| match found.id == base.id {
-            true => home,
-            false => Agreed::on(found),
+        Ok(found.map(|found| {
+            if found.id == base.id {
+                home
+            } else {
+                Agreed::on(found)
+            }
         }))
     }
 
@@ -56,7 +59,10 @@ impl Session {
         let mut theirs = Ancestry::new(&self.remote, head.id);
         let mut ours = Ancestry::new(&self.remote, home.id);
         let found = ours.meet(&mut theirs).await?;
-        Ok(found.and_then(|id| Some(point(id, ours.get(id)?))))
+        Ok(found.and_then(|id| {
+            let snapshot = ours.get(id).or_else(|| theirs.get(id))?;
+            Some(point(id, snapshot))
+        }))
     }
 
     /// Refuses to go on where the branch is yet to be: there is nothing to bring from it.

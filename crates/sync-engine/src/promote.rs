@@ -41,7 +41,7 @@ pub enum Promoting {
     UpToDate,
     /// The target has nothing of its own: its head becomes the snapshot itself.
     FastForward,
-    /// Both have something of their own, or the source keeps too little of its history: the target gets a snapshot that is new.
+    /// Both have something of their own: the target gets a snapshot that is new.
     Merge,
 }
 
@@ -68,8 +68,8 @@ pub struct PromotePlan {
     pub row_conflicts: Vec<OpenConflict>,
     /// The snapshots that the target does not have, each after its parents, with one that it has by then.
     history: Vec<(SnapshotId, Option<SnapshotId>)>,
-    /// Whether what is promoted can be a parent of what the target gets.
-    is_connected: bool,
+    /// What that comes after and nobody keeps: the target is told the names.
+    expired: Vec<SnapshotId>,
     source: Snapshot,
     onto: Option<Point>,
     roots: Roots,
@@ -173,7 +173,9 @@ impl Promotion {
             let (target, message) = self.make(&plan, message).await?;
             (target, Some(message))
         };
-        let (head, set_aside) = self.carrier.send(&self.to, plan.head, target).await?;
+        let expired = &plan.expired;
+        let sent = self.carrier.send(&self.to, plan.head, target, expired);
+        let (head, set_aside) = sent.await?;
         Ok(PromoteOutcome {
             snapshot: head,
             message,
@@ -191,16 +193,10 @@ impl Promotion {
             let (id, name) = (plan.snapshot.short(), &self.name);
             format!("promote {id} of {name}: {}", plan.source.message)
         });
-        let source = plan.is_connected.then_some(plan.snapshot);
         let snapshot = Snapshot {
             author: self.to.context.author.clone(),
             message: message.clone(),
-            parents: plan
-                .onto
-                .map(|onto| onto.id)
-                .into_iter()
-                .chain(source)
-                .collect(),
+            parents: plan.head.into_iter().chain([plan.snapshot]).collect(),
             roots: plan.roots,
             time: self.to.context.now,
         };
@@ -219,7 +215,7 @@ impl Promotion {
     }
 
     /// Removes what was kept of what travels.
-    pub async fn close(self) {
-        self.carrier.close().await;
+    pub fn close(self) {
+        self.carrier.close();
     }
 }

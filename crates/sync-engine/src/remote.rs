@@ -13,9 +13,9 @@ use sync_core::patch::Signature;
 use sync_core::{Chunk, Digest, Name, SnapshotId};
 use sync_store::pack::PackWriter;
 use sync_store::protocol::{
-    self, Advanced, Answer, BINARY_MEDIA_TYPE, Branch, Branches, Details, ErrorBody, ErrorDetail,
-    Fetch, Head, Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired, SNAPSHOT_HEADER,
-    SetAsideRow, Stale, VerifyReport,
+    self, Advanced, Answer, BINARY_MEDIA_TYPE, Branch, Branches, Details, EXPIRED_HEADER,
+    ErrorBody, ErrorDetail, Fetch, Head, Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired,
+    SNAPSHOT_HEADER, SetAsideRow, Stale, VerifyReport,
 };
 use sync_transport::{Body, Call, CallBody, Client};
 
@@ -214,6 +214,17 @@ impl Remote {
         target: SnapshotId,
         body: Body,
     ) -> Result<Pushed, Error> {
+        self.push_after(expected, target, &[], body).await
+    }
+
+    /// Likewise; `expired` are snapshots that it comes after and that nobody keeps any more.
+    pub(crate) async fn push_after(
+        &self,
+        expected: Option<SnapshotId>,
+        target: SnapshotId,
+        expired: &[SnapshotId],
+        body: Body,
+    ) -> Result<Pushed, Error> {
         let mut headers = typed(PACK_MEDIA_TYPE);
         match expected {
             Some(id) => headers.insert(IF_MATCH, quoted(id)),
@@ -223,6 +234,11 @@ impl Remote {
             HeaderName::from_static(SNAPSHOT_HEADER),
             plain(target.to_string()),
         );
+        if !expired.is_empty() {
+            let ids: Vec<String> = expired.iter().map(ToString::to_string).collect();
+            let name = HeaderName::from_static(EXPIRED_HEADER);
+            headers.insert(name, plain(ids.join(",")));
+        }
         let path = protocol::routes::head(self.tenant.as_str(), self.branch.as_str());
         let response = self
             .call(Method::POST, path, headers, CallBody::Stream(body))
@@ -550,7 +566,7 @@ fn quoted(id: SnapshotId) -> HeaderValue {
     plain(format!("\"{id}\""))
 }
 
-/// A header value made of hexadecimal digits and quotes, which always is one.
+/// A header value made of hexadecimal digits, quotes and commas, which always is one.
 fn plain(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }

@@ -7,9 +7,9 @@ use http::{Request, Response, StatusCode};
 use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::{Digest, Name, SnapshotId};
 use sync_store::protocol::{
-    Advanced, BINARY_MEDIA_TYPE, Fetch, Head, Log, Logged, MAX_DIGESTS, MAX_LOG, MAX_SIGNATURES,
-    MAX_SIGNED, PACK_MEDIA_TYPE, SNAPSHOT_HEADER, decode_digests, decode_prefixes, encode_bits,
-    encode_signatures,
+    Advanced, BINARY_MEDIA_TYPE, EXPIRED_HEADER, Fetch, Head, Log, Logged, MAX_DIGESTS,
+    MAX_EXPIRED, MAX_LOG, MAX_SIGNATURES, MAX_SIGNED, PACK_MEDIA_TYPE, SNAPSHOT_HEADER,
+    decode_digests, decode_prefixes, encode_bits, encode_signatures,
 };
 use sync_store::{Advance, Repository};
 use sync_transport::Body;
@@ -152,6 +152,10 @@ async fn push(
     if head != expected && head != Some(target) {
         return StaleSnafu { head }.fail();
     }
+    if let Some(ids) = headers.get(EXPIRED_HEADER) {
+        let ids = expired(ids)?;
+        repository.note_expired(&ids).await.context(StoreSnafu)?;
+    }
     let received = repository
         .receive(request.into_body().into_stream())
         .await
@@ -174,6 +178,18 @@ async fn push(
         answer::json(StatusCode::OK, &body),
         Some(landed.head),
     ))
+}
+
+/// The names of snapshots that nobody keeps.
+fn expired(value: &HeaderValue) -> Result<Vec<SnapshotId>, Error> {
+    let ids = value.to_str().ok().and_then(|text| {
+        let ids = text.split(',').map(|id| id.trim().parse().ok());
+        ids.collect::<Option<Vec<SnapshotId>>>()
+    });
+    ids.filter(|ids| ids.len() <= MAX_EXPIRED)
+        .with_context(|| MalformedSnafu {
+            reason: format!("`{EXPIRED_HEADER}` has at most {MAX_EXPIRED} snapshot ids"),
+        })
 }
 
 /// What a change of a head expects it to be: `If-Match: "<id>"`, or `If-None-Match: *` for a branch that is yet to be.

@@ -26,6 +26,10 @@ pub use binary::{
 
 /// The request header with the id of the snapshot that a push is about.
 pub const SNAPSHOT_HEADER: &str = "sync-snapshot";
+/// The request header with the ids, separated by commas, of snapshots that what is pushed comes after and that nobody keeps.
+pub const EXPIRED_HEADER: &str = "sync-expired";
+/// The most ids in that header.
+pub const MAX_EXPIRED: usize = 64;
 /// The header with the id of a request, on requests and answers.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 /// The media type of a pack.

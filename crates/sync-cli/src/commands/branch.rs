@@ -65,12 +65,11 @@ async fn create(
     asked: &BranchCreate,
 ) -> Result<(), Error> {
     let remote = &connection.remote;
-    let at = match &asked.snapshot {
-        Some(prefix) => remote.resolve(prefix).await?.id,
-        None => {
-            let head = remote.head(None).await?.and_then(|head| head.head);
-            head.context(NothingYetSnafu)?
-        }
+    let at = if let Some(prefix) = &asked.snapshot {
+        remote.resolve(prefix).await?.id
+    } else {
+        let head = remote.head(None).await?.and_then(|head| head.head);
+        head.context(NothingYetSnafu)?
     };
     remote.create_branch(&asked.name, at).await?;
     place.terminal.line(&format!(

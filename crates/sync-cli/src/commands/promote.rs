@@ -58,7 +58,7 @@ pub(super) async fn run(place: &Place<'_>, asked: Promote) -> Result<Outcome, Er
         Ok(promotion) => {
             let done = Box::pin(promote(place, &asked, &ends, &promotion)).await;
             progress.finish();
-            promotion.close().await;
+            promotion.close();
             done
         }
     };

@@ -238,6 +238,10 @@ fn log(desk: &Desk, root: &std::path::Path, remote: &str) -> Vec<serde_json::Val
 }
 
 #[test]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one session, in which each step begins where the one before has ended"
+)]
 fn promote_is_a_fast_forward_a_merge_or_nothing() {
     let desk = Desk::new();
     let work = desk.workspace("work");
@@ -370,4 +374,45 @@ fn promote_is_a_fast_forward_a_merge_or_nothing() {
         "{refused}"
     );
     promote(&["default", "default:copy", "--yes"], 0);
+}
+
+#[test]
+fn what_the_source_no_longer_keeps_is_no_obstacle() {
+    let desk = Desk::new();
+    let work = desk.workspace("work");
+    let url = format!("embedded:{}", desk.root("other").display());
+    desk.json(&work, &["remote", "add", "production", &url], 0);
+    let version = |text: &str| {
+        put(&work, "a.txt", text);
+        desk.json(&work, &["push", "files"], 0)["snapshot"].clone()
+    };
+    let forget = || {
+        let data = desk.root("tenant").display().to_string();
+        let of = ["--data", &data, "--tenant", "default"];
+        let words = [
+            &["retention", "set"],
+            &of[..],
+            &["--branch", "main", "--last", "1"],
+        ];
+        desk.json(&work, &words.concat(), 0);
+        desk.json(&work, &[&["gc"], &of[..], &["--grace", "0s"]].concat(), 0);
+    };
+    version("one\n");
+    let second = version("two\n");
+    forget();
+    // What came before is known by name there, as it is here.
+    let done = desk.json(&work, &["promote", "default", "production"], 0);
+    assert_eq!(
+        (&done["fast_forward"], &done["snapshot"]),
+        (&json!(true), &second)
+    );
+    assert_eq!(log(&desk, &work, "production"), [second]);
+    let third = version("three\n");
+    forget();
+    let done = desk.json(&work, &["promote", "default", "production"], 0);
+    assert_eq!(
+        (&done["fast_forward"], &done["snapshot"]),
+        (&json!(true), &third)
+    );
+    assert_eq!(done["changes"].as_array().unwrap().len(), 1, "{done}");
 }

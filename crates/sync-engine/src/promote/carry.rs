@@ -140,18 +140,24 @@ impl Carrier {
         UnobtainableSnafu { digest }.fail()
     }
 
-    /// Sends what the target lacks of all that is here, and moves its branch.
+    /// Sends what the target lacks of all that is here, and moves its branch; `expired` is what that comes after and nobody has.
     pub(super) async fn send(
         &self,
         to: &Session,
         expected: Option<SnapshotId>,
         target: SnapshotId,
+        expired: &[SnapshotId],
     ) -> Result<(SnapshotId, Vec<SetAsideRow>), Error> {
         let all = self.repository.digests().await.context(StoreSnafu)?;
         let mut demanded: Vec<Digest> = Vec::new();
         let mut attempt = 1;
         loop {
-            match self.send_once(to, expected, target, &all, &demanded).await {
+            let pack = self.lacking(to, &all, &demanded).await;
+            let sent = match pack {
+                Ok(pack) => to.remote.push_after(expected, target, expired, pack).await,
+                Err(error) => Err(error),
+            };
+            match sent {
                 Ok(Pushed::Done { head, set_aside }) => return Ok((head, set_aside)),
                 Ok(Pushed::Stale { .. }) => {
                     let branch = to.remote.branch().as_str();
@@ -177,14 +183,13 @@ impl Carrier {
         }
     }
 
-    async fn send_once(
+    /// A pack of those objects that the target lacks.
+    async fn lacking(
         &self,
         to: &Session,
-        expected: Option<SnapshotId>,
-        target: SnapshotId,
         all: &[Digest],
         demanded: &[Digest],
-    ) -> Result<Pushed, Error> {
+    ) -> Result<Body, Error> {
         let missing = to.remote.missing(all).await?;
         let lacking = all.iter().zip(missing).filter(|(_, missing)| *missing);
         let mut lacking: Vec<Digest> = lacking.map(|(digest, _)| *digest).collect();
@@ -192,12 +197,11 @@ impl Carrier {
         lacking.sort_unstable();
         lacking.dedup();
         let pack = self.repository.export_objects(lacking).await;
-        let pack = Body::stream(pack.context(StoreSnafu)?);
-        to.remote.push(expected, target, pack).await
+        pack.map(Body::stream).context(StoreSnafu)
     }
 
     /// Removes the store. Where that fails, the next run does it.
-    pub(super) async fn close(self) {
+    pub(super) fn close(self) {
         drop(self.repository);
         remove(&self.dir);
     }

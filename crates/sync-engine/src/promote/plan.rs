@@ -30,10 +30,26 @@ const MAX_BROUGHT: usize = 4096;
 /// Where the histories stand to each other.
 struct Way {
     standing: Promoting,
-    ancestor: Option<(SnapshotId, Snapshot)>,
+    ancestor: Option<Meeting>,
     /// The snapshots that the target does not have, each after its parents, with one that it has by then.
     history: Vec<(SnapshotId, Option<SnapshotId>)>,
-    is_connected: bool,
+    /// What that comes after and nobody keeps.
+    expired: Vec<SnapshotId>,
+}
+
+/// Where two histories meet.
+#[derive(Debug, Clone, Copy)]
+struct Meeting {
+    point: Point,
+    /// Which of the two still keeps it: source, target.
+    kept: [bool; 2],
+}
+
+impl Meeting {
+    /// What a holder of it can be sent less for, where the source or the target keeps it.
+    fn of(self, side: usize) -> Option<Point> {
+        self.kept[side].then_some(self.point)
+    }
 }
 
 /// What files and rows come to on the target.
@@ -68,14 +84,14 @@ impl Promotion {
             standing: way.standing,
             snapshot: id,
             head: onto.map(|onto| onto.id),
-            ancestor: way.ancestor.as_ref().map(|(id, _)| *id),
+            ancestor: way.ancestor.map(|met| met.point.id),
             changes: Vec::new(),
             merged: Vec::new(),
             conflicts: Vec::new(),
             rows: Vec::new(),
             row_conflicts: Vec::new(),
             history: way.history,
-            is_connected: way.is_connected,
+            expired: way.expired,
             roots: source.roots,
             source,
             onto,
@@ -86,11 +102,11 @@ impl Promotion {
         if plan.standing == Promoting::UpToDate {
             return Ok(plan);
         }
-        let base = way.ancestor.map(|(id, snapshot)| point(id, &snapshot));
         let is_merge = plan.standing == Promoting::Merge;
-        self.bring_sides(point(id, &plan.source), onto, base, is_merge)
+        self.bring_sides(point(id, &plan.source), onto, way.ancestor, is_merge)
             .await?;
         plan.maps.attach(self.carrier.store().nodes());
+        let base = way.ancestor.map(|met| met.point);
         self.decide(&mut plan, base, on_conflict).await?;
         Ok(plan)
     }
@@ -116,20 +132,31 @@ impl Promotion {
             None => Ancestry::none(&self.to.remote, source),
         };
         let ancestor = ours.meet(&mut theirs).await?;
+        let met = |ours: &Ancestry<'_>, theirs: &Ancestry<'_>| {
+            let id = ancestor?;
+            let found = [ours.get(id), theirs.get(id)];
+            let snapshot = found.into_iter().flatten().next()?;
+            Some(Meeting {
+                point: point(id, snapshot),
+                kept: found.map(|found| found.is_some()),
+            })
+        };
         if ancestor == Some(source) {
             return Ok(Way {
                 standing: Promoting::UpToDate,
-                ancestor: ancestor.and_then(|id| Some((id, ours.get(id)?.clone()))),
+                ancestor: met(&ours, &theirs),
                 history: Vec::new(),
-                is_connected: true,
+                expired: Vec::new(),
             });
         }
         let (history, _) = ours.beyond(&theirs, &HashSet::new()).await?;
         let known = self.known_there(&ours, source, &history).await?;
         let (history, lost) = ours.beyond(&theirs, &known).await?;
-        let mut is_connected = true;
+        let mut expired = Vec::new();
         for id in lost {
-            is_connected &= self.is_known_there(id).await?;
+            if !self.is_known_there(id).await? {
+                expired.push(id);
+            }
         }
         let is_ahead = target.is_none() || ancestor == target;
         let parent = |id: &SnapshotId| {
@@ -139,20 +166,16 @@ impl Promotion {
                 .copied()
                 .find(|parent| ours.get(*parent).is_some())
         };
-        let history = if is_connected {
-            history.iter().map(|id| (*id, parent(id))).collect()
-        } else {
-            vec![(source, ancestor)]
-        };
+        let history = history.iter().map(|id| (*id, parent(id))).collect();
         Ok(Way {
-            standing: if is_ahead && is_connected {
+            standing: if is_ahead {
                 Promoting::FastForward
             } else {
                 Promoting::Merge
             },
-            ancestor: ancestor.and_then(|id| Some((id, ours.get(id)?.clone()))),
+            ancestor: met(&ours, &theirs),
             history,
-            is_connected,
+            expired,
         })
     }
 
@@ -198,26 +221,24 @@ impl Promotion {
         &self,
         source: Point,
         target: Option<Point>,
-        base: Option<Point>,
+        base: Option<Meeting>,
         is_merge: bool,
     ) -> Result<(), Error> {
-        self.carrier
-            .look(&self.from, source, base, is_merge)
-            .await?;
-        if let Some(base) = base {
-            let source = Some(source);
-            self.carrier
-                .look(&self.from, base, source, is_merge)
-                .await?;
+        let kept = |side| base.and_then(|base| base.of(side));
+        let (carrier, from, to) = (&self.carrier, &self.from, &self.to);
+        carrier.look(from, source, kept(0), is_merge).await?;
+        if let Some(base) = kept(0) {
+            carrier.look(from, base, Some(source), is_merge).await?;
+        } else if let Some(base) = kept(1) {
+            carrier.look(to, base, None, is_merge).await?;
         }
         // Of a fast-forward the target is the base.
         let Some(target) = target.filter(|_| is_merge) else {
             return Ok(());
         };
-        self.carrier.look(&self.to, target, base, is_merge).await?;
-        if let Some(base) = base {
-            let target = Some(target);
-            self.carrier.look(&self.to, base, target, is_merge).await?;
+        carrier.look(to, target, kept(1), is_merge).await?;
+        if let Some(base) = kept(1) {
+            carrier.look(to, base, Some(target), is_merge).await?;
         }
         Ok(())
     }
@@ -302,8 +323,6 @@ impl Promotion {
         };
         let target_rows = onto.and_then(|onto| onto.rows);
         let (rows, rows_root) = match (source.rows, target_rows) {
-            // An empty target has no rows that could stay as they are.
-            (rows, None) if onto.is_none() => (None, rows),
             (Some(theirs), Some(ours)) => {
                 let base = base.and_then(|base| base.rows).unwrap_or_else(empty_root);
                 let otherwise = match on_conflict {

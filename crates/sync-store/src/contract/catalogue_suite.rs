@@ -237,6 +237,10 @@ async fn branches_that_go(catalogue: &dyn Catalogue) -> Result<(), Error> {
     assert_eq!(catalogue.head_moves(tenant, 1).await?, [line]);
     let outcome = catalogue.remove_head(tenant, &removal("trial", 3)).await?;
     assert_eq!(outcome, Removed::Stale { head: None });
+    // What others no longer keep is known by name; what is accepted here stays so.
+    catalogue.note_expired(tenant, &[3, 9].map(id)).await?;
+    let expired = catalogue.expired(tenant, &[3, 8, 9].map(id)).await?;
+    assert_eq!(expired, [false, false, true]);
     Ok(())
 }
 

@@ -35,9 +35,12 @@ async fn history_is_listed_from_any_snapshot_on() {
     assert!(matches!(error, Error::UnknownSnapshot { id } if id == unknown));
 }
 
+/// A snapshot, and everything that it names.
+type Made = (SnapshotId, Vec<(Class, Vec<u8>)>);
+
 /// Trees of one file, each after the one before, with everything that they name.
-fn lineage(count: usize) -> Vec<(SnapshotId, Vec<(Class, Vec<u8>)>)> {
-    let mut made: Vec<(SnapshotId, Vec<(Class, Vec<u8>)>)> = Vec::new();
+fn lineage(count: usize) -> Vec<Made> {
+    let mut made: Vec<Made> = Vec::new();
     for n in 0..count {
         let tree = Tree::new([("a", format!("version {n}").as_str())]);
         let parents: Vec<SnapshotId> = made.last().iter().map(|(id, _)| *id).collect();

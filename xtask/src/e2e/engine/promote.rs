@@ -19,19 +19,18 @@ struct Two<'p> {
     production: Stage<'p>,
     here: Side<'p>,
     there: Side<'p>,
-    _server: &'p OwnServer,
 }
 
 impl<'p> Two<'p> {
     #[track_caller]
-    fn new(place: &'p Place<'p>, server: &'p OwnServer) -> Self {
+    fn new(place: &'p Place<'p>, server: &OwnServer) -> Self {
         let staging = Stage::new(place, ITEMS);
-        let served = Served {
+        let there = Served {
             data: server.data.clone(),
             url: format!("https://localhost:{}", server.proxy.address().port()),
             token: server.token.clone(),
         };
-        let production = Stage::at(place, place.postgres(), served, ITEMS);
+        let production = Stage::at(place, place.postgres(), there, ITEMS);
         let here = staging.side("staging");
         let there = production.side("production");
         let two = Self {
@@ -39,7 +38,6 @@ impl<'p> Two<'p> {
             production,
             here,
             there,
-            _server: server,
         };
         let authority = place.certificates().authority.display().to_string();
         let mut words = vec!["remote", "add", "production", &two.production.served.url];

@@ -21,7 +21,7 @@ pub(in crate::commands) async fn status(
     let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
     let found = async {
         let (with, instead) = base.rows(&session).await;
-        let found = session.status_all(with.as_ref(), filter.as_ref()).await;
+        let found = Box::pin(session.status_all(with.as_ref(), filter.as_ref())).await;
         found.map(|found| (found, instead))
     };
     let found = Box::pin(found).await;

@@ -349,6 +349,22 @@ impl Upkeep for RedbCatalogue {
         .await
     }
 
+    async fn note_expired(&self, tenant: TenantId, ids: &[SnapshotId]) -> Result<(), Error> {
+        let ids = ids.to_vec();
+        self.change("note expired snapshots", move |write| {
+            let accepted = write.open_table(ACCEPTED)?;
+            let mut expired = write.open_table(EXPIRED)?;
+            for id in &ids {
+                let key = key(tenant, &id.0);
+                if accepted.get(&key)?.is_none() {
+                    expired.insert(&key, ())?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn retention(&self, tenant: TenantId, branch: &str) -> Result<Retention, Error> {
         let branch = branch.to_owned();
         self.read("read what a branch keeps", move |read| {
