@@ -1,7 +1,9 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
+mod hoist;
 mod jobs;
 mod mcp;
+mod remotes;
 mod rows;
 mod transfer;
 mod upkeep;
@@ -15,8 +17,13 @@ use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
 use sync_store::protocol::Scope;
 
+pub(crate) use hoist::hoisted;
 pub(crate) use jobs::{Daemon, DaemonVerb, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use mcp::Mcp;
+pub(crate) use remotes::{
+    Branch, BranchCreate, BranchDelete, BranchVerb, Promote, Remote, RemoteAdd, RemoteBranch,
+    RemoteRemove, RemoteVerb,
+};
 pub(crate) use rows::{
     Conflicts, ConflictsList, ConflictsResolve, ConflictsShow, ConflictsVerb, Db, DbTrack,
     DbUntrack, DbVerb, DbVerify, TenantDatabase,
@@ -42,6 +49,12 @@ pub(crate) struct Args {
     /// the workspace's directory; else the nearest directory upwards that has a sync.toml
     #[argh(option, short = 'C')]
     pub(crate) workspace: Option<PathBuf>,
+    /// the remote to work with, by its name in sync.toml; the default one where absent; may stand after the verb, too
+    #[argh(option)]
+    pub(crate) remote: Option<Name>,
+    /// the branch of the remote to work with; the one that sync.toml says where absent; may stand after the verb, too
+    #[argh(option)]
+    pub(crate) branch: Option<Name>,
     /// how results are printed: text, json, or ndjson with every event
     #[argh(option, default = "Format::Text")]
     pub(crate) output: Format,
@@ -97,6 +110,12 @@ pub(crate) enum Verb {
     Completions(Completions),
     /// Store a token.
     Login(Login),
+    /// Name tenants.
+    Remote(Remote),
+    /// Branches of the tenant.
+    Branch(Branch),
+    /// One tenant to another.
+    Promote(Promote),
     /// Serve tenants.
     Serve(Serve),
     /// Manage tenants.
@@ -143,6 +162,9 @@ impl Verb {
             Self::Doctor(_) => "doctor",
             Self::Completions(_) => "completions",
             Self::Login(_) => "login",
+            Self::Remote(_) => "remote",
+            Self::Branch(_) => "branch",
+            Self::Promote(_) => "promote",
             Self::Serve(_) => "serve",
             Self::Tenant(_) => "tenant",
             Self::Token(_) => "token",
@@ -161,6 +183,42 @@ impl Verb {
                 Some(DaemonVerb::Kick(_)) => "daemon kick",
                 Some(DaemonVerb::Stop(_)) => "daemon stop",
             },
+        }
+    }
+
+    /// Whether it is about the tenant that the workspace follows, so that another one can be named.
+    pub(crate) fn follows(&self) -> bool {
+        match self {
+            Self::Status(Status { targets, .. })
+            | Self::Push(Push { targets, .. })
+            | Self::Pull(Pull { targets, .. })
+            | Self::Watch(Watch { targets, .. }) => {
+                !matches!(Chosen::of(targets), Ok(Chosen::Local(_)))
+            }
+            Self::Verify(verify) => verify.data.is_none(),
+            Self::Token(_)
+            | Self::Sync(_)
+            | Self::Diff(_)
+            | Self::Rollback(_)
+            | Self::Undo(_)
+            | Self::Log(_)
+            | Self::Show(_)
+            | Self::Doctor(_)
+            | Self::Login(_)
+            | Self::Branch(_)
+            | Self::Db(_)
+            | Self::Conflicts(_) => true,
+            Self::Init(_)
+            | Self::Completions(_)
+            | Self::Remote(_)
+            | Self::Promote(_)
+            | Self::Serve(_)
+            | Self::Tenant(_)
+            | Self::Gc(_)
+            | Self::Retention(_)
+            | Self::Jobs(_)
+            | Self::Mcp(_)
+            | Self::Daemon(_) => false,
         }
     }
 }
@@ -428,6 +486,15 @@ mod tests {
             "daemon status",
             "daemon kick",
             "tenant database acme --data d --url-env X",
+            "--remote staging --branch trial push --yes",
+            "remote list",
+            "remote add staging https://a --tenant acme --branch main --ca-file ca.pem",
+            "remote remove staging",
+            "branch list",
+            "branch create trial 7f3a9c0",
+            "branch delete trial",
+            "promote staging production",
+            "promote staging:trial production 7f3a9c0 --dry-run --on-conflict theirs -m why",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }
@@ -441,6 +508,11 @@ mod tests {
             "--output xml status",
             "token create --tenant acme --scope all",
             "serve",
+            "remote add staging",
+            "promote staging",
+            "promote staging production --on-conflict keep-both",
+            "promote staging:../up production",
+            "--remote ../up push",
             "frob",
         ] {
             assert!(

@@ -2,6 +2,7 @@
 
 mod admin;
 mod all;
+mod branch;
 mod completions;
 mod conflicts;
 mod daemon;
@@ -14,8 +15,10 @@ mod jobs;
 mod local;
 mod login;
 mod mcp;
+mod promote;
 mod pull;
 mod push;
+mod remote;
 mod rollback;
 mod rows;
 pub(crate) mod serve;
@@ -32,20 +35,32 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use snafu::ResultExt;
+use snafu::{ResultExt, ensure};
+use sync_core::Name;
 use sync_engine::{Context, Listener, Patterns, Session, Workspace};
 
 use crate::args::{Args, RetentionVerb, TenantVerb, TokenVerb, Verb};
 use crate::connect::{Connection, Purpose};
 use crate::env::Env;
-use crate::error::CurrentDirSnafu;
+use crate::error::{CurrentDirSnafu, WrongFlagSnafu};
 use crate::terminal::Terminal;
 use crate::{Error, Outcome};
 
 /// Runs the verb.
 pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Outcome, Error> {
+    let named = [
+        ("--remote", args.remote.is_some()),
+        ("--branch", args.branch.is_some()),
+    ];
+    for (flag, _) in named.into_iter().filter(|(_, is_given)| *is_given) {
+        let targets = "what talks to the workspace's tenant";
+        let follows = args.verb.as_ref().is_some_and(Verb::follows);
+        ensure!(follows, WrongFlagSnafu { flag, targets });
+    }
     let place = Place {
         dir: args.workspace,
+        remote: args.remote,
+        branch: args.branch,
         env,
         terminal,
         started: Instant::now(),
@@ -66,6 +81,9 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Doctor(_)) => doctor::run(&place).await,
         Some(Verb::Completions(completions)) => Ok(completions::run(completions.shell)),
         Some(Verb::Login(_)) => login::run(&place).await,
+        Some(Verb::Branch(asked)) => branch::run(&place, &asked.verb).await,
+        Some(Verb::Promote(asked)) => Box::pin(promote::run(&place, asked)).await,
+        Some(Verb::Remote(asked)) => remote::run(&place, asked.verb),
         Some(Verb::Serve(serve)) => serve::run(&place, serve).await,
         Some(Verb::Tenant(tenant)) => match tenant.verb {
             TenantVerb::Create(create) => admin::create_tenant(&place, &create).await,
@@ -94,6 +112,8 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
 /// Where and how a command runs.
 pub(crate) struct Place<'e> {
     dir: Option<PathBuf>,
+    remote: Option<Name>,
+    branch: Option<Name>,
     env: &'e Env,
     terminal: Terminal,
     started: Instant,
@@ -108,12 +128,13 @@ impl Place<'_> {
         }
     }
 
-    /// The workspace that `-C` names, else the nearest one upwards.
+    /// The workspace that `-C` names, else the nearest one upwards, with the remote and the branch that were named.
     fn workspace(&self) -> Result<Workspace, Error> {
-        Ok(match &self.dir {
+        let workspace = match &self.dir {
             Some(dir) => Workspace::open(dir)?,
             None => Workspace::find(&self.dir()?)?,
-        })
+        };
+        Ok(workspace.following(self.remote.clone(), self.branch.clone()))
     }
 
     /// A run in the workspace, connected to its tenant.
@@ -143,6 +164,8 @@ impl Place<'_> {
     fn anew(&self) -> Place<'_> {
         Place {
             dir: self.dir.clone(),
+            remote: self.remote.clone(),
+            branch: self.branch.clone(),
             env: self.env,
             terminal: self.terminal.clone(),
             started: Instant::now(),

@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sync_core::Name;
-use sync_engine::{Location, Remote, Workspace, open_store};
+use sync_engine::{Location, Remote, RemoteConfig, Workspace, open_store};
 use sync_server::Server;
 use sync_store::Store;
-use sync_transport::{Client, ClientOptions, Endpoint, Listener, ServerOptions, serve};
+use sync_transport::{
+    Client, ClientOptions, Endpoint, Listener, MemoryConnector, ServerOptions, serve,
+};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -46,13 +48,20 @@ impl Connection {
         env: &Env,
         purpose: Purpose,
     ) -> Result<Self, Error> {
-        let config = workspace
-            .config()
-            .remote
-            .as_ref()
-            .ok_or(sync_engine::Error::NoRemote)?;
+        let (name, config) = (workspace.remote_name()?, workspace.remote()?);
+        Self::to(workspace.root(), name, &config, env, purpose).await
+    }
+
+    /// Likewise, to a tenant that the workspace at `root` calls `name`.
+    pub(crate) async fn to(
+        root: &Path,
+        name: &str,
+        config: &RemoteConfig,
+        env: &Env,
+        purpose: Purpose,
+    ) -> Result<Self, Error> {
         let (tenant, branch) = (config.tenant.clone(), config.branch.clone());
-        match config.location(workspace.root())? {
+        match config.location(root)? {
             Location::Embedded(dir) => {
                 let store = embedded_store(&dir, &tenant, purpose).await?;
                 let (client, embedded) = in_process(store, env);
@@ -62,24 +71,63 @@ impl Connection {
                 })
             }
             Location::Address(url) => {
-                let token = credentials::find(env, &config.url, tenant.as_str())?;
+                let token = credentials::find(env, name, &config.url, tenant.as_str())?;
                 let Some(token) = token else {
                     return NoTokenSnafu {
                         url,
                         tenant: tenant.as_str(),
+                        remote: name,
                     }
                     .fail();
                 };
-                let ca_file = config
-                    .ca_file
-                    .as_ref()
-                    .map(|file| workspace.root().join(file));
+                let ca_file = config.ca_file.as_ref().map(|file| root.join(file));
                 let client = sync_engine::remote::client(&url, ca_file.as_deref(), &token)?;
                 client.connect_early();
                 Ok(Self {
                     remote: Remote::new(client, tenant, branch),
                     embedded: None,
                 })
+            }
+        }
+    }
+
+    /// Connects to two tenants that the workspace at `root` has names for.
+    pub(crate) async fn pair(
+        root: &Path,
+        [first, second]: [(&str, &RemoteConfig); 2],
+        env: &Env,
+        purpose: Purpose,
+    ) -> Result<Pair, Error> {
+        let location = (first.1.location(root)?, second.1.location(root)?);
+        if let (Location::Embedded(dir), Location::Embedded(other)) = &location
+            && dir == other
+        {
+            // A directory has one server at a time.
+            let store = embedded_store(dir, &first.1.tenant, purpose).await?;
+            ensure_tenant(&store, &second.1.tenant, purpose).await?;
+            let (connector, embedded) = serve_in_process(store, env);
+            // A client each, so that what goes to whom can be told.
+            let remote = |config: &RemoteConfig| {
+                let client = in_memory(connector.clone());
+                Remote::new(client, config.tenant.clone(), config.branch.clone())
+            };
+            return Ok(Pair {
+                second: Err(remote(second.1)),
+                first: Self {
+                    remote: remote(first.1),
+                    embedded: Some(embedded),
+                },
+            });
+        }
+        let first = Self::to(root, first.0, first.1, env, purpose).await?;
+        match Self::to(root, second.0, second.1, env, purpose).await {
+            Ok(second) => Ok(Pair {
+                first,
+                second: Ok(second),
+            }),
+            Err(error) => {
+                first.close().await;
+                Err(error)
             }
         }
     }
@@ -121,6 +169,32 @@ impl Connection {
     }
 }
 
+/// Two tenants; where both are in one directory, one server in this process serves them.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    first: Connection,
+    second: Result<Connection, Remote>,
+}
+
+impl Pair {
+    /// Both, in the order in which they were asked for.
+    pub(crate) fn remotes(&self) -> [Remote; 2] {
+        let second = match &self.second {
+            Ok(connection) => &connection.remote,
+            Err(remote) => remote,
+        };
+        [self.first.remote.clone(), second.clone()]
+    }
+
+    /// Ends the connections.
+    pub(crate) async fn close(self) {
+        if let Ok(second) = self.second {
+            second.close().await;
+        }
+        self.first.close().await;
+    }
+}
+
 async fn embedded_store(dir: &Path, tenant: &Name, purpose: Purpose) -> Result<Store, Error> {
     let vacant = async || {
         let store = Store::in_memory();
@@ -131,17 +205,32 @@ async fn embedded_store(dir: &Path, tenant: &Name, purpose: Purpose) -> Result<S
         return vacant().await;
     }
     let store = open_store(dir).await?;
-    if store.tenant(tenant.as_str()).await?.is_none() {
-        if purpose == Purpose::Look {
-            return vacant().await;
-        }
-        // An embedded tenant belongs to whoever has the directory: asking for it makes it.
-        store.create_tenant(tenant.as_str()).await?;
+    if purpose == Purpose::Look && store.tenant(tenant.as_str()).await?.is_none() {
+        return vacant().await;
     }
+    ensure_tenant(&store, tenant, purpose).await?;
     Ok(store)
 }
 
+/// An embedded tenant belongs to whoever has the directory: asking for it to act makes it.
+async fn ensure_tenant(store: &Store, tenant: &Name, purpose: Purpose) -> Result<(), Error> {
+    if purpose == Purpose::Act && store.tenant(tenant.as_str()).await?.is_none() {
+        store.create_tenant(tenant.as_str()).await?;
+    }
+    Ok(())
+}
+
 fn in_process(store: Store, env: &Env) -> (Client, Embedded) {
+    let (connector, embedded) = serve_in_process(store, env);
+    (in_memory(connector), embedded)
+}
+
+fn in_memory(connector: MemoryConnector) -> Client {
+    let endpoint = Endpoint::Memory(connector);
+    Client::new(endpoint, None, None, ClientOptions::default())
+}
+
+fn serve_in_process(store: Store, env: &Env) -> (MemoryConnector, Embedded) {
     let (connector, listener) = Listener::memory();
     let (stop, stopped) = oneshot::channel::<()>();
     let variables = env.clone();
@@ -156,11 +245,5 @@ fn in_process(store: Store, env: &Env) -> (Client, Embedded) {
             tracing::error!(%error, "the embedded server ended");
         }
     });
-    let client = Client::new(
-        Endpoint::Memory(connector),
-        None,
-        None,
-        ClientOptions::default(),
-    );
-    (client, Embedded { stop, serving })
+    (connector, Embedded { stop, serving })
 }

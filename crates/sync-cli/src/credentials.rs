@@ -33,15 +33,45 @@ pub(crate) fn path(env: &Env) -> Result<PathBuf, Error> {
     }
 }
 
-/// The token for a tenant: from `SYNC_TOKEN`, else from the file; `None` where neither has one.
+/// The variable with the token for one remote alone: `SYNC_TOKEN_STAGING` for `staging`, with `_` for what no variable has.
+pub(crate) fn variable(remote: &str) -> String {
+    let letters = remote.chars().map(|c| match c {
+        c if c.is_ascii_alphanumeric() => c.to_ascii_uppercase(),
+        _ => '_',
+    });
+    "SYNC_TOKEN_".chars().chain(letters).collect()
+}
+
+/// The token for a tenant, which the workspace calls `remote`: from the variable of that remote, from `SYNC_TOKEN`, else
+/// from the file; `None` where none has one.
 ///
 /// # Errors
 ///
 /// Where the file is readable by others (it is refused, not used) or is damaged.
-pub(crate) fn find(env: &Env, url: &str, tenant: &str) -> Result<Option<String>, Error> {
-    if let Some(token) = env.var("SYNC_TOKEN").filter(|token| !token.is_empty()) {
-        return Ok(Some(token.trim().to_owned()));
+pub(crate) fn find(
+    env: &Env,
+    remote: &str,
+    url: &str,
+    tenant: &str,
+) -> Result<Option<String>, Error> {
+    for variable in [variable(remote), "SYNC_TOKEN".to_owned()] {
+        if let Some(token) = env.var(&variable).filter(|token| !token.is_empty()) {
+            return Ok(Some(token.trim().to_owned()));
+        }
     }
+    stored(env, url, tenant)
+}
+
+/// Whether the file has a token for a tenant.
+///
+/// # Errors
+///
+/// As [`find`].
+pub(crate) fn is_stored(env: &Env, url: &str, tenant: &str) -> Result<bool, Error> {
+    Ok(stored(env, url, tenant)?.is_some())
+}
+
+fn stored(env: &Env, url: &str, tenant: &str) -> Result<Option<String>, Error> {
     match path(env) {
         Ok(path) => Ok(load(&path)?.tokens.remove(&key(url, tenant))),
         // Without a home there is no file, and that is no reason to fail.
@@ -127,22 +157,33 @@ mod tests {
     fn a_token_is_stored_privately_and_found_again() {
         let dir = tempfile::tempdir().unwrap();
         let env = Env::from_pairs([("HOME", dir.path().to_str().unwrap())]);
-        assert_eq!(find(&env, "https://a", "t").unwrap(), None);
+        assert_eq!(find(&env, "default", "https://a", "t").unwrap(), None);
         let path = store(&env, "https://a/", "t", "secret").unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        assert_eq!(find(&env, "https://a", "t").unwrap(), Some("secret".into()));
-        assert_eq!(find(&env, "https://a", "u").unwrap(), None);
+        assert_eq!(
+            find(&env, "default", "https://a", "t").unwrap(),
+            Some("secret".into())
+        );
+        assert_eq!(find(&env, "default", "https://a", "u").unwrap(), None);
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(
-            find(&env, "https://a", "t"),
+            find(&env, "default", "https://a", "t"),
             Err(Error::CredentialsOpen { .. })
         ));
         let env = Env::from_pairs([("SYNC_TOKEN", "given")]);
-        assert_eq!(find(&env, "https://a", "t").unwrap(), Some("given".into()));
+        assert_eq!(
+            find(&env, "default", "https://a", "t").unwrap(),
+            Some("given".into())
+        );
+        let pairs = [("SYNC_TOKEN", "given"), ("SYNC_TOKEN_EU_2", "its own")];
+        let env = Env::from_pairs(pairs);
+        let of = |remote: &str| find(&env, remote, "https://a", "t").unwrap().unwrap();
+        assert_eq!(of("eu-2"), "its own");
+        assert_eq!(of("staging"), "given");
     }
 
     #[test]
@@ -161,7 +202,7 @@ mod tests {
         let env = Env::from_pairs([("HOME", home)]);
         for tenant in &tenants {
             assert_eq!(
-                find(&env, "https://a", tenant).unwrap().as_ref(),
+                find(&env, "default", "https://a", tenant).unwrap().as_ref(),
                 Some(tenant)
             );
         }
@@ -174,7 +215,7 @@ mod tests {
         let path = store(&env, "https://a", "t", "hunter2").unwrap();
         let text = fs::read_to_string(&path).unwrap().replace('}', "");
         fs::write(&path, text).unwrap();
-        let error = find(&env, "https://a", "t").unwrap_err();
+        let error = find(&env, "default", "https://a", "t").unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use snafu::Snafu;
 use sync_core::{Class, Fault};
+use sync_engine::config::DEFAULT_REMOTE;
 
 /// Why a command failed.
 #[derive(Debug, Snafu)]
@@ -59,7 +60,11 @@ pub(crate) enum Error {
     NoHome,
     /// There is no token for the remote.
     #[snafu(display("there is no token for tenant `{tenant}` at {url}"))]
-    NoToken { url: String, tenant: String },
+    NoToken {
+        url: String,
+        tenant: String,
+        remote: String,
+    },
     /// A token could not be read from the terminal or stdin.
     #[snafu(display("no token could be read"))]
     ReadToken { source: std::io::Error },
@@ -117,6 +122,9 @@ pub(crate) enum Error {
         "skills, content and access-control have no snapshots of their own: they are compared with the database"
     ))]
     NoSnapshots,
+    /// A branch without a snapshot.
+    #[snafu(display("the branch that the workspace follows has no snapshot yet"))]
+    NothingYet,
     /// More than two snapshots to compare.
     #[snafu(display("two snapshots can be compared, not more"))]
     TooManySides,
@@ -174,6 +182,7 @@ impl Fault for Error {
             Self::Targets => "cli/targets",
             Self::WrongFlag { .. } => "cli/wrong-flag",
             Self::NoSnapshots => "cli/no-snapshots",
+            Self::NothingYet => "cli/nothing-yet",
             Self::TooManySides => "cli/too-many-sides",
             Self::Arguments { .. } => "cli/arguments",
             Self::ReadOnly => "cli/read-only",
@@ -210,6 +219,7 @@ impl Fault for Error {
             | Self::JobsAlone
             | Self::WrongFlag { .. }
             | Self::NoSnapshots
+            | Self::NothingYet
             | Self::NoDatabase { .. }
             | Self::NoFilter
             | Self::WhichDatabase
@@ -244,7 +254,14 @@ impl Fault for Error {
                 "set it to `postgres://…`, or name another variable or file in `[database]` of sync.toml"
             }
             Self::Targets => "run one command for each of the others",
+            Self::NothingYet => "push first, or name a snapshot",
             Self::NoHome => "set HOME, or give the token in SYNC_TOKEN",
+            Self::NoToken { remote, .. } if remote != DEFAULT_REMOTE => {
+                let variable = crate::credentials::variable(remote);
+                return Some(format!(
+                    "set {variable}, or run `sync-cli login --remote {remote}`"
+                ));
+            }
             Self::NoToken { .. } => "set SYNC_TOKEN, or run `sync-cli login`",
             Self::NotAToken => "a token starts with `sync_`; `sync-cli token create` prints one",
             Self::WhichRetention => "give one of `--all`, `--last N` and `--for 90d`",

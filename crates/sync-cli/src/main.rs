@@ -83,7 +83,8 @@ fn main() -> ExitCode {
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let args = match Args::from_args(&["sync-cli"], words.get(1..).unwrap_or_default()) {
+    let words = args::hoisted(words.get(1..).unwrap_or_default());
+    let args = match Args::from_args(&["sync-cli"], &words) {
         Ok(args) => args,
         Err(exit) => return early(&exit),
     };

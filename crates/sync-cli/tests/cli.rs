@@ -3,6 +3,8 @@
 
 #[path = "cli/mcp.rs"]
 mod mcp;
+#[path = "cli/remotes.rs"]
+mod remotes;
 #[path = "cli/schedules.rs"]
 mod schedules;
 #[path = "cli/simulation.rs"]

@@ -13,15 +13,14 @@ use sync_core::SnapshotId;
 use sync_files::Patterns;
 use sync_store::protocol::Part;
 
-use crate::decide::Point;
 use crate::guard::Limits;
-use crate::look::Look;
+use crate::look::{Look, head_of};
 use crate::merge::{Conflict, OnConflict, Rules};
 use crate::pull::PullPlan;
 use crate::push::{Going, PushPlan, Rest, default_message};
 use crate::report::FileChange;
 use crate::rows::{BroughtRows, Direction, Rows, RowsLook, RowsOutcome, RowsPlan, RowsStatus};
-use crate::session::{Session, point};
+use crate::session::Session;
 use crate::sync::SyncPlan;
 use crate::{Error, FilesStatus};
 
@@ -126,7 +125,7 @@ impl Session {
         rows: Option<&Rows<'_>>,
         options: AllOptions<'_>,
     ) -> Result<AllPlan, Error> {
-        let looks = self.look_at_all(rows, options.files).await?;
+        let looks = self.look_at_all(rows, options.files, false).await?;
         let mut plan = AllPlan::default();
         if let Some((rows, look)) = rows.zip(looks.rows) {
             plan.rows = Some(match look {
@@ -155,6 +154,7 @@ impl Session {
         Ok(match options.direction {
             Direction::Push => FilesPlan::Push(Box::new(self.plan_push_of(look, filter).await?)),
             Direction::Pull => {
+                self.ensure_begun()?;
                 let rules = Rules {
                     filter,
                     ..Rules::default()
@@ -316,7 +316,7 @@ impl Session {
         filter: Option<&Patterns>,
     ) -> Result<AllStatus, Error> {
         let _looking = self.forbearance.look();
-        let looks = self.look_at_all(rows, true).await?;
+        let looks = self.look_at_all(rows, true, true).await?;
         let files = match looks.files {
             Some(Ok(look)) => {
                 let status = Box::pin(self.status_of(look, filter)).await;
@@ -333,8 +333,13 @@ impl Session {
         Ok(AllStatus { files, rows })
     }
 
-    /// Captures the tree and the database while the head is asked for.
-    async fn look_at_all(&self, rows: Option<&Rows<'_>>, files: bool) -> Result<Looks, Error> {
+    /// Captures the tree and the database while the head is asked for, with `others` those of the other branches, too.
+    async fn look_at_all(
+        &self,
+        rows: Option<&Rows<'_>>,
+        files: bool,
+        others: bool,
+    ) -> Result<Looks, Error> {
         let remembered = self.remembered()?;
         let base = remembered.agreed.base;
         let known = base.map(|base| base.id);
@@ -356,31 +361,31 @@ impl Session {
                 None => None,
             }
         };
-        let (answer, tree, database) =
-            tokio::join!(self.remote.head_of(known, part), tree, Box::pin(database));
+        let (answer, tree, database) = tokio::join!(
+            self.remote.head_of(known, part, others),
+            tree,
+            Box::pin(database)
+        );
         // Files need nothing of the tenant's database.
         let (answer, refused) = match answer {
             Err(error) if files && error.is_about_rows() => {
-                (self.remote.head(known).await?, Some(error))
+                let answer = self.remote.head_of(known, Part::Files, others).await?;
+                (answer, Some(error))
             }
             answer => (answer?, None),
         };
-        let head: Option<Point> = match &answer {
-            None => base,
-            Some(head) => {
-                let named = head.head.zip(head.snapshot.as_ref());
-                named.map(|(id, snapshot)| point(id, snapshot))
-            }
-        };
+        let head = head_of(&remembered, answer.as_ref());
+        let kin = self.files_kin(&remembered, head).await?;
+        let begins = kin.and_then(|kin| kin.base);
         let rows = match (database, refused) {
             (None, _) => None,
             (Some((_, Err(error))), _) | (Some(_), Some(error)) => Some(Err(Arc::new(error))),
             (Some((rows, Ok(reading))), None) => {
-                let look = Box::pin(rows.look_beside(reading, head)).await;
+                let look = Box::pin(rows.look_beside(reading, head.or(begins))).await;
                 Some(look.map_err(Arc::new))
             }
         };
-        let looked = |local| Look::of(&remembered, answer, local);
+        let looked = |local| Look::of(&remembered, kin, answer, local);
         let files = tree.map(|local| local.map(looked).map_err(Arc::new));
         Ok(Looks { files, rows })
     }

@@ -1,20 +1,24 @@
 //! `sync.toml`: what a workspace is called, where its tree is, and which tenant it belongs to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use snafu::{ResultExt, ensure};
+use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::{Name, TreePath};
 use sync_db::TableSpec;
 
 use crate::Error;
-use crate::error::{ConfigSnafu, ConfigSyntaxSnafu, ReadSnafu};
+use crate::error::{
+    ConfigSnafu, ConfigSyntaxSnafu, NoRemoteSnafu, ReadSnafu, UnknownRemoteSnafu, WhichRemoteSnafu,
+};
 use crate::event::Target;
 use crate::jobs::JobConfig;
 
 /// The name of the configuration file, which marks a workspace's root.
 pub const CONFIG_FILE: &str = "sync.toml";
+/// What `[remote]` is called among the remotes that have names.
+pub const DEFAULT_REMOTE: &str = "default";
 /// The directory of private state beside it.
 pub const PRIVATE_DIR: &str = ".sync";
 
@@ -37,9 +41,12 @@ pub struct Config {
     /// What a daemon does.
     #[serde(default)]
     pub daemon: DaemonConfig,
-    /// The tenant it belongs to; commands that need one say so where it is absent.
+    /// The tenant it belongs to, called [`DEFAULT_REMOTE`]; commands that need one say so where it is absent.
     #[serde(default)]
     pub remote: Option<RemoteConfig>,
+    /// Further tenants by name. See [`Config::remotes`].
+    #[serde(default, rename = "remotes")]
+    pub named_remotes: BTreeMap<Name, RemoteConfig>,
 }
 
 /// The `[daemon]` table.
@@ -136,7 +143,7 @@ impl DatabaseConfig {
     }
 }
 
-/// The `[remote]` table.
+/// The `[remote]` table, and each of `[remotes]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemoteConfig {
@@ -153,11 +160,13 @@ pub struct RemoteConfig {
     pub ca_file: Option<PathBuf>,
 }
 
-fn default_tenant() -> Name {
+/// The tenant where none is named.
+pub fn default_tenant() -> Name {
     "default".parse().unwrap_or_else(|_| unreachable!())
 }
 
-fn default_branch() -> Name {
+/// The branch where none is named.
+pub fn default_branch() -> Name {
     "main".parse().unwrap_or_else(|_| unreachable!())
 }
 
@@ -206,7 +215,7 @@ impl Config {
         if let Some(targets) = &self.daemon.targets {
             return targets.iter().copied().collect();
         }
-        let has_tenant = self.remote.is_some();
+        let has_tenant = self.remotes().next().is_some();
         let files = has_tenant.then_some(Target::Files);
         let database = (has_tenant && self.database.is_named).then_some(Target::Database);
         files.into_iter().chain(database).collect()
@@ -228,11 +237,66 @@ impl Config {
     /// As [`Config::load`].
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).context(ReadSnafu { path })?;
-        Self::parse(&text).context(ConfigSyntaxSnafu { path })
+        Self::parse(&text, path)
     }
 
-    fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
+    /// Reads and checks the text of a configuration; `path` is where errors say that it is from.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`], but for reading.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        let config: Self = toml::from_str(text).context(ConfigSyntaxSnafu { path })?;
+        let mut names = config.named_remotes.keys().map(Name::as_str);
+        let both = config.remote.is_some() && names.any(|name| name == DEFAULT_REMOTE);
+        ensure!(
+            !both,
+            ConfigSnafu {
+                key: "remotes.default",
+                reason: "`[remote]` is the remote of that name already"
+            }
+        );
+        Ok(config)
+    }
+
+    /// Every remote with its name, `[remote]` first.
+    pub fn remotes(&self) -> impl Iterator<Item = (&str, &RemoteConfig)> {
+        let first = self.remote.iter().map(|remote| (DEFAULT_REMOTE, remote));
+        let named = self.named_remotes.iter();
+        first.chain(named.map(|(name, remote)| (name.as_str(), remote)))
+    }
+
+    /// The remote that is meant where none is named: `[remote]`, else the one that is called `default`, else the only one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRemote`] where there is none, [`Error::WhichRemote`] where there are several.
+    pub fn default_remote(&self) -> Result<(&str, &RemoteConfig), Error> {
+        if let Some(found) = self.remotes().find(|(name, _)| *name == DEFAULT_REMOTE) {
+            return Ok(found);
+        }
+        let names: Vec<String> = self
+            .remotes()
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        let names = names.join(", ");
+        let mut remotes = self.remotes();
+        let first = remotes.next().context(NoRemoteSnafu)?;
+        ensure!(remotes.next().is_none(), WhichRemoteSnafu { names });
+        Ok(first)
+    }
+
+    /// The remote of this name; without one, [`Config::default_remote`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownRemote`] where there is none of this name, and those of [`Config::default_remote`].
+    pub fn remote_named(&self, name: Option<&str>) -> Result<(&str, &RemoteConfig), Error> {
+        let Some(name) = name else {
+            return self.default_remote();
+        };
+        let found = self.remotes().find(|(known, _)| *known == name);
+        found.context(UnknownRemoteSnafu { name })
     }
 }
 
@@ -240,13 +304,63 @@ impl Config {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Config, Error> {
+        Config::parse(text, Path::new(CONFIG_FILE))
+    }
+
+    /// The message with its cause, where it has one.
+    fn said(error: &Error) -> String {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        format!("{error} {}", cause.unwrap_or_default())
+    }
+
     #[track_caller]
     fn check(text: &str, complaint: Option<&str>) {
-        match (Config::parse(text), complaint) {
+        match (parse(text), complaint) {
             (Ok(_), None) => {}
-            (Err(error), Some(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (Err(error), Some(part)) => {
+                assert!(said(&error).contains(part), "{}", said(&error));
+            }
             (outcome, _) => panic!("{outcome:?}"),
         }
+    }
+
+    #[test]
+    fn which_remote_is_meant() {
+        let table = |header: &str| format!("[{header}]\nurl = \"https://{header}\"\n");
+        let check = |headers: &[&str], asked: Option<&str>, expected: Result<&str, &str>| {
+            let text: String = headers.iter().map(|header| table(header)).collect();
+            let found = parse(&text).and_then(|config| {
+                let (name, remote) = config.remote_named(asked)?;
+                Ok(format!("{name} {}", remote.url))
+            });
+            match (&found, expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+                (Err(error), Err(part)) => {
+                    assert!(said(error).contains(part), "{}", said(error));
+                }
+                _ => panic!("{headers:?} {asked:?}: {found:?}"),
+            }
+        };
+        check(&[], None, Err("belongs to no tenant"));
+        check(&["remote"], None, Ok("default https://remote"));
+        check(&["remote"], Some("default"), Ok("default https://remote"));
+        check(&["remote", "remotes.a"], None, Ok("default https://remote"));
+        check(
+            &["remote", "remotes.a"],
+            Some("a"),
+            Ok("a https://remotes.a"),
+        );
+        check(&["remotes.a"], None, Ok("a https://remotes.a"));
+        check(&["remotes.a", "remotes.b"], None, Err("`a`, `b`"));
+        check(
+            &["remotes.a", "remotes.default"],
+            None,
+            Ok("default https://remotes.default"),
+        );
+        check(&["remotes.a"], Some("b"), Err("no remote `b`"));
+        check(&["remote", "remotes.default"], None, Err("remotes.default"));
+        check(&["remotes.A"], None, Err("a name is 1 to 64"));
     }
 
     #[test]
@@ -303,7 +417,9 @@ mod tests {
     #[test]
     fn a_daemon_keeps_what_is_configured() {
         let targets = |text: &str| {
-            let targets = Config::parse(text).unwrap().daemon_targets();
+            let targets = Config::parse(text, Path::new(CONFIG_FILE))
+                .unwrap()
+                .daemon_targets();
             let words: Vec<&str> = targets.iter().map(|target| target.as_str()).collect();
             words.join(" ")
         };
@@ -323,7 +439,7 @@ mod tests {
     fn locations() {
         let location = |url: &str| {
             let toml = format!("[remote]\nurl = \"{url}\"");
-            let remote = Config::parse(&toml).unwrap().remote.unwrap();
+            let remote = parse(&toml).unwrap().remote.unwrap();
             remote.location(Path::new("/w")).ok()
         };
         assert_eq!(

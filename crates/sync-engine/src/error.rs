@@ -74,8 +74,44 @@ pub enum Error {
         deadline: std::time::Duration,
     },
     /// The workspace belongs to no tenant.
-    #[snafu(display("the workspace has no `[remote]` in its sync.toml"))]
+    #[snafu(display("the workspace belongs to no tenant: its sync.toml has no `[remote]`"))]
     NoRemote,
+    /// No remote has this name.
+    #[snafu(display("the workspace has no remote `{name}`"))]
+    UnknownRemote {
+        /// What was asked for.
+        name: String,
+    },
+    /// Several remotes, none of which is the default.
+    #[snafu(display("the workspace has several remotes, and none is the default: {names}"))]
+    WhichRemote {
+        /// Their names, for people.
+        names: String,
+    },
+    /// A remote of this name is there already.
+    #[snafu(display("the workspace has a remote `{name}` already"))]
+    RemoteExists {
+        /// The name.
+        name: String,
+    },
+    /// `sync.toml` is written in a way that is not edited for people.
+    #[snafu(display("the remote `{name}` in sync.toml is not written as a table of its own"))]
+    Uneditable {
+        /// The remote.
+        name: String,
+    },
+    /// Somebody else moved the branch that was promoted to.
+    #[snafu(display("branch `{branch}` was moved while it was being promoted to"))]
+    OvertakenThere {
+        /// The branch.
+        branch: String,
+    },
+    /// The tenant has no branch of this name.
+    #[snafu(display("the tenant has no branch `{branch}`"))]
+    NoBranch {
+        /// The branch.
+        branch: String,
+    },
     /// `.sync/state.json` cannot be read.
     #[snafu(display("the workspace's state in `{}` is damaged: {reason}", path.display()))]
     State {
@@ -332,6 +368,11 @@ impl Error {
         matches!(self, Self::Refused { code, .. } if is_of_rows(code))
     }
 
+    /// Whether the tenant says that it has never had a snapshot of this name.
+    pub(crate) fn is_unknown_snapshot(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "server/no-snapshot")
+    }
+
     /// Whether the tenant says that a snapshot is known by name alone: its branch no longer keeps it.
     pub(crate) fn is_expired(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code == "store/expired")
@@ -351,6 +392,12 @@ impl Fault for Error {
             Self::PlanSpent => "engine/plan-spent",
             Self::Deadline { .. } => "engine/deadline",
             Self::NoRemote => "engine/no-remote",
+            Self::UnknownRemote { .. } => "engine/unknown-remote",
+            Self::WhichRemote { .. } => "engine/which-remote",
+            Self::RemoteExists { .. } => "engine/remote-exists",
+            Self::Uneditable { .. } => "engine/uneditable",
+            Self::NoBranch { .. } => "engine/no-branch",
+            Self::OvertakenThere { .. } => "engine/overtaken-there",
             Self::State { .. } => "engine/state",
             Self::Locked { .. } => "engine/locked",
             Self::DaemonRunning { .. } => "engine/daemon-running",
@@ -395,6 +442,11 @@ impl Fault for Error {
             | Self::Setting { .. }
             | Self::PlanSpent
             | Self::NoRemote
+            | Self::UnknownRemote { .. }
+            | Self::WhichRemote { .. }
+            | Self::RemoteExists { .. }
+            | Self::Uneditable { .. }
+            | Self::NoBranch { .. }
             | Self::NoSnapshot { .. }
             | Self::NoConflict { .. }
             | Self::NoJob { .. }
@@ -436,6 +488,7 @@ impl Fault for Error {
             Self::Diverged { .. }
             | Self::Stale { .. }
             | Self::BranchGone { .. }
+            | Self::OvertakenThere { .. }
             | Self::LeftOut { .. }
             | Self::Overtaken
             | Self::Empties { .. }
@@ -449,6 +502,20 @@ impl Fault for Error {
         let text = match self {
             Self::NoWorkspace { .. } => {
                 "run `sync-cli init` there, or name the workspace with `-C DIR`"
+            }
+            Self::UnknownRemote { .. } => {
+                "`sync-cli remote list` lists them, `sync-cli remote add NAME URL` adds one"
+            }
+            Self::WhichRemote { .. } => {
+                "name one with `--remote NAME`, or call one `[remote]` in sync.toml"
+            }
+            Self::RemoteExists { .. } => "take another name, or run `sync-cli remote remove` first",
+            Self::Uneditable { .. } => "edit sync.toml by hand; nothing was written",
+            Self::OvertakenThere { .. } => {
+                "look at the plan again and promote again; what was sent is kept there"
+            }
+            Self::NoBranch { .. } => {
+                "`sync-cli branch list` lists them; a push with `--branch NAME` begins one"
             }
             Self::NoRemote => {
                 "add `[remote]` with `url = \"https://...\"` or `url = \"embedded:DIR\"`"

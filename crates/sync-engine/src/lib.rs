@@ -3,12 +3,12 @@
 //! A [`Session`] is one run in a [`Workspace`] against a [`Remote`]. Every operation is a plan and its application:
 //! a plan reads and changes nothing on either side, and applying it does exactly what it says or reports what moved.
 //!
-//! - [`config`]: `sync.toml`; [`workspace`]: where it is, and who works in it.
+//! - [`config`]: `sync.toml`, [`remotes`]: edits of it; [`workspace`]: where it is, and who works in it.
 //! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
 //! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`sync`], [`rollback`], [`status`],
-//!   [`history`], [`verify`], [`collect`]: the operations. [`local`]: those between tree and database; [`jobs`]: when nobody is there. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
-//! - [`all`]: files and rows in one run. [`service`]: all of it for a program that brings as little as it can; [`manager`]:
-//!   by itself.
+//!   [`history`], [`branches`], [`verify`], [`collect`]: the operations. [`local`]: those between tree and database; [`jobs`]: when nobody is there. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
+//! - [`all`]: files and rows in one run. [`promote`]: the same snapshot on another tenant. [`service`]: all of it for a
+//!   program that brings as little as it can; [`manager`]: by itself.
 //! - [`report`] and [`event`]: what was done, and what is being done.
 //!
 //! It never prints, and never reads the environment or the clock: the caller brings all of these, and the
@@ -17,7 +17,9 @@
 #![doc = include_str!("../README.md")]
 
 pub mod all;
+mod ancestry;
 mod bases;
+pub mod branches;
 pub mod collect;
 mod collide;
 pub mod config;
@@ -29,6 +31,7 @@ mod fetch;
 pub mod guard;
 pub mod history;
 pub mod jobs;
+mod kin;
 pub mod local;
 mod look;
 pub mod manager;
@@ -36,10 +39,12 @@ mod maps;
 pub mod merge;
 mod parcel;
 mod patience;
+pub mod promote;
 pub mod pull;
 pub mod push;
 mod receive;
 pub mod remote;
+pub mod remotes;
 pub mod report;
 pub mod rollback;
 pub mod rows;
@@ -59,7 +64,8 @@ pub use all::{
     AllOptions, AllOutcome, AllPlan, AllRequest, AllStatus, FilesOutcome, FilesPlan, SyncReport,
     WithDatabase,
 };
-pub use config::{Config, Location};
+pub use branches::BranchStatus;
+pub use config::{Config, Location, RemoteConfig};
 pub use decide::{Point, Standing};
 pub use doctor::TreeFindings;
 pub use error::Error;
@@ -70,6 +76,7 @@ pub use local::{Local, LocalDone, LocalRun, LocalStanding, LocalSummary};
 pub use manager::{Items, ManagerOptions, ManagerState, ManagerStats, ManagerStatus, SyncManager};
 pub use merge::{Conflict, OnConflict};
 pub use patience::open_store;
+pub use promote::{PromoteOutcome, PromotePlan, Promoting, Promotion};
 pub use pull::{PullOutcome, PullPlan};
 pub use push::{PushOutcome, PushPlan};
 pub use remote::Remote;

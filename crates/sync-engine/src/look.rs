@@ -7,7 +7,7 @@ use crate::session::{Local, Session, point};
 use crate::state::{Agreed, Remembered};
 use crate::tree_map::empty_root;
 use sync_core::Digest;
-use sync_store::protocol::Head;
+use sync_store::protocol::{BranchRoots, Head, Part};
 
 /// What workspace and tenant hold.
 #[derive(Debug)]
@@ -22,38 +22,62 @@ pub(crate) struct Look {
     pub(crate) vacant: bool,
     /// What the tree holds.
     pub(crate) local: Local,
+    /// The other branches of the tenant, where they were asked for.
+    pub(crate) others: Vec<BranchRoots>,
 }
 
 impl Session {
     /// Captures the tree while the head is asked for, with a conditional request.
     pub(crate) async fn look(&self) -> Result<Look, Error> {
+        self.look_with(false).await
+    }
+
+    /// Likewise; with `others` the other branches of the tenant are asked for in the same request.
+    pub(crate) async fn look_with(&self, others: bool) -> Result<Look, Error> {
         let remembered = self.remembered()?;
         let known = remembered.agreed.base.map(|base| base.id);
-        let (answer, local) = tokio::join!(self.remote.head(known), self.capture());
-        Ok(Look::of(&remembered, answer?, local?))
+        let head = self.remote.head_of(known, Part::Files, others);
+        let (answer, local) = tokio::join!(head, self.capture());
+        let answer = answer?;
+        let head = head_of(&remembered, answer.as_ref());
+        let kin = self.files_kin(&remembered, head).await?;
+        Ok(Look::of(&remembered, kin, answer, local?))
+    }
+}
+
+/// Where the branch is, by what the tenant answered to who knew the base.
+pub(crate) fn head_of(remembered: &Remembered, answer: Option<&Head>) -> Option<Point> {
+    match answer {
+        None => remembered.agreed.base,
+        Some(head) => {
+            let named = head.head.zip(head.snapshot.as_ref());
+            named.map(|(id, snapshot)| point(id, snapshot))
+        }
     }
 }
 
 impl Look {
-    /// What is captured, beside what the tenant answered to who knew the base.
-    pub(crate) fn of(remembered: &Remembered, answer: Option<Head>, local: Local) -> Self {
+    /// What is captured, beside what the tenant answered to who knew the base. `kin` is the base of a branch that nothing was
+    /// ever agreed on with; a branch that is yet to be begins there.
+    pub(crate) fn of(
+        remembered: &Remembered,
+        kin: Option<Agreed>,
+        answer: Option<Head>,
+        local: Local,
+    ) -> Self {
         let seen = remembered.agreed;
         let vacant = answer.as_ref().is_some_and(|head| head.vacant);
-        let head = match answer {
-            None => seen.base,
-            Some(head) => {
-                let named = head.head.zip(head.snapshot);
-                named.map(|(id, snapshot)| point(id, &snapshot))
-            }
-        };
+        let head = head_of(remembered, answer.as_ref());
+        let head = head.or_else(|| kin.and_then(|kin| kin.base));
         // A push that ended before it could say so has moved the base, too.
         let arrived = head.filter(|_| remembered.pushing.is_some() && remembered.pushing == head);
         Self {
-            agreed: arrived.map_or(seen, Agreed::on),
+            agreed: arrived.map_or(kin.unwrap_or(seen), Agreed::on),
             seen,
             head,
             vacant,
             local,
+            others: answer.map(|head| head.branches).unwrap_or_default(),
         }
     }
 

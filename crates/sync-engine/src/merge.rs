@@ -75,6 +75,18 @@ pub(crate) struct Rules<'r> {
     pub(crate) on_conflict: OnConflict,
     /// The paths that count; the rest stays as it is on both sides.
     pub(crate) filter: Option<&'r Patterns>,
+    /// Where the contents of our side are.
+    pub(crate) ours: Ours<'r>,
+}
+
+/// Where the contents of our side of a merge are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Ours<'r> {
+    /// In the workspace's tree.
+    #[default]
+    Tree,
+    /// With the tenant of this run.
+    Tenant(&'r Session),
 }
 
 /// Why a person has to choose.
@@ -257,7 +269,9 @@ impl Session {
                 }
             }
         }
-        self.merge_texts(maps, texts, &mut draft, &mut open).await?;
+        let ours = rules.ours;
+        self.merge_texts(maps, texts, ours, &mut draft, &mut open)
+            .await?;
         let mut decided = Vec::new();
         for (clash, reason) in open {
             decided.push(clash.path.clone());
@@ -291,6 +305,7 @@ impl Session {
         &self,
         maps: &Maps,
         texts: Vec<Clash>,
+        side: Ours<'_>,
         draft: &mut Draft,
         open: &mut Vec<(Clash, Reason)>,
     ) -> Result<(), Error> {
@@ -304,9 +319,15 @@ impl Session {
             .iter()
             .flat_map(|clash| [&clash.base, &clash.theirs])
             .flatten();
-        let loaded = self
-            .load(maps, ours.collect(), others.cloned().collect())
-            .await?;
+        let (ours, others) = (ours.collect::<Vec<_>>(), others.cloned().collect());
+        let loaded = match side {
+            Ours::Tree => self.load(maps, ours, others).await?,
+            Ours::Tenant(there) => {
+                let ours = ours.into_iter().map(|(_, entry)| entry).collect();
+                let ours = there.load(maps, Vec::new(), ours).await?;
+                ours.and(self.load(maps, Vec::new(), others).await?)
+            }
+        };
         for clash in texts {
             let whole = |entry: &Option<Entry>| loaded.whole(entry.as_ref()?);
             let versions = (whole(&clash.base), whole(&clash.ours), whole(&clash.theirs));

@@ -51,6 +51,14 @@ pub(crate) struct Forbearance {
 }
 
 impl Forbearance {
+    /// Of a run that has no use for the private store.
+    pub(crate) fn without() -> Self {
+        Self {
+            looks: AtomicBool::new(true),
+            does_without: AtomicBool::new(true),
+        }
+    }
+
     /// As long as what is returned lives, this run only looks.
     pub(crate) fn look(&self) -> Looking<'_> {
         self.looks.store(true, Ordering::Relaxed);

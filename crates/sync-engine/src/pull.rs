@@ -90,6 +90,7 @@ impl Session {
     /// Where both changed the same path in different ways the plan has conflicts, and can only be looked at.
     pub async fn plan_pull(&self, filter: Option<&Patterns>) -> Result<PullPlan, Error> {
         let look = self.look().await?;
+        self.ensure_begun()?;
         let rules = Rules {
             filter,
             ..Rules::default()

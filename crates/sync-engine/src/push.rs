@@ -137,6 +137,7 @@ impl Session {
             head,
             vacant,
             mut local,
+            ..
         } = look;
         let mut root = agreed.files();
         let mut found = Vec::new();
@@ -255,6 +256,7 @@ impl Session {
     pub(crate) async fn begin_push(&self, plan: PushPlan, limits: &Limits) -> Result<Rest, Error> {
         limits.check(plan.step.removal)?;
         self.ensure_seen(plan.seen)?;
+        self.begin_branch().await?;
         let PushPlan {
             agreed,
             vacant,

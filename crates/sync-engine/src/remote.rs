@@ -12,15 +12,16 @@ use serde::de::DeserializeOwned;
 use snafu::{OptionExt, ensure};
 use sync_core::patch::Signature;
 use sync_core::{Chunk, Digest, Name, SnapshotId};
+use sync_store::pack::PackWriter;
 use sync_store::protocol::{
-    self, Advanced, Answer, BINARY_MEDIA_TYPE, Details, ErrorBody, ErrorDetail, Fetch, Head,
-    Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired, SNAPSHOT_HEADER, SetAsideRow, Stale,
-    VerifyReport,
+    self, Advanced, Answer, BINARY_MEDIA_TYPE, Branch, Branches, Details, EXPIRED_HEADER,
+    ErrorBody, ErrorDetail, Fetch, Head, Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired,
+    SNAPSHOT_HEADER, SetAsideRow, Stale, VerifyReport,
 };
 use sync_transport::{Body, Call, CallBody, Client, ClientOptions, ClientTls, Endpoint, Secret};
 
 use crate::Error;
-use crate::error::{AnswerSnafu, NoSnapshotSnafu, RefusedSnafu};
+use crate::error::{AnswerSnafu, NoSnapshotSnafu, RefusedSnafu, StaleSnafu};
 use crate::receive::Blocks;
 use crate::report::Traffic;
 
@@ -97,6 +98,15 @@ impl Remote {
         &self.branch
     }
 
+    /// Another branch of the same tenant.
+    #[must_use]
+    pub fn on(&self, branch: &Name) -> Self {
+        Self {
+            branch: branch.clone(),
+            ..self.clone()
+        }
+    }
+
     /// What went over the wire so far.
     pub fn traffic(&self) -> Traffic {
         let traffic = self.client.traffic();
@@ -109,22 +119,27 @@ impl Remote {
 
     /// Where the branch points to; `None` where it still is at `known`.
     pub async fn head(&self, known: Option<SnapshotId>) -> Result<Option<Head>, Error> {
-        self.head_of(known, Part::Files).await
+        self.head_of(known, Part::Files, false).await
     }
 
     /// Likewise, by who wants to know about `part`: a tenant that has a database looks at it before it answers about rows.
+    /// With `others` the answer has the other branches, too, where there are any.
     pub(crate) async fn head_of(
         &self,
         known: Option<SnapshotId>,
         part: Part,
+        others: bool,
     ) -> Result<Option<Head>, Error> {
         let mut headers = HeaderMap::new();
         if let Some(id) = known {
             headers.insert(IF_NONE_MATCH, quoted(id));
         }
         let mut path = protocol::routes::head(self.tenant.as_str(), self.branch.as_str());
-        if part.has_rows() {
-            path.push_str("?part=rows");
+        match (part.has_rows(), others) {
+            (true, true) => path.push_str("?part=rows&branches=true"),
+            (true, false) => path.push_str("?part=rows"),
+            (false, true) => path.push_str("?branches=true"),
+            (false, false) => {}
         }
         let response = self
             .call(Method::GET, path, headers, CallBody::Empty)
@@ -235,6 +250,17 @@ impl Remote {
         target: SnapshotId,
         body: Body,
     ) -> Result<Pushed, Error> {
+        self.push_after(expected, target, &[], body).await
+    }
+
+    /// Likewise; `expired` are snapshots that it comes after and that nobody keeps any more.
+    pub(crate) async fn push_after(
+        &self,
+        expected: Option<SnapshotId>,
+        target: SnapshotId,
+        expired: &[SnapshotId],
+        body: Body,
+    ) -> Result<Pushed, Error> {
         let mut headers = typed(PACK_MEDIA_TYPE);
         match expected {
             Some(id) => headers.insert(IF_MATCH, quoted(id)),
@@ -244,6 +270,11 @@ impl Remote {
             HeaderName::from_static(SNAPSHOT_HEADER),
             plain(target.to_string()),
         );
+        if !expired.is_empty() {
+            let ids: Vec<String> = expired.iter().map(ToString::to_string).collect();
+            let name = HeaderName::from_static(EXPIRED_HEADER);
+            headers.insert(name, plain(ids.join(",")));
+        }
         let path = protocol::routes::head(self.tenant.as_str(), self.branch.as_str());
         let response = self
             .call(Method::POST, path, headers, CallBody::Stream(body))
@@ -269,6 +300,43 @@ impl Remote {
             }
             _ => Err(error),
         }
+    }
+
+    /// Begins the branch, which must not exist, at a snapshot that the tenant has.
+    pub(crate) async fn begin(&self, at: SnapshotId) -> Result<Pushed, Error> {
+        let nothing = PackWriter::new().and_then(PackWriter::finish);
+        let nothing = nothing.map_err(|error| {
+            AnswerSnafu {
+                reason: error.to_string(),
+            }
+            .build()
+        })?;
+        self.push(None, at, Body::full(nothing.concat())).await
+    }
+
+    /// Removes the branch, whose head has to be `expected`.
+    pub(crate) async fn remove(&self, expected: SnapshotId) -> Result<(), Error> {
+        let headers = HeaderMap::from_iter([(IF_MATCH, quoted(expected))]);
+        let path = protocol::routes::head(self.tenant.as_str(), self.branch.as_str());
+        let response = self
+            .call(Method::DELETE, path, headers, CallBody::Empty)
+            .await?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        match refusal(response).await {
+            (_, Some(Details::Stale(Stale { head }))) => StaleSnafu { head }.fail(),
+            (error, _) => Err(error),
+        }
+    }
+
+    pub(crate) async fn list_branches(&self) -> Result<Vec<Branch>, Error> {
+        let path = protocol::routes::heads(self.tenant.as_str());
+        let response = self
+            .call(Method::GET, path, HeaderMap::new(), CallBody::Empty)
+            .await?;
+        let found: Branches = json(expect_ok(response).await?).await?;
+        Ok(found.branches)
     }
 
     /// Streams what `fetch` asks for.
@@ -534,7 +602,7 @@ fn quoted(id: SnapshotId) -> HeaderValue {
     plain(format!("\"{id}\""))
 }
 
-/// A header value made of hexadecimal digits and quotes, which always is one.
+/// A header value made of hexadecimal digits, quotes and commas, which always is one.
 fn plain(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }

@@ -60,6 +60,7 @@ impl Session {
         let target = point(target.id, &target.snapshot);
         let look = self.look().await?;
         look.ensure_branch()?;
+        self.ensure_begun()?;
         let Look {
             agreed,
             seen,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use snafu::{OptionExt, ResultExt, ensure};
+use snafu::{ResultExt, ensure};
 use sync_core::map::{self, Map, MapError};
 use sync_core::{Digest, Entry, Snapshot, SnapshotId, TreePath};
 use sync_files::{CaptureEvent, CaptureOptions, IsKnown, StatCache, Tree};
@@ -13,13 +13,13 @@ use sync_store::pack::Class;
 use tokio::sync::OnceCell;
 
 use crate::decide::Point;
-use crate::error::{MapSnafu, NoRemoteSnafu, OvertakenSnafu, StoreSnafu, TaskSnafu, WriteSnafu};
+use crate::error::{MapSnafu, OvertakenSnafu, StoreSnafu, TaskSnafu, WriteSnafu};
 use crate::event::{Event, Listener, Phase, Progress, Target};
 use crate::maps::Maps;
 use crate::patience::Forbearance;
 use crate::remote::Remote;
 use crate::report::Problem;
-use crate::state::{Agreed, Remembered, State, key};
+use crate::state::{Agreed, Remembered, State};
 use crate::tree_map::empty_root;
 use crate::workspace::Lock;
 use crate::{Error, Workspace};
@@ -67,6 +67,10 @@ pub struct Session {
     private: OnceCell<Repository>,
     /// What was locked last, for as long as it is.
     held: Mutex<Weak<File>>,
+    /// Where the branch begins that is yet to be.
+    pub(crate) fork: std::sync::OnceLock<Point>,
+    /// Whether it has begun.
+    pub(crate) begun: OnceCell<()>,
 }
 
 /// What was captured of the tree.
@@ -87,8 +91,7 @@ impl Session {
     ///
     /// [`Error::NoRemote`] where the workspace belongs to no tenant.
     pub fn new(workspace: Workspace, remote: Remote, context: Context) -> Result<Self, Error> {
-        let config = workspace.config().remote.as_ref().context(NoRemoteSnafu)?;
-        let key = key(&config.url, config.tenant.as_str(), config.branch.as_str());
+        let key = workspace.key()?;
         Ok(Self {
             workspace,
             remote,
@@ -97,7 +100,24 @@ impl Session {
             forbearance: Forbearance::default(),
             private: OnceCell::new(),
             held: Mutex::default(),
+            fork: std::sync::OnceLock::new(),
+            begun: OnceCell::new(),
         })
+    }
+
+    /// A run that only stands between tenants: it has nothing to do with the tree, with bases or with the private store.
+    pub(crate) fn between(workspace: Workspace, remote: Remote, context: Context) -> Self {
+        Self {
+            workspace,
+            remote,
+            context,
+            key: String::new(),
+            forbearance: Forbearance::without(),
+            private: OnceCell::new(),
+            held: Mutex::default(),
+            fork: std::sync::OnceLock::new(),
+            begun: OnceCell::new(),
+        }
     }
 
     /// The tenant.

@@ -5,6 +5,7 @@ use sync_core::SnapshotId;
 use sync_files::Patterns;
 
 use crate::Error;
+use crate::branches::BranchStatus;
 use crate::decide::Standing;
 use crate::look::Look;
 use crate::report::{Counts, FileChange, Problem};
@@ -24,6 +25,8 @@ pub struct FilesStatus {
     pub base: Option<SnapshotId>,
     /// Where the tenant's branch is.
     pub head: Option<SnapshotId>,
+    /// Where the tree stands to the other branches of the tenant.
+    pub branches: Vec<BranchStatus>,
     /// What no capture takes.
     pub refused: Vec<Problem>,
 }
@@ -40,7 +43,7 @@ impl Session {
     /// [`Error::Store`] where that run holds the only copy of what is agreed on, which a pull with a filter has made.
     pub async fn status(&self, filter: Option<&Patterns>) -> Result<FilesStatus, Error> {
         let _looking = self.forbearance.look();
-        let look = self.look().await?;
+        let look = self.look_with(true).await?;
         self.status_of(look, filter).await
     }
 
@@ -56,8 +59,12 @@ impl Session {
             agreed,
             head,
             local,
+            others,
             ..
         } = look;
+        let branches = self.stand_to(local.root, others)?;
+        // A branch that is yet to be has no head, wherever it will begin.
+        let is_there = self.ensure_begun().is_ok();
         let base_root = agreed.files();
         let (mut here, mut there) = (Counts::default(), Counts::default());
         if local.root != base_root || head_root != base_root {
@@ -97,7 +104,8 @@ impl Session {
             local: here,
             cloud: there,
             base: agreed.base.map(|base| base.id),
-            head: head.map(|head| head.id),
+            head: head.filter(|_| is_there).map(|head| head.id),
+            branches,
             refused: local.refused,
         })
     }

@@ -67,7 +67,7 @@ impl Session {
         let rules = Rules {
             lines: true,
             on_conflict,
-            filter: None,
+            ..Rules::default()
         };
         let mut incoming = self.plan_merge(look, rules).await?;
         let root = incoming.apply.root;
@@ -146,6 +146,7 @@ impl Session {
         ensure_chosen(&incoming.conflicts)?;
         limits.check(outgoing.removal)?;
         self.ensure_seen(incoming.apply.seen)?;
+        self.begin_branch().await?;
         let snapshot = incoming.head.map(|head| head.id);
         let (local, _) = Box::pin(self.apply_merge("sync", incoming, limits)).await?;
         if outgoing.changes.is_empty() {

@@ -33,6 +33,13 @@ impl Texts {
         Some(whole)
     }
 
+    /// These, and others.
+    pub(crate) fn and(mut self, others: Self) -> Self {
+        self.chunks.extend(others.chunks);
+        self.bytes.extend(others.bytes);
+        self
+    }
+
     /// The text of one side; that of an absent file is empty.
     pub(crate) fn text(&self, entry: Option<&Entry>) -> Option<String> {
         let Some(entry) = entry else {

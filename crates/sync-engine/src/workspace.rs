@@ -11,16 +11,21 @@ use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::Name;
 
 use crate::Error;
-use crate::config::{CONFIG_FILE, Config, PRIVATE_DIR};
+use crate::config::{CONFIG_FILE, Config, PRIVATE_DIR, RemoteConfig};
 use crate::error::{
     DaemonRunningSnafu, LockedSnafu, NoWorkspaceSnafu, WorkspaceExistsSnafu, WriteSnafu,
 };
+use crate::state::key;
 
 /// A workspace: a directory with a `sync.toml`, the tree that it syncs, and private state in `.sync/`.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     root: PathBuf,
     config: Config,
+    /// The remote that a person named; else the default.
+    remote: Option<Name>,
+    /// The branch that a person named; else what the remote says.
+    branch: Option<Name>,
 }
 
 impl Workspace {
@@ -33,6 +38,8 @@ impl Workspace {
         Ok(Self {
             config: Config::load(root)?,
             root: root.to_owned(),
+            remote: None,
+            branch: None,
         })
     }
 
@@ -41,6 +48,8 @@ impl Workspace {
         Self {
             root: root.to_owned(),
             config,
+            remote: None,
+            branch: None,
         }
     }
 
@@ -89,6 +98,53 @@ impl Workspace {
     /// What its `sync.toml` says.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The same workspace, which works with the remote of this name and with this branch of it; with those that its
+    /// `sync.toml` says where they are `None`.
+    #[must_use]
+    pub fn following(self, remote: Option<Name>, branch: Option<Name>) -> Self {
+        Self {
+            remote,
+            branch,
+            ..self
+        }
+    }
+
+    /// The tenant and the branch that it works with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRemote`], [`Error::UnknownRemote`] and [`Error::WhichRemote`] where `sync.toml` does not say which.
+    pub fn remote(&self) -> Result<RemoteConfig, Error> {
+        let name = self.remote.as_ref().map(Name::as_str);
+        let (_, found) = self.config.remote_named(name)?;
+        let mut remote = found.clone();
+        if let Some(branch) = &self.branch {
+            remote.branch = branch.clone();
+        }
+        Ok(remote)
+    }
+
+    /// What that tenant is called in `sync.toml`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workspace::remote`].
+    pub fn remote_name(&self) -> Result<&str, Error> {
+        let name = self.remote.as_ref().map(Name::as_str);
+        Ok(self.config.remote_named(name)?.0)
+    }
+
+    /// What everything that it remembers of that tenant and branch is kept under.
+    pub(crate) fn key(&self) -> Result<String, Error> {
+        Ok(key_of(&self.remote()?))
+    }
+
+    /// The same of the branch that it follows unless a person names another one.
+    pub(crate) fn home_key(&self) -> Result<String, Error> {
+        let name = self.remote.as_ref().map(Name::as_str);
+        Ok(key_of(self.config.remote_named(name)?.1))
     }
 
     /// The tree that is synced.
@@ -168,6 +224,11 @@ impl Workspace {
     }
 }
 
+fn key_of(remote: &RemoteConfig) -> String {
+    let (tenant, branch) = (remote.tenant.as_str(), remote.branch.as_str());
+    key(&remote.url, tenant, branch)
+}
+
 /// Who holds a workspace.
 #[derive(Debug, Serialize)]
 struct Holder {
@@ -219,7 +280,9 @@ mod tests {
         fs::create_dir_all(&below).unwrap();
         let found = Workspace::find(&below).unwrap();
         assert_eq!(found.config().workspace.name, "a \"b\"");
-        assert_eq!(found.config().remote.as_ref().unwrap().tenant, tenant);
+        assert_eq!(found.remote().unwrap().tenant, tenant);
+        let aside = found.clone().following(None, "trial".parse().ok());
+        assert_ne!(aside.key().unwrap(), found.key().unwrap());
         let again = Workspace::init(dir.path(), "c", "https://a", &tenant);
         assert!(matches!(again, Err(Error::WorkspaceExists { .. })));
     }

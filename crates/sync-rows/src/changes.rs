@@ -109,7 +109,7 @@ impl Pair {
 }
 
 /// How much differs between two maps of tables, by table. Only rows of tables that both have are read.
-pub(crate) fn sums(
+pub fn sums(
     source: &Arc<RepositoryNodes>,
     before: Digest,
     after: Digest,
@@ -118,7 +118,7 @@ pub(crate) fn sums(
 }
 
 /// All rows of all tables of a map.
-pub(crate) fn row_count(source: &RepositoryNodes, root: Digest) -> Result<u64, Error> {
+pub fn row_count(source: &RepositoryNodes, root: Digest) -> Result<u64, Error> {
     let all = tables(source, root).context(MapSnafu)?;
     Ok(all.iter().map(|(_, entry)| entry.rows.len).sum())
 }

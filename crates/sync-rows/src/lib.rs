@@ -19,4 +19,4 @@ pub use changes::{CellChange, RowChange, RowKind};
 pub use conflicts::{OpenConflict, Resolution, Resolutions};
 pub use error::Error;
 pub use memory::{Memory, Remembered};
-pub use working_copy::{Agreed, Merged, WorkingCopy};
+pub use working_copy::{Agreed, Merged, WorkingCopy, merge};

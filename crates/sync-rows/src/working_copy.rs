@@ -127,7 +127,15 @@ impl WorkingCopy {
     where
         N: Serialize + for<'a> Deserialize<'a> + Default,
     {
-        Ok(Agreed::of(self.database.base(&self.remote).await?))
+        self.agreed_with(&self.remote).await
+    }
+
+    /// What was agreed on with another side, by its name.
+    pub async fn agreed_with<N>(&self, remote: &str) -> Result<Agreed<N>, Error>
+    where
+        N: Serialize + for<'a> Deserialize<'a> + Default,
+    {
+        Ok(Agreed::of(self.database.base(remote).await?))
     }
 
     /// Reads what changed in the database since it was last captured, in one consistent cut. The nodes of the new maps are in
@@ -165,24 +173,8 @@ impl WorkingCopy {
         resolutions: Resolutions,
         otherwise: Choice,
     ) -> Result<Merged, Error> {
-        let (nodes, specs) = (self.nodes(), self.specs.clone());
-        let (mut writer, writing) = self.repository.writer();
-        let merged = blocking(move || {
-            let rules = |table: &TableName| rules_of(&specs, table);
-            let choose = |conflict: &RowConflict| choice(&resolutions, otherwise, conflict);
-            let merged = merge_tables(&nodes, roots, rules, choose, &mut writer);
-            merged.context(MergeSnafu)
-        })
-        .await;
-        writing.finish().await.context(StoreSnafu)?;
-        let merged = merged?;
-        let (nodes, conflicts) = (self.nodes(), merged.conflicts);
-        let conflicts = blocking(move || describe_all(&nodes, roots, &conflicts)).await?;
-        Ok(Merged {
-            root: merged.root,
-            counts: merged.counts,
-            conflicts,
-        })
+        let (repository, specs) = (&self.repository, &self.specs);
+        merge(repository, specs, roots, resolutions, otherwise).await
     }
 
     /// Changes the database from what was captured to the tables of `after` that travel, and agrees on `agreed`, in one
@@ -348,6 +340,40 @@ impl WorkingCopy {
         let nodes = self.nodes();
         blocking(move || changes::row_count(&nodes, root)).await
     }
+}
+
+/// Merges what two sides made of a map of tables, without a database: the roots are `[base, ours, theirs]`, in `repository`,
+/// where the result is then. What the rules of `specs` leave open is decided by `resolutions`, else `otherwise`.
+///
+/// # Errors
+///
+/// Where a map cannot be read or written.
+pub async fn merge(
+    repository: &Repository,
+    specs: &[TableSpec],
+    roots: [Digest; 3],
+    resolutions: Resolutions,
+    otherwise: Choice,
+) -> Result<Merged, Error> {
+    let (nodes, specs) = (Arc::new(repository.nodes()), specs.to_vec());
+    let (mut writer, writing) = repository.writer();
+    let source = Arc::clone(&nodes);
+    let merged = blocking(move || {
+        let rules = |table: &TableName| rules_of(&specs, table);
+        let choose = |conflict: &RowConflict| choice(&resolutions, otherwise, conflict);
+        let merged = merge_tables(&source, roots, rules, choose, &mut writer);
+        merged.context(MergeSnafu)
+    })
+    .await;
+    writing.finish().await.context(StoreSnafu)?;
+    let merged = merged?;
+    let conflicts = merged.conflicts;
+    let conflicts = blocking(move || describe_all(&nodes, roots, &conflicts)).await?;
+    Ok(Merged {
+        root: merged.root,
+        counts: merged.counts,
+        conflicts,
+    })
 }
 
 /// In the order of the names.

@@ -7,9 +7,9 @@ use http::{Request, Response, StatusCode};
 use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::{Digest, Name, SnapshotId};
 use sync_store::protocol::{
-    Advanced, BINARY_MEDIA_TYPE, Fetch, Head, Log, Logged, MAX_DIGESTS, MAX_LOG, MAX_SIGNATURES,
-    MAX_SIGNED, PACK_MEDIA_TYPE, SNAPSHOT_HEADER, decode_digests, decode_prefixes, encode_bits,
-    encode_signatures,
+    Advanced, BINARY_MEDIA_TYPE, EXPIRED_HEADER, Fetch, Head, Log, Logged, MAX_DIGESTS,
+    MAX_EXPIRED, MAX_LOG, MAX_SIGNATURES, MAX_SIGNED, PACK_MEDIA_TYPE, SNAPSHOT_HEADER,
+    decode_digests, decode_prefixes, encode_bits, encode_signatures,
 };
 use sync_store::{Advance, Repository};
 use sync_transport::Body;
@@ -17,7 +17,7 @@ use sync_transport::Body;
 use crate::admin::read_json;
 use crate::error::{BodySnafu, MalformedSnafu, NoSnapshotSnafu, StaleSnafu, StoreSnafu};
 use crate::route::{TenantRoute, query};
-use crate::{Error, Server, answer, rows, upkeep};
+use crate::{Error, Server, answer, branches, rows, upkeep};
 
 /// Length in bytes of a digest prefix in a `missing` request.
 const PREFIX_LEN: usize = 8;
@@ -30,6 +30,11 @@ pub(crate) async fn serve(
     request: Request<Body>,
 ) -> Result<Response<Body>, Error> {
     match route {
+        TenantRoute::Branches => branches::list(repository).await,
+        TenantRoute::Delete(branch) => {
+            let expected = precondition(request.headers())?;
+            branches::delete(server, repository, &branch, expected).await
+        }
         TenantRoute::Head(branch) => head(server, repository, &branch, &request).await,
         TenantRoute::Push(branch) => push(server, repository, &branch, request).await,
         TenantRoute::Missing => missing(repository, request).await,
@@ -56,7 +61,11 @@ async fn head(
         .transpose()?
         .flatten();
     let head = current_head(server, repository, branch, known, request.uri().query()).await?;
-    if head.is_some() && known == head {
+    let others = match query(request.uri().query(), "branches") {
+        Some("true") => branches::beside(repository, branch).await?,
+        _ => Vec::new(),
+    };
+    if head.is_some() && known == head && others.is_empty() {
         return Ok(answer::tagged(
             answer::empty(StatusCode::NOT_MODIFIED),
             head,
@@ -74,6 +83,7 @@ async fn head(
                 head,
                 snapshot,
                 vacant,
+                branches: others,
             },
         ),
         head,
@@ -143,6 +153,10 @@ async fn push(
     if head != expected && head != Some(target) {
         return StaleSnafu { head }.fail();
     }
+    if let Some(ids) = headers.get(EXPIRED_HEADER) {
+        let ids = expired(ids)?;
+        repository.note_expired(&ids).await.context(StoreSnafu)?;
+    }
     let metrics = server.metrics();
     metrics.packs_received.add(1);
     let received = repository
@@ -172,7 +186,19 @@ async fn push(
     ))
 }
 
-/// What a push expects the head to be: `If-Match: "<id>"`, or `If-None-Match: *` for a branch that is yet to be.
+/// The names of snapshots that nobody keeps.
+fn expired(value: &HeaderValue) -> Result<Vec<SnapshotId>, Error> {
+    let ids = value.to_str().ok().and_then(|text| {
+        let ids = text.split(',').map(|id| id.trim().parse().ok());
+        ids.collect::<Option<Vec<SnapshotId>>>()
+    });
+    ids.filter(|ids| ids.len() <= MAX_EXPIRED)
+        .with_context(|| MalformedSnafu {
+            reason: format!("`{EXPIRED_HEADER}` has at most {MAX_EXPIRED} snapshot ids"),
+        })
+}
+
+/// What a change of a head expects it to be: `If-Match: "<id>"`, or `If-None-Match: *` for a branch that is yet to be.
 fn precondition(headers: &HeaderMap) -> Result<Option<SnapshotId>, Error> {
     match (headers.get(IF_MATCH), headers.get(IF_NONE_MATCH)) {
         (Some(value), None) => {

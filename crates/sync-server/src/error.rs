@@ -66,6 +66,14 @@ pub enum Error {
         /// Where it is.
         head: Option<SnapshotId>,
     },
+    /// A branch that cannot be removed.
+    #[snafu(display("branch `{branch}` cannot be deleted: {reason}"))]
+    BranchKept {
+        /// The branch.
+        branch: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The body could not be read to its end.
     #[snafu(display("the request's body could not be read"))]
     Body {
@@ -140,7 +148,9 @@ impl Error {
             Self::Body {
                 source: sync_transport::Error::TimedOut { .. },
             } => StatusCode::REQUEST_TIMEOUT,
-            Self::Malformed { .. } | Self::Body { .. } => StatusCode::BAD_REQUEST,
+            Self::Malformed { .. } | Self::Body { .. } | Self::BranchKept { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Stale { .. } => StatusCode::PRECONDITION_FAILED,
             Self::Tarball { .. } | Self::Import { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Store { source } => match source {
@@ -197,6 +207,7 @@ impl Fault for Error {
             Self::NoToken { .. } => "server/no-token",
             Self::Malformed { .. } => "server/malformed",
             Self::Stale { .. } => "server/stale",
+            Self::BranchKept { .. } => "server/branch-kept",
             Self::Body { .. } => "server/body",
             Self::Tarball { .. } => "server/tarball",
             Self::Import { .. } => "server/import",
@@ -217,6 +228,7 @@ impl Fault for Error {
             | Self::NoSnapshot { .. }
             | Self::NoToken { .. }
             | Self::Malformed { .. }
+            | Self::BranchKept { .. }
             | Self::Tarball { .. }
             | Self::Import { .. } => Class::Usage,
             Self::Stale { .. } => Class::Conflict,

@@ -48,7 +48,7 @@ pub use database::ImportRefusal;
 pub use refusal::Refusal;
 
 /// The branch that these clients push to and pull from: they know of no other.
-const BRANCH: &str = "main";
+const BRANCH: &str = crate::branches::MAIN;
 
 /// The directories that these clients know, sorted. They refuse a tarball that has anything else.
 const DIRECTORIES: [&str; 8] = [

@@ -20,6 +20,7 @@ mod admin;
 mod answer;
 mod api;
 pub mod auth;
+mod branches;
 mod error;
 mod legacy;
 mod metrics;

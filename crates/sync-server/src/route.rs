@@ -41,6 +41,10 @@ pub enum Route {
 /// A request about one tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TenantRoute {
+    /// Which branches there are.
+    Branches,
+    /// Remove a branch.
+    Delete(Name),
     /// Where a branch points to.
     Head(Name),
     /// Push to a branch.
@@ -119,10 +123,12 @@ fn tenant_route(method: &Method, segments: &[&str]) -> Result<TenantRoute, NoRou
         }
     };
     match *segments {
+        ["heads"] => is(Method::GET, TenantRoute::Branches),
         ["heads", branch] => {
             let branch = branch.parse().map_err(|_| NoRoute::Name)?;
             match *method {
                 Method::POST => Ok(TenantRoute::Push(branch)),
+                Method::DELETE => Ok(TenantRoute::Delete(branch)),
                 _ => is(Method::GET, TenantRoute::Head(branch)),
             }
         }
@@ -177,7 +183,17 @@ mod tests {
         check(
             "POST",
             "//v1/tenants/acme/heads/main",
-            &Ok(tenant(TenantRoute::Push(main))),
+            &Ok(tenant(TenantRoute::Push(main.clone()))),
+        );
+        check(
+            "DELETE",
+            "/v1/tenants/acme/heads/main",
+            &Ok(tenant(TenantRoute::Delete(main))),
+        );
+        check(
+            "GET",
+            "/v1/tenants/acme/heads",
+            &Ok(tenant(TenantRoute::Branches)),
         );
         check(
             "POST",

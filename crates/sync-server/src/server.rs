@@ -186,7 +186,10 @@ impl Server {
             Err(reason) => return NoRouteSnafu { reason }.fail(),
         };
         let scope = match route {
-            TenantRoute::Push(_) | TenantRoute::Verify | TenantRoute::Repair => Scope::Write,
+            TenantRoute::Push(_)
+            | TenantRoute::Delete(_)
+            | TenantRoute::Verify
+            | TenantRoute::Repair => Scope::Write,
             _ => Scope::Read,
         };
         let repository = self.repository(&caller, &tenant, scope).await?;

@@ -98,6 +98,13 @@ pub struct PackRecord {
     pub objects: Vec<(Digest, Place)>,
 }
 
+impl HeadMove {
+    /// Whether the branch was removed then.
+    pub(crate) fn is_removal(&self) -> bool {
+        self.from == Some(self.to)
+    }
+}
+
 impl PackRecord {
     /// Where an object is in the pack.
     pub(crate) fn place(&self, digest: &Digest) -> Option<Place> {
@@ -126,6 +133,8 @@ pub struct HeadChange {
     pub expected: Expected,
     /// What its head becomes. It is recorded as accepted too.
     pub target: SnapshotId,
+    /// Snapshots that it comes after and that come with it: they are recorded as accepted as well.
+    pub history: Vec<SnapshotId>,
     /// When, in milliseconds since 1970-01-01T00:00:00Z, for the log.
     pub when: u64,
     /// The tenant's [`Marks::generation`] at which everything that the target names was seen to be here;
@@ -147,6 +156,29 @@ pub enum Advanced {
     },
 }
 
+/// A branch that is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BranchRemoval {
+    /// Which branch.
+    pub branch: String,
+    /// What its head has to be.
+    pub expected: SnapshotId,
+    /// When, in milliseconds since 1970-01-01T00:00:00Z, for the log.
+    pub when: u64,
+}
+
+/// What became of a [`BranchRemoval`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// The branch is gone, and was there before.
+    Gone,
+    /// Its head is another than expected; it is as it was.
+    Stale {
+        /// What it is; `None` where there is no such branch.
+        head: Option<SnapshotId>,
+    },
+}
+
 /// A line of the log of head moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeadMove {
@@ -154,7 +186,7 @@ pub struct HeadMove {
     pub branch: String,
     /// What its head was.
     pub from: Option<SnapshotId>,
-    /// What it became.
+    /// What it became; the same as `from` where the branch was removed, which nothing else leaves behind.
     pub to: SnapshotId,
     /// When, in milliseconds since 1970-01-01T00:00:00Z by the clock of whoever moved it.
     pub when: u64,
@@ -226,6 +258,13 @@ pub trait Catalogue: Upkeep + Send + Sync + std::fmt::Debug + 'static {
 
     /// All branches with their heads, by name.
     async fn heads(&self, tenant: TenantId) -> Result<Vec<(String, SnapshotId)>, Error>;
+
+    /// Removes a branch and what it keeps, by compare-and-swap, and leaves a line in the log of heads.
+    async fn remove_head(
+        &self,
+        tenant: TenantId,
+        removal: &BranchRemoval,
+    ) -> Result<Removed, Error>;
 
     /// The latest moves of heads, newest first, at most `limit`.
     async fn head_moves(&self, tenant: TenantId, limit: usize) -> Result<Vec<HeadMove>, Error>;

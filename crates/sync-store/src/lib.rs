@@ -34,7 +34,7 @@ mod tests;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use catalogue::{Advanced, HeadMove, TokenRecord};
+pub use catalogue::{Advanced, HeadMove, Removed, TokenRecord};
 pub use error::Error;
 pub use pack::Class;
 pub use repository::{

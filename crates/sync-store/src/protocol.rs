@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use snafu::Snafu;
-use sync_core::{Digest, Snapshot, SnapshotId};
+use sync_core::{Digest, Name, Roots, Snapshot, SnapshotId};
 
 mod upkeep;
 
@@ -26,6 +26,10 @@ pub use binary::{
 
 /// The request header with the id of the snapshot that a push is about.
 pub const SNAPSHOT_HEADER: &str = "sync-snapshot";
+/// The request header with the ids, separated by commas, of snapshots that what is pushed comes after and that nobody keeps.
+pub const EXPIRED_HEADER: &str = "sync-expired";
+/// The most ids in that header.
+pub const MAX_EXPIRED: usize = 64;
 /// The header with the id of a request, on requests and answers.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 /// The media type of a pack.
@@ -65,7 +69,12 @@ pub mod routes {
     /// Whether it can serve.
     pub const READY: &str = "/readyz";
 
-    /// A branch's head: GET reads it, POST moves it.
+    /// The branches: GET lists them.
+    pub fn heads(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/heads")
+    }
+
+    /// A branch's head: GET reads it, POST moves it, DELETE removes the branch.
     pub fn head(tenant: &str, branch: &str) -> String {
         format!("{TENANTS}{tenant}/heads/{branch}")
     }
@@ -125,6 +134,38 @@ pub struct Head {
     pub snapshot: Option<Snapshot>,
     /// Whether the tenant has no object at all, so that there is no use in asking what is missing.
     pub vacant: bool,
+    /// The other branches, for who asked (`branches=true`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<BranchRoots>,
+}
+
+/// What a branch holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BranchRoots {
+    /// The branch.
+    pub branch: Name,
+    /// Its head.
+    pub head: SnapshotId,
+    /// What that holds.
+    pub roots: Roots,
+}
+
+/// The branches of a tenant, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Branches {
+    /// Each with its head.
+    pub branches: Vec<Branch>,
+}
+
+/// A branch and the snapshot at its head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    /// Its name.
+    pub branch: Name,
+    /// Its head.
+    pub head: SnapshotId,
+    /// The snapshot itself.
+    pub snapshot: Snapshot,
 }
 
 /// The answer to a push that moved the head, or found it moved.

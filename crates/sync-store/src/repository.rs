@@ -8,6 +8,7 @@ mod closure;
 mod export;
 mod history;
 mod keep;
+mod lineage;
 mod node_cache;
 mod nodes;
 mod receive;

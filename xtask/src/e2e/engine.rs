@@ -10,6 +10,7 @@ mod all;
 mod alone;
 mod daemon;
 mod operator;
+mod promote;
 
 use super::scenario::Suite;
 
@@ -92,4 +93,18 @@ pub(super) const SCENARIOS: Suite = &[
         operator::an_operator_sees_what_a_server_does,
     ),
     ("no_secret_is_logged", operator::no_secret_is_logged),
+    ("branches_come_and_go", promote::branches_come_and_go),
+    (
+        "a_promote_is_a_fast_forward",
+        promote::a_promote_is_a_fast_forward,
+    ),
+    ("a_promote_merges", promote::a_promote_merges),
+    (
+        "a_promote_that_is_killed_is_made_again",
+        promote::a_promote_that_is_killed_is_made_again,
+    ),
+    (
+        "two_promotes_at_once_lose_nothing",
+        promote::two_promotes_at_once_lose_nothing,
+    ),
 ];

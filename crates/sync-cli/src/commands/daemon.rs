@@ -136,8 +136,7 @@ async fn manager(
     connection: &Connection,
     progress: &Arc<Progress>,
 ) -> Result<SyncManager, Error> {
-    let remote = workspace.config().remote.as_ref();
-    let remote = remote.ok_or(sync_engine::Error::NoRemote)?;
+    let remote = workspace.remote()?;
     let mut config = SyncConfig::builder(remote.tenant.as_str(), &remote.url, "", workspace.tree())
         .with_workspace(workspace.clone())
         .with_client(connection.remote.client().clone())

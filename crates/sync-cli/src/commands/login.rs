@@ -15,11 +15,7 @@ const MAX_TOKEN: u64 = 4096;
 
 pub(super) async fn run(place: &Place<'_>) -> Result<Outcome, Error> {
     let workspace = place.workspace()?;
-    let config = workspace
-        .config()
-        .remote
-        .as_ref()
-        .ok_or(sync_engine::Error::NoRemote)?;
+    let config = workspace.remote()?;
     let Location::Address(url) = config.location(workspace.root())? else {
         return NoLoginSnafu.fail();
     };

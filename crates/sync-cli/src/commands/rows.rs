@@ -7,7 +7,7 @@ use serde_json::json;
 use sync_engine::rows::{Database, Rows, RowsOutcome, RowsReport};
 use sync_engine::{Direction, Limits, OnConflict, RowsStatus, Session, Side, Standing, Traffic};
 
-use self::show::sum_line;
+pub(super) use self::show::sum_line;
 use super::Place;
 use super::transfer::{ROUNDS, begin, limits, snapshot_line};
 use crate::args::{Diff, Pull, Push, Status, SyncBoth};

@@ -71,4 +71,12 @@ pub(super) fn show(terminal: &Terminal, found: &FilesStatus) {
         side("here:", found.local),
         side("tenant:", found.cloud)
     ));
+    for there in &found.branches {
+        let standing = there.standing.map_or("never synced", Standing::as_str);
+        terminal.line(&format!(
+            "  branch  {standing:<13} {}  {}",
+            there.branch,
+            there.head.short()
+        ));
+    }
 }

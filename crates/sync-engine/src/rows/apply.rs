@@ -131,6 +131,7 @@ impl Rows<'_> {
         for removal in plan.removals {
             limits.check(removal)?;
         }
+        self.session.begin_branch().await?;
         let RowsPlan {
             mut look,
             merged,
@@ -369,15 +370,11 @@ fn pushed(look: &Look, before: Option<Digest>, after: Digest) -> RowsPush {
 }
 
 /// Refuses to go on while a person has to choose.
-pub(super) fn ensure_chosen(conflicts: &[OpenConflict]) -> Result<(), Error> {
-    if conflicts.is_empty() {
+pub(super) fn ensure_chosen(open: &[OpenConflict]) -> Result<(), Error> {
+    if open.is_empty() {
         return Ok(());
     }
-    let rows = conflicts.iter().map(|conflict| {
-        let key = conflict.key.iter().map(|(_, value)| value.as_str());
-        format!("{} {}", conflict.table, key.collect::<Vec<_>>().join(", "))
-    });
-    let paths: Vec<String> = rows.collect();
+    let paths: Vec<String> = open.iter().map(conflicts::named).collect();
     ConflictSnafu { paths }.fail()
 }
 

@@ -1,5 +1,6 @@
 //! What a person has to choose about rows: listed by a plan, kept in the workspace, resolved one by one.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -13,21 +14,33 @@ use crate::{Error, Workspace};
 /// In the private directory.
 const FILE: &str = "conflicts.json";
 
+/// The conflicts with each tenant and branch, by the key of [`crate::state::State`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Kept {
-    conflicts: Vec<OpenConflict>,
+    conflicts: BTreeMap<String, Vec<OpenConflict>>,
 }
 
 fn path(workspace: &Workspace) -> PathBuf {
     workspace.private().join(FILE)
 }
 
-/// The conflicts that the last sync listed, with what was chosen about them since.
+/// A row as people are told of it in a line.
+pub(crate) fn named(conflict: &OpenConflict) -> String {
+    let key = conflict.key.iter().map(|(_, value)| value.as_str());
+    format!("{} {}", conflict.table, key.collect::<Vec<_>>().join(", "))
+}
+
+/// The conflicts that the last sync with the workspace's tenant and branch listed, with what was chosen about them since.
 ///
 /// # Errors
 ///
 /// Where the file is there and cannot be read.
 pub fn list(workspace: &Workspace) -> Result<Vec<OpenConflict>, Error> {
+    let mut kept = load(workspace)?;
+    Ok(kept.conflicts.remove(&workspace.key()?).unwrap_or_default())
+}
+
+fn load(workspace: &Workspace) -> Result<Kept, Error> {
     let path = path(workspace);
     let damaged = |reason: String| {
         StateSnafu {
@@ -39,10 +52,9 @@ pub fn list(workspace: &Workspace) -> Result<Vec<OpenConflict>, Error> {
     match std::fs::read(&path) {
         Ok(bytes) => {
             let kept: Result<Kept, _> = serde_json::from_slice(&bytes);
-            let kept = kept.map_err(|error| damaged(error.to_string()))?;
-            Ok(kept.conflicts)
+            kept.map_err(|error| damaged(error.to_string()))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Kept::default()),
         Err(error) => Err(damaged(error.to_string())),
     }
 }
@@ -103,9 +115,12 @@ fn keep(workspace: &Workspace, conflicts: &[OpenConflict]) -> Result<(), Error> 
         return Ok(());
     }
     workspace.make_private()?;
-    let kept = Kept {
-        conflicts: conflicts.to_vec(),
-    };
+    let (mut kept, key) = (load(workspace)?, workspace.key()?);
+    if conflicts.is_empty() {
+        kept.conflicts.remove(&key);
+    } else {
+        kept.conflicts.insert(key, conflicts.to_vec());
+    }
     let bytes = serde_json::to_vec_pretty(&kept).unwrap_or_default();
     replace(&path, &bytes, Sync::Yes).context(WriteSnafu { path })
 }

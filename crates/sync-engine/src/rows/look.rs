@@ -11,7 +11,7 @@ use sync_db::Capture;
 use sync_store::Repository;
 use sync_store::protocol::{Fetch, Part};
 
-use super::{Agreed, Rows, rows_of};
+use super::{Agreed, Note, Rows, rows_of};
 use crate::decide::{Point, Standing, standing};
 use crate::error::{BranchGoneSnafu, StoreSnafu};
 use crate::event::{Phase, Progress, Target};
@@ -78,6 +78,15 @@ impl RowsRoots {
     }
 }
 
+/// The snapshot that was agreed on.
+fn point_of(agreed: &Agreed) -> Option<Point> {
+    Some(Point {
+        id: agreed.snapshot?,
+        files: agreed.note.files.unwrap_or(Map::empty_root()),
+        rows: agreed.note.rows,
+    })
+}
+
 impl Look {
     pub(super) fn standing(&self) -> Standing {
         // Tables that are empty before anything was agreed on are no change: whoever comes with rows fills them.
@@ -133,16 +142,14 @@ impl Rows<'_> {
     pub(super) async fn look(&self) -> Result<Look, Error> {
         let seen: Agreed = self.copy.agreed().await?;
         let (answer, capture) = tokio::join!(
-            self.session.remote.head_of(seen.snapshot, Part::Rows),
+            self.session
+                .remote
+                .head_of(seen.snapshot, Part::Rows, false),
             self.capture()
         );
         let (answer, capture) = (answer?, capture?);
         let head = match answer {
-            None => seen.snapshot.map(|id| Point {
-                id,
-                files: seen.note.files.unwrap_or(Map::empty_root()),
-                rows: seen.note.rows,
-            }),
+            None => point_of(&seen),
             Some(head) => {
                 let named = head.head.zip(head.snapshot);
                 named.map(|(id, snapshot)| point(id, &snapshot))
@@ -184,6 +191,11 @@ impl Rows<'_> {
             Some(arrived) => super::agreed_on(Some(arrived), seen.note.clone()),
             None => seen.clone(),
         };
+        let (agreed, head) = if agreed.snapshot.is_none() {
+            self.kin(agreed, head).await?
+        } else {
+            (agreed, head)
+        };
         let agreed = self.ensure_agreed(agreed).await?;
         let local = self.copy.overlay(capture.root, agreed.root).await?;
         Ok(Look {
@@ -192,6 +204,37 @@ impl Rows<'_> {
             head,
             capture,
             local,
+        })
+    }
+
+    /// What the rows of a branch that nothing was ever agreed on with come from, and where that branch is or begins.
+    async fn kin(
+        &self,
+        seen: Agreed,
+        head: Option<Point>,
+    ) -> Result<(Agreed, Option<Point>), Error> {
+        let home = self.session.workspace.home_key()?;
+        if home == self.session.key {
+            return Ok((seen, head));
+        }
+        let home: Agreed = self.copy.agreed_with(&home).await?;
+        let Some(base) = point_of(&home) else {
+            return Ok((seen, head));
+        };
+        let note = seen.note.clone();
+        Ok(match self.session.kin(base, head).await? {
+            None => (seen, head),
+            Some(found) if found.id == base.id => {
+                let agreed = Agreed {
+                    note: Note {
+                        undo: None,
+                        ..home.note
+                    },
+                    ..home
+                };
+                (agreed, head.or(Some(base)))
+            }
+            Some(found) => (super::agreed_on(Some(found), note), head),
         })
     }
 

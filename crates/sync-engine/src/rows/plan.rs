@@ -100,6 +100,9 @@ impl Rows<'_> {
         on_conflict: OnConflict,
     ) -> Result<RowsPlan, Error> {
         look.ensure_branch()?;
+        if direction == Direction::Pull {
+            self.session.ensure_begun()?;
+        }
         let standing = look.standing();
         if direction == Direction::Push && standing == Standing::Diverged {
             let head = look.head.map(|head| head.id);
@@ -185,7 +188,7 @@ impl Rows<'_> {
 }
 
 /// What a plan removes from a side that holds so many rows.
-pub(super) fn removal(place: Place, counts: &[TableCounts], of: u64) -> Removal {
+pub(crate) fn removal(place: Place, counts: &[TableCounts], of: u64) -> Removal {
     Removal {
         place,
         what: What::Rows,

@@ -80,6 +80,7 @@ fn status_of(error: &Error) -> (StatusCode, &'static str) {
             reason: route::NoRoute::Name,
         }
         | Error::Malformed { .. }
+        | Error::BranchKept { .. }
         | Error::Body { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
         Error::NoRoute { .. }
         | Error::NoTenant { .. }

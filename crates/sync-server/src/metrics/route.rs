@@ -11,6 +11,8 @@ pub(crate) enum RouteName {
     /// A request for a head that is answered when it moves.
     Wait,
     Push,
+    /// The branches of a tenant, and the end of one.
+    Branches,
     Missing,
     Fetch,
     Objects,
@@ -30,12 +32,13 @@ pub(super) const COUNT: usize = RouteName::ALL.len();
 
 impl RouteName {
     /// Each, in the order of their numbers.
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Health,
         Self::Metrics,
         Self::Head,
         Self::Wait,
         Self::Push,
+        Self::Branches,
         Self::Missing,
         Self::Fetch,
         Self::Objects,
@@ -62,6 +65,7 @@ impl RouteName {
             TenantRoute::Head(_) if query(parameters, "wait").is_some() => Self::Wait,
             TenantRoute::Head(_) => Self::Head,
             TenantRoute::Push(_) => Self::Push,
+            TenantRoute::Branches | TenantRoute::Delete(_) => Self::Branches,
             TenantRoute::Missing => Self::Missing,
             TenantRoute::Fetch => Self::Fetch,
             TenantRoute::Objects => Self::Objects,
@@ -81,6 +85,7 @@ impl RouteName {
             Self::Head => "head",
             Self::Wait => "wait",
             Self::Push => "push",
+            Self::Branches => "branches",
             Self::Missing => "missing",
             Self::Fetch => "fetch",
             Self::Objects => "objects",

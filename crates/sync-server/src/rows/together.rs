@@ -245,11 +245,9 @@ async fn complete(
     head: Option<SnapshotId>,
     pushed: SnapshotId,
 ) -> Result<bool, Error> {
-    let Some(bytes) = repository.object(&pushed.0).await.context(StoreSnafu)? else {
-        return Ok(false);
-    };
-    let follows = Snapshot::decode(&bytes).is_ok_and(|made| made.parents.first().copied() == head);
-    if !follows {
+    // A push may have brought what it comes after.
+    let follows = repository.comes_after(pushed, head).await;
+    if !follows.context(StoreSnafu)? {
         return Ok(false);
     }
     let advance = Advance {

@@ -1,6 +1,7 @@
 //! The server over real connections: who may do what, and what each refusal says.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod branches;
 mod legacy;
 mod metrics;
 

@@ -13,8 +13,8 @@ use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use sync_core::{Digest, SnapshotId, codec};
 
 use super::{
-    Advanced, Catalogue, HeadChange, HeadMove, Location, PackRecord, TenantId, TenantRecord,
-    TokenRecord,
+    Advanced, BranchRemoval, Catalogue, HeadChange, HeadMove, Location, PackRecord, Removed,
+    TenantId, TenantRecord, TokenRecord,
 };
 use crate::error::{BoxError, CollectedSnafu, ExistsSnafu, UnknownTenantSnafu};
 use crate::{Error, task};
@@ -286,6 +286,18 @@ impl Catalogue for RedbCatalogue {
                 found.push((branch.to_owned(), head));
             }
             Ok(found)
+        })
+        .await
+    }
+
+    async fn remove_head(
+        &self,
+        tenant: TenantId,
+        removal: &BranchRemoval,
+    ) -> Result<Removed, Error> {
+        let removal = removal.clone();
+        self.change("remove a branch", move |write| {
+            tables::remove_head(write, tenant, &removal)
         })
         .await
     }

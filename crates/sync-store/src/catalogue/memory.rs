@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use sync_core::{Digest, SnapshotId};
 
 use super::{
-    Advanced, Catalogue, Expected, HeadChange, HeadMove, Location, PackRecord, StoredPack,
-    TenantId, TenantRecord, TokenRecord,
+    Advanced, BranchRemoval, Catalogue, Expected, HeadChange, HeadMove, Location, PackRecord,
+    Removed, StoredPack, TenantId, TenantRecord, TokenRecord,
 };
 use crate::Error;
 use crate::error::{CollectedSnafu, ExistsSnafu, UnknownTenantSnafu};
@@ -90,8 +90,10 @@ impl View {
         {
             return Advanced::Stale { head };
         }
-        self.accepted.insert(change.target);
-        self.expired.remove(&change.target);
+        for id in change.history.iter().chain([&change.target]) {
+            self.accepted.insert(*id);
+            self.expired.remove(id);
+        }
         self.heads.insert(change.branch.clone(), change.target);
         self.moves.push(HeadMove {
             branch: change.branch.clone(),
@@ -100,6 +102,22 @@ impl View {
             when: change.when,
         });
         Advanced::Moved
+    }
+
+    fn remove_head(&mut self, removal: &BranchRemoval) -> Removed {
+        let head = self.heads.get(&removal.branch).copied();
+        if head != Some(removal.expected) {
+            return Removed::Stale { head };
+        }
+        self.heads.remove(&removal.branch);
+        self.retention.remove(&removal.branch);
+        self.moves.push(HeadMove {
+            branch: removal.branch.clone(),
+            from: head,
+            to: removal.expected,
+            when: removal.when,
+        });
+        Removed::Gone
     }
 }
 
@@ -240,6 +258,14 @@ impl Catalogue for MemoryCatalogue {
                 .map(|(branch, head)| (branch.clone(), *head))
                 .collect()
         }))
+    }
+
+    async fn remove_head(
+        &self,
+        tenant: TenantId,
+        removal: &BranchRemoval,
+    ) -> Result<Removed, Error> {
+        Ok(self.view(tenant, |view| view.remove_head(removal)))
     }
 
     async fn head_moves(&self, tenant: TenantId, limit: usize) -> Result<Vec<HeadMove>, Error> {

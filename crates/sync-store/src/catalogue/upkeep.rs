@@ -101,6 +101,10 @@ pub trait Upkeep: Send + Sync {
     /// Whether each of these was accepted once and is no longer kept, in the order asked.
     async fn expired(&self, tenant: TenantId, ids: &[SnapshotId]) -> Result<Vec<bool>, Error>;
 
+    /// Notes names of snapshots that were accepted elsewhere and are no longer kept there: they count as expired here, but for
+    /// those that are accepted.
+    async fn note_expired(&self, tenant: TenantId, ids: &[SnapshotId]) -> Result<(), Error>;
+
     /// What a branch keeps.
     async fn retention(&self, tenant: TenantId, branch: &str) -> Result<Retention, Error>;
 

@@ -5,9 +5,10 @@ use sync_core::{Digest, SnapshotId};
 use super::upkeep_suite::upkeep;
 use crate::Error;
 use crate::catalogue::{
-    Advanced, Catalogue, Expected, HeadChange, HeadMove, Location, PackRecord, Place, TenantId,
-    TokenRecord,
+    Advanced, BranchRemoval, Catalogue, Expected, HeadChange, HeadMove, Location, PackRecord,
+    Place, Removed, TenantId, TokenRecord,
 };
+use crate::protocol::Retention;
 
 /// Puts an empty catalogue through the contract.
 ///
@@ -21,6 +22,7 @@ pub async fn catalogue(catalogue: &dyn Catalogue) {
         heads(catalogue).await,
         notes(catalogue).await,
         one_transaction(catalogue).await,
+        branches_that_go(catalogue).await,
         one_of_many_wins(catalogue).await,
         upkeep(catalogue).await,
     ] {
@@ -69,6 +71,7 @@ pub(super) fn change(
         branch: branch.to_owned(),
         expected,
         target,
+        history: Vec::new(),
         when,
         generation: None,
     }
@@ -192,6 +195,52 @@ async fn objects(catalogue: &dyn Catalogue) -> Result<(), Error> {
     assert_eq!(catalogue.holds(other, &[prefix(1)]).await?, [false]);
     catalogue.commit(other, &packs[..1], None).await?;
     assert_eq!(catalogue.locate(other, &[digest(1)]).await?, [at(100, 1)]);
+    Ok(())
+}
+
+/// A branch comes with its history, and goes with what it keeps.
+async fn branches_that_go(catalogue: &dyn Catalogue) -> Result<(), Error> {
+    let tenant = catalogue.create_tenant("branches").await?.id;
+    let head = HeadChange {
+        history: [1, 2].map(id).to_vec(),
+        ..change("trial", Expected::Is(None), id(3), 1)
+    };
+    catalogue.commit(tenant, &[], Some(&head)).await?;
+    let accepted = catalogue.accepted(tenant, &[1, 2, 3, 4].map(id)).await?;
+    assert_eq!(accepted, [true, true, true, false]);
+    let kept = Retention::Last(1);
+    catalogue.set_retention(tenant, "trial", kept).await?;
+    let removal = |branch: &str, expected| BranchRemoval {
+        branch: branch.to_owned(),
+        expected: id(expected),
+        when: 2,
+    };
+    let marks = catalogue.marks(tenant).await?;
+    let stale = Removed::Stale { head: Some(id(3)) };
+    let outcome = catalogue.remove_head(tenant, &removal("trial", 2)).await?;
+    assert_eq!(outcome, stale);
+    assert_eq!(catalogue.marks(tenant).await?, marks);
+    let outcome = catalogue.remove_head(tenant, &removal("trial", 3)).await?;
+    assert_eq!(outcome, Removed::Gone);
+    assert_eq!(catalogue.head(tenant, "trial").await?, None);
+    assert_eq!(catalogue.heads(tenant).await?, []);
+    let retention = catalogue.retention(tenant, "trial").await?;
+    assert_eq!(retention, Retention::All);
+    // A collection that runs meanwhile is told.
+    assert_eq!(catalogue.marks(tenant).await?.moves, marks.moves + 1);
+    let line = HeadMove {
+        branch: "trial".to_owned(),
+        from: Some(id(3)),
+        to: id(3),
+        when: 2,
+    };
+    assert_eq!(catalogue.head_moves(tenant, 1).await?, [line]);
+    let outcome = catalogue.remove_head(tenant, &removal("trial", 3)).await?;
+    assert_eq!(outcome, Removed::Stale { head: None });
+    // What others no longer keep is known by name; what is accepted here stays so.
+    catalogue.note_expired(tenant, &[3, 9].map(id)).await?;
+    let expired = catalogue.expired(tenant, &[3, 8, 9].map(id)).await?;
+    assert_eq!(expired, [false, false, true]);
     Ok(())
 }
 

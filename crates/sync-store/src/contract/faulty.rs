@@ -13,8 +13,8 @@ use sync_core::{Digest, SnapshotId};
 use crate::Error;
 use crate::blobs::Blobs;
 use crate::catalogue::{
-    Advanced, Catalogue, HeadChange, HeadMove, Location, PackRecord, TenantId, TenantRecord,
-    TokenRecord,
+    Advanced, BranchRemoval, Catalogue, HeadChange, HeadMove, Location, PackRecord, Removed,
+    TenantId, TenantRecord, TokenRecord,
 };
 
 /// How the chosen call fails.
@@ -211,6 +211,14 @@ impl Catalogue for FaultyCatalogue {
 
     async fn heads(&self, tenant: TenantId) -> Result<Vec<(String, SnapshotId)>, Error> {
         self.call(self.inner.heads(tenant)).await
+    }
+
+    async fn remove_head(
+        &self,
+        tenant: TenantId,
+        removal: &BranchRemoval,
+    ) -> Result<Removed, Error> {
+        self.call(self.inner.remove_head(tenant, removal)).await
     }
 
     async fn head_moves(&self, tenant: TenantId, limit: usize) -> Result<Vec<HeadMove>, Error> {

@@ -32,6 +32,7 @@ fn messages_are_the_json_that_is_documented() {
             head: None,
             snapshot: None,
             vacant: true,
+            branches: Vec::new(),
         },
         r#"{"head":null,"snapshot":null,"vacant":true}"#,
     );
@@ -40,6 +41,7 @@ fn messages_are_the_json_that_is_documented() {
             head: Some(id),
             snapshot: Some(snapshot.clone()),
             vacant: false,
+            branches: Vec::new(),
         },
         &format!(r#"{{"head":"{id}","snapshot":{text},"vacant":false}}"#),
     );

@@ -5,7 +5,7 @@ use sync_core::{Snapshot, SnapshotId};
 
 use super::keep::{Kept, Look};
 use super::{Received, Repository};
-use crate::catalogue::{Advanced, Expected, HeadChange};
+use crate::catalogue::{Advanced, BranchRemoval, Expected, HeadChange, Removed};
 use crate::error::Error;
 use crate::pack::Class;
 use crate::store::check_branch;
@@ -26,7 +26,9 @@ pub struct Advance {
 impl Repository {
     /// Moves a head by compare-and-swap to a snapshot of which everything is here, and records what was received with it.
     ///
-    /// The snapshot's parents must be accepted snapshots of the tenant, now or once. Nodes of its maps that the first parent's
+    /// The snapshot's parents must be accepted snapshots of the tenant, now or once, or be here likewise: a parent that was
+    /// never accepted is checked as the snapshot itself is, and so are its own, the oldest first; all of them are accepted
+    /// then. Nodes of its maps that the first parent's
     /// have (the expected head's, where it has no parent) are trusted; every other node, entry, schema, row and chunk list is
     /// read and checked, and every chunk of a changed entry looked up with its length. A snapshot that was accepted before is not
     /// checked again. Once called this runs to its end, even if the future is dropped.
@@ -94,20 +96,26 @@ impl Repository {
         let generation = self.catalogue.marks(self.tenant.id).await?.generation;
         // What was seen before something was removed is worth nothing.
         let kept = kept.filter(|kept| kept.generation == generation);
-        let is_checked = kept.is_some_and(|kept| kept.snapshot == advance.target);
-        if !is_checked && !self.is_accepted(advance.target).await? {
+        let checked = kept.filter(|kept| kept.snapshot == advance.target);
+        let history = if let Some(checked) = checked {
+            checked.history.clone()
+        } else if self.is_accepted(advance.target).await? {
+            Vec::new()
+        } else {
             let look = Look {
                 generation,
                 base: advance.expected,
                 trusted: kept.map(|kept| kept.roots),
                 spare: false,
             };
-            self.check_closure(received, advance.target, look).await?;
-        }
+            let checked = self.check_closure(received, advance.target, look).await?;
+            checked.history
+        };
         let change = HeadChange {
             branch: advance.branch.clone(),
             expected: Expected::Is(advance.expected),
             target: advance.target,
+            history,
             when: advance.when,
             generation: Some(generation),
         };
@@ -145,11 +153,28 @@ impl Repository {
             branch: branch.to_owned(),
             expected: Expected::Any,
             target: id,
+            history: Vec::new(),
             when,
             generation: None,
         };
         let adopted = self.store(&received, Some(&change)).await?;
         Ok(adopted.unwrap_or(Advanced::Moved))
+    }
+
+    /// Removes a branch whose head is `expected`, and what it keeps. Its snapshots are kept for the grace of a collection
+    /// (ADR 0008), then as far as other branches do.
+    pub async fn remove_branch(
+        &self,
+        branch: &str,
+        expected: SnapshotId,
+        when: u64,
+    ) -> Result<Removed, Error> {
+        let removal = BranchRemoval {
+            branch: branch.to_owned(),
+            expected,
+            when,
+        };
+        self.catalogue.remove_head(self.tenant.id, &removal).await
     }
 
     /// Stores a snapshot, durable when this returns, and gives its name. No head moves.

@@ -106,6 +106,12 @@ impl Repository {
         Ok(expired.first() == Some(&true))
     }
 
+    /// Notes names of snapshots that another tenant had accepted and no longer keeps: what comes after them can be accepted
+    /// here, where they count as expired, too. Those that are accepted here stay so.
+    pub async fn note_expired(&self, ids: &[SnapshotId]) -> Result<(), Error> {
+        self.catalogue.note_expired(self.tenant.id, ids).await
+    }
+
     /// What a branch keeps.
     pub async fn retention(&self, branch: &str) -> Result<Retention, Error> {
         self.catalogue.retention(self.tenant.id, branch).await

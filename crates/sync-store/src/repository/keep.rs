@@ -1,14 +1,15 @@
 //! Whether everything that a snapshot names is here, asked before its head moves: a server applies the rows of a push to a
 //! database in between.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use snafu::ensure;
 use sync_core::{Digest, Roots, SnapshotId};
 
 use super::closure::{self, Found};
+use super::lineage::Link;
 use super::{Received, Repository, RepositoryNodes};
-use crate::error::{Error, IncompleteSnafu, UnknownSnapshotSnafu};
+use crate::error::{Error, IncompleteSnafu};
 use crate::protocol::prefix;
 use crate::task;
 
@@ -17,6 +18,8 @@ use crate::task;
 pub struct Kept {
     pub(super) snapshot: SnapshotId,
     pub(super) roots: Roots,
+    /// What it comes after and that was never accepted: everything of it is here, too.
+    pub(super) history: Vec<SnapshotId>,
     /// Until something is removed again it holds.
     pub(super) generation: u64,
 }
@@ -31,6 +34,14 @@ impl Kept {
     pub const fn roots(&self) -> Roots {
         self.roots
     }
+}
+
+/// A snapshot of which everything is here.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) roots: Roots,
+    /// What it comes after and that was never accepted, the oldest first: everything of it is here, too.
+    pub(super) history: Vec<SnapshotId>,
 }
 
 /// How a snapshot is looked at.
@@ -70,8 +81,11 @@ impl Repository {
                     trusted: None,
                     spare: true,
                 };
-                let roots = if this.is_accepted(snapshot).await? {
-                    this.snapshot(snapshot).await?.roots
+                let checked = if this.is_accepted(snapshot).await? {
+                    Checked {
+                        roots: this.snapshot(snapshot).await?.roots,
+                        history: Vec::new(),
+                    }
                 } else {
                     this.check_closure(&received, snapshot, look).await?
                 };
@@ -79,7 +93,8 @@ impl Repository {
                 if this.generation().await? == generation {
                     return Ok(Kept {
                         snapshot,
-                        roots,
+                        roots: checked.roots,
+                        history: checked.history,
                         generation,
                     });
                 }
@@ -106,7 +121,7 @@ impl Repository {
             ..Roots::default()
         };
         let keeping = async move {
-            let reader = RepositoryNodes::new(this.clone(), &received);
+            let reader = Arc::new(RepositoryNodes::new(this.clone(), &received));
             let (before, after) = (rows(before), rows(Some(after)));
             this.check_roots(&received, reader, before, after, true)
                 .await?;
@@ -119,57 +134,68 @@ impl Repository {
         Ok(self.catalogue.marks(self.tenant.id).await?.generation)
     }
 
-    /// Checks everything that a snapshot names, and gives its roots.
+    /// Checks everything that a snapshot names, and what it comes after as far as that was never accepted.
     pub(super) async fn check_closure(
         &self,
         received: &Received,
         id: SnapshotId,
         look: Look,
-    ) -> Result<Roots, Error> {
+    ) -> Result<Checked, Error> {
         let mut reader = RepositoryNodes::new(self.clone(), received);
         if received.generation != Some(look.generation) {
             // A collection has removed something since: what was recorded then may be gone.
             reader.forget_rolled(received);
         }
-        let (reader, object) = task::blocking(move || {
-            let object = reader.object(&id.0)?;
-            Ok((reader, object))
-        })
-        .await?;
-        let Some(bytes) = object else {
+        let reader = Arc::new(reader);
+        let lineage = self.lineage(&reader, id).await?;
+        if lineage.is_empty() {
             let missing = Found {
                 missing: vec![id.0],
                 total: 1,
             };
             return self.incomplete(received, missing).await;
-        };
-        let snapshot = closure::snapshot(id, &bytes)?;
-        for parent in &snapshot.parents {
-            let known = self.is_accepted(*parent).await? || self.is_expired(*parent).await?;
-            ensure!(known, UnknownSnapshotSnafu { id: *parent });
         }
-        let base = snapshot.parents.first().copied().or(look.base);
-        let base = match (look.trusted, base) {
-            (Some(trusted), _) => trusted,
-            // One that is known by name alone vouches for nothing.
-            (None, Some(base)) if !self.is_expired(base).await? => self.snapshot(base).await?.roots,
-            (None, _) => Roots::default(),
-        };
-        let roots = snapshot.roots;
-        self.check_roots(received, reader, base, roots, look.spare)
-            .await?;
-        Ok(roots)
+        let mut checked: HashMap<SnapshotId, Roots> = HashMap::new();
+        let mut history = Vec::with_capacity(lineage.len() - 1);
+        for Link {
+            id: link,
+            first_parent,
+            roots,
+            ..
+        } in lineage
+        {
+            let is_target = link == id;
+            let base = first_parent.or(look.base.filter(|_| is_target));
+            let base = match (look.trusted.filter(|_| is_target), base) {
+                (Some(trusted), _) => trusted,
+                (None, Some(base)) => match checked.get(&base) {
+                    Some(roots) => *roots,
+                    // One that is known by name alone vouches for nothing.
+                    None if self.is_expired(base).await? => Roots::default(),
+                    None => self.snapshot(base).await?.roots,
+                },
+                (None, None) => Roots::default(),
+            };
+            let reader = Arc::clone(&reader);
+            self.check_roots(received, reader, base, roots, look.spare)
+                .await?;
+            checked.insert(link, roots);
+            if !is_target {
+                history.push(link);
+            }
+        }
+        let roots = checked.remove(&id).unwrap_or_default();
+        Ok(Checked { roots, history })
     }
 
     async fn check_roots(
         &self,
         received: &Received,
-        reader: RepositoryNodes,
+        reader: Arc<RepositoryNodes>,
         base: Roots,
         roots: Roots,
         spare: bool,
     ) -> Result<(), Error> {
-        let reader = Arc::new(reader);
         let check = move || closure::check(&reader, &base, &roots, spare);
         let found = task::blocking(check).await?;
         if found.total > 0 {

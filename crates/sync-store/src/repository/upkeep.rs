@@ -96,6 +96,16 @@ impl Repository {
         }
     }
 
+    /// The names of all objects, by rising digest: for a store of what travels, not for one of a tenant.
+    pub async fn digests(&self) -> Result<Vec<Digest>, Error> {
+        let mut found = Vec::new();
+        let mut pages = self.pages();
+        while let Some(page) = pages.next().await? {
+            found.extend(page.iter().map(|object| object.digest));
+        }
+        Ok(found)
+    }
+
     fn pages(&self) -> Pages<'_> {
         Pages {
             repository: self,

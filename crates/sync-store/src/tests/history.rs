@@ -2,8 +2,8 @@
 
 use sync_core::SnapshotId;
 
-use super::fixture::{Tree, push, tenant};
-use crate::Error;
+use super::fixture::{Tree, advance, pack, push, receive, tenant};
+use crate::{Advanced, Class, Error};
 
 #[tokio::test]
 async fn history_is_listed_from_any_snapshot_on() {
@@ -33,4 +33,84 @@ async fn history_is_listed_from_any_snapshot_on() {
     let unknown = SnapshotId(sync_core::Digest::of(b"unknown"));
     let error = repository.log(unknown, 1).await.unwrap_err();
     assert!(matches!(error, Error::UnknownSnapshot { id } if id == unknown));
+}
+
+/// A snapshot, and everything that it names.
+type Made = (SnapshotId, Vec<(Class, Vec<u8>)>);
+
+/// Trees of one file, each after the one before, with everything that they name.
+fn lineage(count: usize) -> Vec<Made> {
+    let mut made: Vec<Made> = Vec::new();
+    for n in 0..count {
+        let tree = Tree::new([("a", format!("version {n}").as_str())]);
+        let parents: Vec<SnapshotId> = made.last().iter().map(|(id, _)| *id).collect();
+        let snapshot = tree.snapshot(&parents);
+        made.push((snapshot.encode().unwrap().0, tree.objects(&snapshot)));
+    }
+    made
+}
+
+#[tokio::test]
+async fn a_push_brings_its_history_or_is_refused() {
+    let made = lineage(4);
+    let everything: Vec<_> = made
+        .iter()
+        .flat_map(|(_, objects)| objects.clone())
+        .collect();
+    let head = made[3].0;
+
+    // Without the first one nobody knows where the second one comes from.
+    let repository = tenant().await;
+    let received = receive(&repository, &pack(&everything[made[0].1.len()..]))
+        .await
+        .unwrap();
+    let refused = repository.advance(received, advance(None, head)).await;
+    assert!(matches!(refused, Err(Error::UnknownSnapshot { id }) if id == made[0].0));
+
+    // What one of them names is missing: it is told, what came is kept, and the rest completes it.
+    let (_, last) = made[1]
+        .1
+        .iter()
+        .find(|(class, _)| *class == Class::Contents)
+        .unwrap();
+    let lacking = sync_core::Digest::of(last);
+    let rest: Vec<_> = everything
+        .iter()
+        .filter(|(_, object)| object != last)
+        .cloned()
+        .collect();
+    let received = receive(&repository, &pack(&rest)).await.unwrap();
+    let refused = repository.advance(received, advance(None, head)).await;
+    assert!(matches!(refused, Err(Error::Incomplete { missing, .. }) if missing == [lacking]));
+    assert_eq!(repository.head("main").await.unwrap(), None);
+    let rest = pack(&[(Class::Contents, last.clone())]);
+    let received = receive(&repository, &rest).await.unwrap();
+    assert!(repository.comes_after(head, None).await.unwrap());
+    assert!(!repository.comes_after(head, Some(made[0].0)).await.unwrap());
+    let advanced = repository
+        .advance(received, advance(None, head))
+        .await
+        .unwrap();
+    assert_eq!(advanced, Advanced::Moved);
+    let log = repository.log(head, 10).await.unwrap();
+    let log: Vec<_> = log.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(log, [3, 2, 1, 0].map(|n: usize| made[n].0));
+
+    // From where the other side is, the same in the two steps of a server with a database.
+    let repository = tenant().await;
+    let received = receive(&repository, &pack(&made[0].1)).await.unwrap();
+    repository
+        .advance(received, advance(None, made[0].0))
+        .await
+        .unwrap();
+    let received = receive(&repository, &pack(&everything)).await.unwrap();
+    let kept = repository.keep(received, head).await.unwrap();
+    assert!(!repository.is_accepted(made[1].0).await.unwrap());
+    assert!(repository.comes_after(head, Some(made[0].0)).await.unwrap());
+    let nothing = repository.prepare([]).await.unwrap();
+    let push = advance(Some(made[0].0), head);
+    repository.advance_kept(nothing, push, kept).await.unwrap();
+    for (id, _) in &made {
+        assert!(repository.is_accepted(*id).await.unwrap());
+    }
 }

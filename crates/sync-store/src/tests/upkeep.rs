@@ -7,7 +7,7 @@ use super::fixture::{
     Tree, advance, collect, complete, fetch, pack, push, receive, tenant, unpack,
 };
 use crate::protocol::{DamageKind, GcReport, Retention, prefix};
-use crate::{Advance, Advanced, Class, Error, Keep, Received, Repository, Store};
+use crate::{Advance, Advanced, Class, Error, Keep, Received, Removed, Repository, Store};
 
 /// Later than every push of these tests.
 const NOW: u64 = 1_000_000;
@@ -389,4 +389,49 @@ async fn a_collection_stops_at_damage_to_what_it_must_follow() {
         tables: Vec::new(),
     };
     assert!(repository.plan_gc(keep, NOW, 0).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_branch_that_was_removed_can_be_made_again_until_the_grace_is_over() {
+    let repository = tenant().await;
+    let main = Tree::new([("kept", "by main")]);
+    let (main, _) = push(&repository, &main, None).await.unwrap();
+    let mut trial = vec![main];
+    for n in 0..3 {
+        let tree = Tree::new([("trial", format!("version {n}").as_str())]);
+        let snapshot = tree.snapshot(&trial[n..]);
+        let (id, _) = snapshot.encode().unwrap();
+        let received = receive(&repository, &pack(&tree.objects(&snapshot))).await;
+        let moved = Advance {
+            branch: "trial".into(),
+            when: 10,
+            ..advance((n > 0).then(|| trial[n]), id)
+        };
+        repository.advance(received.unwrap(), moved).await.unwrap();
+        trial.push(id);
+    }
+    let head = trial[3];
+    let removed = repository.remove_branch("trial", head, NOW).await.unwrap();
+    assert_eq!(removed, Removed::Gone);
+    gc(&repository, NOW + 50, 100).await;
+    for id in &trial {
+        assert!(repository.is_accepted(*id).await.unwrap());
+    }
+    let again = Advance {
+        branch: "trial".into(),
+        ..advance(None, head)
+    };
+    let nothing = repository.prepare([]).await.unwrap();
+    let made = repository.advance(nothing, again).await.unwrap();
+    assert_eq!(made, Advanced::Moved);
+    assert!(sound(&repository).await);
+    repository
+        .remove_branch("trial", head, NOW + 60)
+        .await
+        .unwrap();
+    let gone = gc(&repository, NOW + 160, 100).await;
+    assert_eq!((gone.expired, gone.snapshots), (3, 1));
+    gc(&repository, NOW + 260, 100).await;
+    assert_eq!(repository.object(&head.0).await.unwrap(), None);
+    assert!(sound(&repository).await);
 }

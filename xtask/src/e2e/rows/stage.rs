@@ -204,7 +204,8 @@ impl<'p> Stage<'p> {
     #[track_caller]
     pub(in crate::e2e) fn give(&self, db: &Db<'_>) {
         let directory = self.place.directory();
-        let url = directory.join("tenant.url");
+        // A scenario may have a tenant on each of two servers.
+        let url = directory.join(format!("{}-tenant.url", db.name()));
         write(&url, &db.url());
         let tables = directory.join("tenant.toml");
         write(&tables, &format!("[database]\n{}", self.tables.config));

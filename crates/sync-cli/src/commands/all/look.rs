@@ -28,7 +28,7 @@ pub(in crate::commands) async fn status(
             Ok(rows) => (Some(rows), None),
             Err(instead) => (None, Some(instead)),
         };
-        let found = session.status_all(with.as_ref(), filter.as_ref()).await;
+        let found = Box::pin(session.status_all(with.as_ref(), filter.as_ref())).await;
         found.map(|found| (found, instead))
     };
     let found = Box::pin(found).await;

@@ -120,9 +120,10 @@ impl Calls {
             ),
         };
         workspace.is_ok_and(|workspace| {
-            let remote = workspace.config().remote.as_ref();
-            let location = remote.and_then(|remote| remote.location(workspace.root()).ok());
-            matches!(location, Some(Location::Embedded(_)))
+            let location = workspace
+                .remote()
+                .and_then(|remote| remote.location(workspace.root()));
+            matches!(location, Ok(Location::Embedded(_)))
         })
     }
 
@@ -142,6 +143,8 @@ async fn told(call: Call, dir: Option<PathBuf>, env: &Env, listener: Listener) -
     let terminal = Terminal::collecting(call.verb.as_str(), Arc::clone(&collected));
     let args = Args {
         workspace: dir,
+        remote: None,
+        branch: None,
         output: Format::Json,
         quiet: true,
         verbose: false,

@@ -81,7 +81,7 @@ fn omitted(terminal: &Terminal, omitted: u64) {
 }
 
 /// `agents: 3 changed, 1 added`.
-pub(super) fn sum_line(sum: &TableCounts) -> String {
+pub(in crate::commands) fn sum_line(sum: &TableCounts) -> String {
     let parts = [
         (sum.updated, "changed"),
         (sum.created, "added"),

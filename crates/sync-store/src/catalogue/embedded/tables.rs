@@ -7,7 +7,8 @@ use sync_core::{Digest, SnapshotId, codec};
 
 use super::upkeep;
 use crate::catalogue::{
-    Advanced, Expected, HeadChange, HeadMove, Location, PackRecord, Place, TenantId,
+    Advanced, BranchRemoval, Expected, HeadChange, HeadMove, Location, PackRecord, Place, Removed,
+    TenantId,
 };
 use crate::error::BoxError;
 
@@ -208,20 +209,56 @@ pub(super) fn advance(
         return Ok(Advanced::Stale { head });
     }
     heads.insert(branch, change.target.0.as_bytes())?;
-    write
-        .open_table(ACCEPTED)?
-        .insert(&key(tenant, &change.target.0), ())?;
-    write
-        .open_table(upkeep::EXPIRED)?
-        .remove(&key(tenant, &change.target.0))?;
+    let mut accepted = write.open_table(ACCEPTED)?;
+    let mut expired = write.open_table(upkeep::EXPIRED)?;
+    for id in change.history.iter().chain([&change.target]) {
+        accepted.insert(&key(tenant, &id.0), ())?;
+        expired.remove(&key(tenant, &id.0))?;
+    }
+    note_move(
+        write,
+        tenant,
+        &HeadMove {
+            branch: change.branch.clone(),
+            from: head,
+            to: change.target,
+            when: change.when,
+        },
+    )?;
+    Ok(Advanced::Moved)
+}
+
+/// Adds a line to the log of heads.
+fn note_move(write: &WriteTransaction, tenant: TenantId, line: &HeadMove) -> Result<(), BoxError> {
     let mut moves = write.open_table(MOVES)?;
     let next = upkeep::count_moves(&moves, tenant)?;
-    let line = codec::encode(&HeadMove {
-        branch: change.branch.clone(),
-        from: head,
-        to: change.target,
-        when: change.when,
-    })?;
-    moves.insert((tenant.0, next), line.as_slice())?;
-    Ok(Advanced::Moved)
+    moves.insert((tenant.0, next), codec::encode(line)?.as_slice())?;
+    Ok(())
+}
+
+pub(super) fn remove_head(
+    write: &WriteTransaction,
+    tenant: TenantId,
+    removal: &BranchRemoval,
+) -> Result<Removed, BoxError> {
+    let mut heads = write.open_table(HEADS)?;
+    let branch = (tenant.0, removal.branch.as_str());
+    let head = heads.get(branch)?;
+    let head = head.map(|head| SnapshotId(Digest::from_bytes(*head.value())));
+    if head != Some(removal.expected) {
+        return Ok(Removed::Stale { head });
+    }
+    heads.remove(branch)?;
+    write.open_table(upkeep::RETENTION)?.remove(branch)?;
+    note_move(
+        write,
+        tenant,
+        &HeadMove {
+            branch: removal.branch.clone(),
+            from: head,
+            to: removal.expected,
+            when: removal.when,
+        },
+    )?;
+    Ok(Removed::Gone)
 }

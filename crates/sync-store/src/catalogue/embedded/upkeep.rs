@@ -23,7 +23,8 @@ const CONDEMNED: TableDefinition<'_, &Key, u64> = TableDefinition::new("condemne
 /// Tenant and id of every snapshot that was accepted once.
 pub(super) const EXPIRED: TableDefinition<'_, &Key, ()> = TableDefinition::new("expired");
 /// Tenant and branch to its encoded retention.
-const RETENTION: TableDefinition<'_, (u32, &str), &[u8]> = TableDefinition::new("retention");
+pub(super) const RETENTION: TableDefinition<'_, (u32, &str), &[u8]> =
+    TableDefinition::new("retention");
 /// Tenant to the number of removals.
 const GENERATIONS: TableDefinition<'_, u32, u64> = TableDefinition::new("generations");
 /// Tenant to the number of its next pack.
@@ -344,6 +345,22 @@ impl Upkeep for RedbCatalogue {
                 Ok(table.get(&key(tenant, &id.0))?.is_some())
             };
             ids.iter().map(expired).collect()
+        })
+        .await
+    }
+
+    async fn note_expired(&self, tenant: TenantId, ids: &[SnapshotId]) -> Result<(), Error> {
+        let ids = ids.to_vec();
+        self.change("note expired snapshots", move |write| {
+            let accepted = write.open_table(ACCEPTED)?;
+            let mut expired = write.open_table(EXPIRED)?;
+            for id in &ids {
+                let key = key(tenant, &id.0);
+                if accepted.get(&key)?.is_none() {
+                    expired.insert(&key, ())?;
+                }
+            }
+            Ok(())
         })
         .await
     }

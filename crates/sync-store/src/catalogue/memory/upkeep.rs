@@ -148,6 +148,14 @@ impl Upkeep for MemoryCatalogue {
         }))
     }
 
+    async fn note_expired(&self, tenant: TenantId, ids: &[SnapshotId]) -> Result<(), Error> {
+        self.view(tenant, |view| {
+            let unknown = ids.iter().filter(|id| !view.accepted.contains(id));
+            view.expired.extend(unknown);
+        });
+        Ok(())
+    }
+
     async fn retention(&self, tenant: TenantId, branch: &str) -> Result<Retention, Error> {
         Ok(self.view(tenant, |view| {
             view.retention.get(branch).copied().unwrap_or_default()

@@ -64,6 +64,10 @@ impl Upkeep for FaultyCatalogue {
         self.call(self.inner.expired(tenant, ids)).await
     }
 
+    async fn note_expired(&self, tenant: TenantId, ids: &[SnapshotId]) -> Result<(), Error> {
+        self.call(self.inner.note_expired(tenant, ids)).await
+    }
+
     async fn retention(&self, tenant: TenantId, branch: &str) -> Result<Retention, Error> {
         self.call(self.inner.retention(tenant, branch)).await
     }

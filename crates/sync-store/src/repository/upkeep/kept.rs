@@ -25,6 +25,16 @@ impl Repository {
             policies.push((*head, retention));
         }
         let moves = self.moves_since(now.saturating_sub(longest)).await?;
+        let recent = now.saturating_sub(grace);
+        // A branch that was removed a short while ago can be made again, with all of its history.
+        for line in moves
+            .iter()
+            .filter(|line| line.is_removal() && line.when > recent)
+        {
+            if self.is_accepted(line.to).await? {
+                policies.push((line.to, Retention::All));
+            }
+        }
         let mut left = HashMap::new();
         for line in &moves {
             if let Some(from) = line.from {
@@ -37,7 +47,6 @@ impl Repository {
             kept.insert(head);
             self.keep_by(head, retention, now, &left, &mut kept).await?;
         }
-        let recent = now.saturating_sub(grace);
         for line in moves.iter().filter(|line| line.when > recent) {
             for id in line.from.into_iter().chain([line.to]) {
                 if !kept.contains(&id) && self.is_accepted(id).await? {

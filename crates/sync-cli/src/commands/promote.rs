@@ -1,0 +1,286 @@
+//! `promote`: the same snapshot on another tenant.
+
+use serde_json::{Value, json};
+use snafu::ensure;
+use sync_core::rows::TableCounts;
+use sync_core::{ByteCount, Fault};
+use sync_engine::{
+    Counts, Limits, OnConflict, Problem, PromoteOutcome, PromotePlan, Promoting, Promotion,
+    RemoteConfig, State, Traffic,
+};
+
+use super::transfer::{limits, snapshot_line};
+use super::{Place, rows};
+use crate::args::{Format, Promote, RemoteBranch};
+use crate::connect::{Connection, Purpose};
+use crate::error::DeclinedSnafu;
+use crate::progress::Progress;
+use crate::terminal::{Terminal, seconds};
+use crate::{Error, Outcome};
+
+/// One end of it.
+struct End {
+    name: String,
+    config: RemoteConfig,
+}
+
+pub(super) async fn run(place: &Place<'_>, asked: Promote) -> Result<Outcome, Error> {
+    let workspace = place.workspace()?;
+    let end = |named: &RemoteBranch| {
+        let (name, remote) = workspace
+            .config()
+            .remote_named(Some(named.remote.as_str()))?;
+        let mut config = remote.clone();
+        if let Some(branch) = &named.branch {
+            config.branch = branch.clone();
+        }
+        let name = name.to_owned();
+        Ok::<_, Error>(End { name, config })
+    };
+    let ends = [end(&asked.from)?, end(&asked.to)?];
+    let purpose = if asked.dry_run {
+        Purpose::Look
+    } else {
+        Purpose::Act
+    };
+    let [from, to] = &ends;
+    let source = [
+        (from.name.as_str(), &from.config),
+        (to.name.as_str(), &to.config),
+    ];
+    let connections = Connection::pair(workspace.root(), source, place.env, purpose).await?;
+    let progress = Progress::new(&place.terminal);
+    let remotes = connections.remotes();
+    let context = place.context(progress.listener());
+    let promotion = Promotion::new(&workspace, &from.name, remotes, &context).await;
+    let done = match promotion {
+        Err(error) => Err(error.into()),
+        Ok(promotion) => {
+            let done = Box::pin(promote(place, &asked, &ends, &promotion)).await;
+            progress.finish();
+            promotion.close();
+            done
+        }
+    };
+    connections.close().await;
+    done
+}
+
+async fn promote(
+    place: &Place<'_>,
+    asked: &Promote,
+    ends: &[End; 2],
+    promotion: &Promotion,
+) -> Result<Outcome, Error> {
+    let plan = promotion
+        .plan(asked.snapshot.as_deref(), asked.on_conflict.0)
+        .await?;
+    let mut told = told(&plan, ends);
+    told["dry_run"] = asked.dry_run.into();
+    if plan.has_conflicts() {
+        return Ok(undecided(place, &plan, told));
+    }
+    let is_nothing = plan.standing == Promoting::UpToDate;
+    let mut limits = limits(asked.max_delete, asked.yes);
+    if !asked.dry_run && !is_nothing {
+        ask(place, asked, &plan, &mut limits)?;
+    }
+    let lines = Lines::of(&plan);
+    let outcome = if asked.dry_run {
+        None
+    } else {
+        let applied = promotion.apply(plan, asked.message.clone(), &limits).await;
+        Some(applied?)
+    };
+    let traffic = promotion.traffic();
+    told["state"] = json!(if outcome.is_some() {
+        State::Completed
+    } else {
+        State::NOT_STARTED
+    });
+    finish(place, ends, told, &lines, outcome, traffic);
+    Ok(Outcome::Done)
+}
+
+/// What people are shown of a plan.
+struct Lines {
+    standing: Promoting,
+    changes: Vec<sync_engine::FileChange>,
+    merged: Vec<sync_core::TreePath>,
+    rows: Vec<TableCounts>,
+}
+
+impl Lines {
+    fn of(plan: &PromotePlan) -> Self {
+        Self {
+            standing: plan.standing,
+            changes: plan.changes.clone(),
+            merged: plan.merged.clone(),
+            rows: plan.rows.clone(),
+        }
+    }
+}
+
+/// What programs are told of a plan.
+fn told(plan: &PromotePlan, ends: &[End; 2]) -> Value {
+    let [from, to] = ends.each_ref().map(
+        |end| json!({"remote": end.name, "tenant": end.config.tenant, "branch": end.config.branch}),
+    );
+    json!({
+        "operation": "promote",
+        "success": true,
+        "from": from,
+        "to": to,
+        "standing": plan.standing,
+        "fast_forward": plan.standing == Promoting::FastForward,
+        "promoted": plan.snapshot,
+        "ancestor": plan.ancestor,
+        "snapshot": null,
+        "message": null,
+        "changes": plan.changes,
+        "merged": plan.merged,
+        "conflicts": plan.conflicts,
+        "rows": plan.rows,
+        "row_conflicts": plan.row_conflicts,
+        "set_aside": [],
+        "errors": [],
+    })
+}
+
+/// Tells what a person has to choose: nothing was done.
+fn undecided(place: &Place<'_>, plan: &PromotePlan, mut told: Value) -> Outcome {
+    let terminal = &place.terminal;
+    if let Err(refusal) = plan.ensure_chosen() {
+        for conflict in &plan.conflicts {
+            terminal.conflict(conflict);
+        }
+        for conflict in &plan.row_conflicts {
+            rows::conflict_line(terminal, conflict);
+        }
+        told["success"] = false.into();
+        told["state"] = json!(State::Failed);
+        let problem = Problem::from_fault(&refusal);
+        told["errors"] = json!([problem]);
+        told["duration_ms"] = place.elapsed_ms().into();
+        terminal.result(&told, Outcome::Undecided, Some(&problem));
+        if terminal.format == Format::Text {
+            terminal.error(&Chosen(refusal));
+        }
+    }
+    Outcome::Undecided
+}
+
+/// The refusal with the advice that fits here: no workspace has these conflicts.
+#[derive(Debug)]
+struct Chosen(sync_engine::Error);
+
+impl std::fmt::Display for Chosen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "both tenants changed the same")
+    }
+}
+
+impl std::error::Error for Chosen {}
+
+impl Fault for Chosen {
+    fn code(&self) -> &'static str {
+        self.0.code()
+    }
+
+    fn class(&self) -> sync_core::Class {
+        self.0.class()
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = "choose with `--on-conflict ours` (the target's version) or `theirs` (the source's), or sync them in a workspace";
+        Some(hint.to_owned())
+    }
+}
+
+/// On a terminal, what removes something or decides conflicts by a policy is asked about.
+fn ask(
+    place: &Place<'_>,
+    asked: &Promote,
+    plan: &PromotePlan,
+    limits: &mut Limits,
+) -> Result<(), Error> {
+    let env = place.env;
+    if asked.yes || !(env.stdin_terminal && env.stderr_terminal) {
+        return Ok(());
+    }
+    let files = Counts::of(&plan.changes).removed;
+    let rows: u64 = plan.rows.iter().map(|table| table.deleted).sum();
+    let by_policy = asked.on_conflict.0 != OnConflict::Ask && plan.standing == Promoting::Merge;
+    if files + rows == 0 && !by_policy {
+        return Ok(());
+    }
+    place.terminal.changes(&plan.changes, &plan.merged);
+    for sum in &plan.rows {
+        place.terminal.line(&rows::sum_line(sum));
+    }
+    let mut question = format!(
+        "{files} files and {rows} rows are removed on `{}`",
+        asked.to
+    );
+    if by_policy {
+        question.push_str(", conflicts are decided: ");
+        question.push_str(asked.on_conflict.0.as_str());
+    }
+    ensure!(Terminal::ask(&format!("{question}: go on?")), DeclinedSnafu);
+    // A person has seen how much goes, and said yes.
+    limits.yes = true;
+    Ok(())
+}
+
+/// Tells what was done, or with `None` what would be.
+fn finish(
+    place: &Place<'_>,
+    ends: &[End; 2],
+    mut told: Value,
+    lines: &Lines,
+    outcome: Option<PromoteOutcome>,
+    [from, to]: [Traffic; 2],
+) {
+    let terminal = &place.terminal;
+    told["from"]["bytes_received"] = from.bytes_received.into();
+    told["to"]["bytes_sent"] = to.bytes_sent.into();
+    told["requests"] = (from.requests + to.requests).into();
+    told["duration_ms"] = place.elapsed_ms().into();
+    if let Some(outcome) = &outcome {
+        told["snapshot"] = json!(outcome.snapshot);
+        told["message"] = json!(outcome.message);
+        told["set_aside"] = json!(outcome.set_aside);
+    }
+    terminal.value(&told);
+    let target = format!("{}:{}", ends[1].name, ends[1].config.branch);
+    if lines.standing == Promoting::UpToDate {
+        terminal.line(&format!("nothing to promote: {target} has it already"));
+        return;
+    }
+    terminal.changes(&lines.changes, &lines.merged);
+    for sum in &lines.rows {
+        terminal.line(&rows::sum_line(sum));
+    }
+    let how = match lines.standing {
+        Promoting::Merge => "merged into",
+        _ => "fast-forward of",
+    };
+    let counts = Counts::of(&lines.changes);
+    let rows: u64 = lines.rows.iter().map(TableCounts::total).sum();
+    let would = if outcome.is_some() { "" } else { "would be " };
+    let sent = ByteCount(to.bytes_sent);
+    let time = seconds(place.elapsed_ms());
+    let summary = format!("promote   {would}{how} {target}: {counts}, {rows} rows");
+    let Some(outcome) = outcome else {
+        terminal.line(&summary);
+        return;
+    };
+    terminal.line(&format!("{summary}    {sent} sent    {time}"));
+    for row in &outcome.set_aside {
+        terminal.line(&format!(
+            "set aside {} {}: {}",
+            row.table, row.key, row.reason
+        ));
+    }
+    snapshot_line(terminal, Some(outcome.snapshot), outcome.message.as_deref());
+}
