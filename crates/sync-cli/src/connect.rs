@@ -81,7 +81,7 @@ impl Connection {
                     .fail();
                 };
                 let ca_file = config.ca_file.as_ref().map(|file| root.join(file));
-                let client = sync_engine::remote::client(&url, ca_file.as_deref(), &token)?;
+                let client = sync_engine::dial::client(&url, ca_file.as_deref(), &token)?;
                 client.connect_early();
                 Ok(Self {
                     remote: Remote::new(client, tenant, branch),

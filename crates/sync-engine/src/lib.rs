@@ -4,7 +4,7 @@
 //! a plan reads and changes nothing on either side, and applying it does exactly what it says or reports what moved.
 //!
 //! - [`config`]: `sync.toml`, [`remotes`]: edits of it; [`workspace`]: where it is, and who works in it.
-//! - [`remote`]: the tenant, as the protocol shows it; `receive` and `fetch`: objects that are checked before they are believed.
+//! - [`remote`]: the tenant, as the protocol shows it; [`dial`]: the way to it; `receive` and `fetch`: objects that are checked before they are believed.
 //! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`sync`], [`rollback`], [`status`],
 //!   [`history`], [`branches`], [`verify`], [`collect`]: the operations. [`local`]: those between tree and database; [`jobs`]: when nobody is there. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
 //! - [`all`]: files and rows in one run. [`promote`]: the same snapshot on another tenant. [`service`]: all of it for a
@@ -24,6 +24,7 @@ pub mod collect;
 mod collide;
 pub mod config;
 pub mod decide;
+pub mod dial;
 pub mod doctor;
 mod error;
 pub mod event;

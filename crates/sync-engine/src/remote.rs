@@ -1,7 +1,6 @@
 //! The tenant, as the protocol shows it (ADR 0004).
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +17,7 @@ use sync_store::protocol::{
     ErrorBody, ErrorDetail, Fetch, Head, Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired,
     SNAPSHOT_HEADER, SetAsideRow, Stale, VerifyReport,
 };
-use sync_transport::{Body, Call, CallBody, Client, ClientOptions, ClientTls, Endpoint, Secret};
+use sync_transport::{Body, Call, CallBody, Client};
 
 use crate::Error;
 use crate::error::{AnswerSnafu, NoSnapshotSnafu, RefusedSnafu, StaleSnafu};
@@ -56,26 +55,6 @@ pub(crate) enum Pushed {
         /// The first of them.
         missing: Vec<Digest>,
     },
-}
-
-/// A client of the server at `url` that presents `token`; nothing is connected yet.
-///
-/// # Errors
-///
-/// [`Error::Transport`] where the address is not valid, or the certificates to trust cannot be read.
-pub fn client(url: &str, ca_file: Option<&Path>, token: &str) -> Result<Client, Error> {
-    let endpoint = Endpoint::parse(url)?;
-    let tls = match endpoint {
-        Endpoint::Https { .. } => Some(ClientTls::new(ca_file)?),
-        _ => None,
-    };
-    // A run makes a few requests one after the other: HTTP/2 would cost more and give nothing.
-    let options = ClientOptions {
-        http2: false,
-        ..ClientOptions::default()
-    };
-    let token = Some(Secret::new(token));
-    Ok(Client::new(endpoint, tls, token, options))
 }
 
 impl Remote {

@@ -30,7 +30,7 @@ pub(super) async fn run(place: &Place<'_>) -> Result<Outcome, Error> {
         .ca_file
         .as_ref()
         .map(|file| workspace.root().join(file));
-    let client = sync_engine::remote::client(&url, ca_file.as_deref(), token)?;
+    let client = sync_engine::dial::client(&url, ca_file.as_deref(), token)?;
     Remote::new(client, config.tenant.clone(), config.branch.clone())
         .head(None)
         .await?;

@@ -381,8 +381,8 @@ async fn run(session: &Session, kind: usize) -> Result<(), Error> {
             session.apply_pull(plan, &ANYTHING).await?;
         }
         _ => {
-            let plan = session.plan_sync(OnConflict::KeepBoth).await?;
-            session.apply_sync(plan, None, &ANYTHING).await?;
+            let plan = Box::pin(session.plan_sync(OnConflict::KeepBoth)).await?;
+            Box::pin(session.apply_sync(plan, None, &ANYTHING)).await?;
         }
     }
     Ok(())

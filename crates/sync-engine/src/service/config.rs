@@ -11,12 +11,12 @@ use sync_transport::Client;
 
 use crate::all::{AllRequest, WithDatabase};
 use crate::config::{CONFIG_FILE, RemoteConfig};
+use crate::dial::client;
 use crate::error::SettingSnafu;
 use crate::event::Listener;
 use crate::guard::Limits;
 use crate::jobs::Clock;
 use crate::merge::OnConflict;
-use crate::remote::client;
 use crate::rows::{Database, Direction};
 use crate::session::{Context, Random};
 use crate::{Config, Error, Remote, Workspace};

@@ -1,15 +1,10 @@
 //! What a person sees: real processes against an embedded tenant, in a directory of their own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "cli/mcp.rs"]
 mod mcp;
-#[path = "cli/remotes.rs"]
 mod remotes;
-#[path = "cli/schedules.rs"]
 mod schedules;
-#[path = "cli/simulation.rs"]
 mod simulation;
-#[path = "cli/simulation_rows.rs"]
 mod simulation_rows;
 
 use std::fmt::Write;
