@@ -228,8 +228,12 @@ async fn remove_leftovers(private: &Path) {
     let entries = std::fs::read_dir(private).into_iter().flatten().flatten();
     let found = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
     for dir in found.map(|entry| entry.path()) {
-        if let Ok(store) = Store::open_dir(&dir).await {
-            drop(store);
+        // Whoever was killed while it made one has left what cannot be opened.
+        let is_held = matches!(
+            Store::open_dir(&dir).await,
+            Err(sync_store::Error::Held { .. })
+        );
+        if !is_held {
             remove(&dir);
         }
     }
