@@ -1,7 +1,7 @@
 //! The same snapshot on another tenant: fast-forward where that has nothing of its own, else merged (ADR 0016).
 //!
 //! A [`Promotion`] stands between two tenants. Neither the tree nor a base of the workspace has anything to do with it: what
-//! travels is in a store of its own meanwhile ([`carry`]).
+//! travels is in a store of its own meanwhile (`carry`).
 
 mod carry;
 mod plan;

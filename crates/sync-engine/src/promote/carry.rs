@@ -1,5 +1,6 @@
 //! What travels from one tenant to the other, in a store of its own below the private directory, for as long as a run lasts.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use snafu::{ResultExt, ensure};
@@ -9,10 +10,10 @@ use sync_store::{Repository, Store};
 use sync_transport::Body;
 
 use crate::decide::Point;
-use crate::error::{OvertakenThereSnafu, StoreSnafu, UnobtainableSnafu, WriteSnafu};
+use crate::error::{OvertakenThereSnafu, ReadSnafu, StoreSnafu, UnobtainableSnafu, WriteSnafu};
 use crate::push::ATTEMPTS;
 use crate::remote::Pushed;
-use crate::session::{Context, Session};
+use crate::session::{Context, Session, blocking};
 use crate::{Error, Workspace};
 
 /// What the directories of such stores start with.
@@ -32,9 +33,12 @@ impl Carrier {
     pub(super) async fn new(workspace: &Workspace, context: &Context) -> Result<Self, Error> {
         workspace.make_private()?;
         let private = workspace.private();
+        // Between its making and its lock a store would be taken for one that was left behind.
+        let alone = lock(&private).await?;
         remove_leftovers(&private).await;
         let dir = private.join(format!("{PREFIX}{:016x}", (context.random)()));
         let store = Store::open_dir(&dir).await.context(StoreSnafu)?;
+        drop(alone);
         let repository = store.create_tenant(NAME).await.context(StoreSnafu)?;
         Ok(Self {
             dir,
@@ -207,13 +211,29 @@ impl Carrier {
     }
 }
 
+/// Waits until nobody else makes or removes such stores; that is so until what is returned is dropped.
+async fn lock(private: &Path) -> Result<File, Error> {
+    let path = private.to_owned();
+    blocking(move || {
+        // The directory itself: a file for it would be left behind by a dry run.
+        let directory = File::open(&path).context(ReadSnafu { path: &path })?;
+        directory.lock().context(WriteSnafu { path })?;
+        Ok(directory)
+    })
+    .await
+}
+
 /// Removes the stores of runs that were cut short: nobody holds them any more.
 async fn remove_leftovers(private: &Path) {
     let entries = std::fs::read_dir(private).into_iter().flatten().flatten();
     let found = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
     for dir in found.map(|entry| entry.path()) {
-        if let Ok(store) = Store::open_dir(&dir).await {
-            drop(store);
+        // Whoever was killed while it made one has left what cannot be opened.
+        let is_held = matches!(
+            Store::open_dir(&dir).await,
+            Err(sync_store::Error::Held { .. })
+        );
+        if !is_held {
             remove(&dir);
         }
     }

@@ -198,8 +198,17 @@ impl Promotion {
         let edge: HashSet<SnapshotId> = edge.copied().filter(|id| held.contains(id)).collect();
         let mut known = HashSet::new();
         for id in edge {
-            // An object may be there that was never accepted: a push was cut short.
-            if self.is_known_there(id).await? {
+            // An object may be there that was never accepted: a push was cut short. What the branch is to move to has to be
+            // there whole; of what that comes after the name is enough.
+            let is_known = if id == source {
+                match self.is_whole_there(id).await {
+                    Err(error) if error.is_expired() => false,
+                    found => found?,
+                }
+            } else {
+                self.is_known_there(id).await?
+            };
+            if is_known {
                 known.insert(id);
             }
         }
@@ -208,9 +217,20 @@ impl Promotion {
 
     /// Whether the target has accepted a snapshot once, on any branch: then it takes it for a parent.
     async fn is_known_there(&self, id: SnapshotId) -> Result<bool, Error> {
+        match self.is_whole_there(id).await {
+            Err(error) if error.is_expired() => Ok(true),
+            found => found,
+        }
+    }
+
+    /// Whether the target has accepted a snapshot and keeps it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_expired`] where it no longer keeps it.
+    async fn is_whole_there(&self, id: SnapshotId) -> Result<bool, Error> {
         match self.to.remote.resolve(&id.to_string()).await {
             Ok(_) => Ok(true),
-            Err(error) if error.is_expired() => Ok(true),
             Err(Error::NoSnapshot { .. }) => Ok(false),
             Err(error) => Err(error),
         }

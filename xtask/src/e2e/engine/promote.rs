@@ -1,17 +1,22 @@
 //! Two tenants on two servers, with a database each: what is tried on the one comes to the other.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::sync::mpsc;
 
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
 use super::super::{
     cli::Answer,
     rows::stage::{ITEMS, Served, Side, Stage, assert_same},
     scenario::{OwnServer, Place},
+    server::signal,
     trees,
 };
 use super::all::save;
+
+/// The client is killed when it has sent so many bytes to the target: from its first greeting to the last of the contents.
+const KILLED_AT: [u64; 8] = [1, 2_000, 5_000, 20_000, 200_000, 500_000, 780_000, 805_000];
 
 /// A tenant on the shared server, one on a server of the scenario's own, and a workspace of each.
 struct Two<'p> {
@@ -204,7 +209,7 @@ pub(super) fn a_promote_that_is_killed_is_made_again(place: &Place) {
     let two = Two::new(place, &server);
     two.fill();
     let (mut old, mut killed) = (two.log(), 0);
-    for round in 0..8u64 {
+    for (round, at_bytes) in (0u64..).zip(KILLED_AT) {
         for n in 0..40 {
             let seed = round * 100 + n;
             trees::write(
@@ -224,10 +229,19 @@ pub(super) fn a_promote_that_is_killed_is_made_again(place: &Place) {
         let mut command = two.here.workspace.cli().command(&words);
         command.env("SYNC_TOKEN_PRODUCTION", &two.production.served.token);
         let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        // What the client sends meanwhile waits until it is gone.
+        let (tell, told) = mpsc::channel();
+        server.proxy.when_sent(at_bytes, move |_| {
+            if let Ok(pid) = told.recv() {
+                signal(pid, Signal::KILL);
+            }
+        });
         let mut child = command.spawn().expect("start sync-cli");
-        std::thread::sleep(Duration::from_millis(20 + round * 45));
-        child.kill().expect("kill sync-cli");
+        tell.send(Pid::from_child(&child))
+            .expect("the proxy listens");
         let ended = child.wait().expect("wait for sync-cli");
+        // Nobody is to be killed any more.
+        server.proxy.when_sent(u64::MAX / 2, |_| {});
         killed += u32::from(!ended.success());
         // The server may still be at it: a request that has arrived is done to its end.
         two.promote(&["--yes"]).ok();
@@ -238,7 +252,7 @@ pub(super) fn a_promote_that_is_killed_is_made_again(place: &Place) {
         old = now;
     }
     assert!(
-        killed >= 3,
+        killed >= 5,
         "only {killed} runs were killed before their end"
     );
     let left = std::fs::read_dir(two.here.workspace.root().join(".sync")).expect("list .sync");

@@ -326,10 +326,7 @@ pub(super) fn lesson_29_a_trigger_does_not_keep_sides_apart(place: &Place) {
     there.configure(volatile);
     let file = place.directory().join("tenant.toml");
     super::stage::write(&file, &format!("[database]\n{volatile}"));
-    let (file, url) = (
-        file.display().to_string(),
-        place.directory().join("tenant.url").display().to_string(),
-    );
+    let (file, url) = (file.display().to_string(), stage.url_file(&stage.tenant));
     let words = [
         "tenant",
         "database",

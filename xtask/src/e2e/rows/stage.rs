@@ -187,12 +187,18 @@ impl<'p> Stage<'p> {
         stage
     }
 
+    /// A file that says where a database is.
+    #[track_caller]
+    pub(in crate::e2e) fn url_file(&self, db: &Db<'_>) -> String {
+        let file = self.place.directory().join(format!("{}.url", db.name()));
+        write(&file, &db.url());
+        file.display().to_string()
+    }
+
     /// Makes what a database needs, the default tables where those are synced.
     #[track_caller]
     pub(in crate::e2e) fn migrate(&self, db: &Db<'_>) -> Answer {
-        let file = self.place.directory().join(format!("{}.url", db.name()));
-        write(&file, &db.url());
-        let file = file.display().to_string();
+        let file = self.url_file(db);
         let mut words = vec!["db", "--url-file", &file, "migrate"];
         if !self.tables.config.is_empty() {
             words.push("--bookkeeping");
@@ -204,12 +210,9 @@ impl<'p> Stage<'p> {
     #[track_caller]
     pub(in crate::e2e) fn give(&self, db: &Db<'_>) {
         let directory = self.place.directory();
-        // A scenario may have a tenant on each of two servers.
-        let url = directory.join(format!("{}-tenant.url", db.name()));
-        write(&url, &db.url());
         let tables = directory.join("tenant.toml");
         write(&tables, &format!("[database]\n{}", self.tables.config));
-        let (url, tables) = (url.display().to_string(), tables.display().to_string());
+        let (url, tables) = (self.url_file(db), tables.display().to_string());
         let mut words = vec!["tenant", "database", self.place.tenant()];
         words.extend(["--url-file", &url, "--tables", &tables]);
         self.place.operator(&self.served.data, &words).ok();

@@ -117,7 +117,7 @@ pub(super) fn the_tenants_program_goes_on_writing(place: &Place) {
     here.ask(&format!(
         "INSERT INTO items (id, a, b) SELECT 'i' || i, md5(i::text), repeat(md5(i::text), 10) FROM generate_series(1, {PUSHED}) i"
     ));
-    let tracking = place.directory().join("tenant.url").display().to_string();
+    let tracking = stage.url_file(&stage.tenant);
     let track = ["db", "--url-file", &tracking, "track", "items", "parts"];
     place.cli().call(&track).ok();
 
