@@ -199,7 +199,9 @@ impl<N: NodeSource> Cursor<N> {
         let depth = top.checked_sub(subtree.level.checked_add(1)?)?;
         let frame = self.stack.get(usize::from(depth))?;
         let found = frame.node.seek(frame.index + 1, subtree.last_key);
-        let same = frame.node.child(found)?.digest == subtree.map.root;
+        let child = frame.node.child(found)?;
+        // A parent that says something else of the same node is wrong: opening its child says so.
+        let same = child.digest == subtree.map.root && child.last_key == subtree.last_key;
         same.then(|| frame.node.shared_key(found - 1))
     }
 

@@ -349,3 +349,20 @@ fn entries_out_of_order_or_too_long_are_refused() {
         assert!(matches!(error, MapError::Entry { .. }));
     }
 }
+
+#[test]
+fn a_node_that_is_named_by_another_key_is_not_taken_for_itself() {
+    let mut nodes = MemoryNodes::new();
+    let (one, other) = (leaf(&mut nodes, b"a"), leaf(&mut nodes, b"b"));
+    // The second child is the first map, under a key that it does not have.
+    let wrong = encode(1, &[(b"b", child(other, 1)), (b"c", child(one, 1))]);
+    let wrong = put(&mut nodes, wrong);
+    let changes: Vec<_> = diff(&nodes, one, &nodes, wrong).collect();
+    let keys = changes.iter().flatten().map(|change| change.key.clone());
+    assert_eq!(keys.collect::<Vec<_>>(), [&b"a"[..], b"b"]);
+    let error = changes.last().unwrap().as_ref().unwrap_err();
+    assert_eq!(
+        reason(error),
+        "its last key is not the one that its parent says"
+    );
+}
