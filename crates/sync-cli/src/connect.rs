@@ -105,19 +105,28 @@ impl Connection {
             // A directory has one server at a time.
             let store = embedded_store(dir, &first.1.tenant, purpose).await?;
             ensure_tenant(&store, &second.1.tenant, purpose).await?;
+            let is_there = store.tenant(second.1.tenant.as_str()).await?.is_some();
             let (connector, embedded) = serve_in_process(store, env);
             // A client each, so that what goes to whom can be told.
             let remote = |config: &RemoteConfig| {
                 let client = in_memory(connector.clone());
                 Remote::new(client, config.tenant.clone(), config.branch.clone())
             };
-            return Ok(Pair {
-                second: Err(remote(second.1)),
-                first: Self {
-                    remote: remote(first.1),
+            let first = Self {
+                remote: remote(first.1),
+                embedded: Some(embedded),
+            };
+            let second = if is_there {
+                Err(remote(second.1))
+            } else {
+                let (tenant, branch) = (second.1.tenant.clone(), second.1.branch.clone());
+                let (client, embedded) = in_process(vacant_store(&tenant).await?, env);
+                Ok(Self {
+                    remote: Remote::new(client, tenant, branch),
                     embedded: Some(embedded),
-                },
-            });
+                })
+            };
+            return Ok(Pair { first, second });
         }
         let first = Self::to(root, first.0, first.1, env, purpose).await?;
         match Self::to(root, second.0, second.1, env, purpose).await {
@@ -196,19 +205,21 @@ impl Pair {
 }
 
 async fn embedded_store(dir: &Path, tenant: &Name, purpose: Purpose) -> Result<Store, Error> {
-    let vacant = async || {
-        let store = Store::in_memory();
-        store.create_tenant(tenant.as_str()).await?;
-        Ok(store)
-    };
     if purpose == Purpose::Look && !dir.join("catalogue.redb").exists() {
-        return vacant().await;
+        return vacant_store(tenant).await;
     }
     let store = open_store(dir).await?;
     if purpose == Purpose::Look && store.tenant(tenant.as_str()).await?.is_none() {
-        return vacant().await;
+        return vacant_store(tenant).await;
     }
     ensure_tenant(&store, tenant, purpose).await?;
+    Ok(store)
+}
+
+/// What is shown of a tenant that is not there.
+async fn vacant_store(tenant: &Name) -> Result<Store, Error> {
+    let store = Store::in_memory();
+    store.create_tenant(tenant.as_str()).await?;
     Ok(store)
 }
 

@@ -9,6 +9,7 @@ mod agent;
 mod all;
 mod alone;
 mod daemon;
+mod killed;
 mod operator;
 mod promote;
 
@@ -25,6 +26,10 @@ pub(super) const SCENARIOS: Suite = &[
         all::a_tenant_without_a_database_takes_both,
     ),
     ("a_sync_goes_both_ways", all::a_sync_goes_both_ways),
+    (
+        "a_push_of_both_that_is_killed_goes_on",
+        killed::a_push_of_both_that_is_killed_goes_on,
+    ),
     ("status_and_diff_name_each", all::status_and_diff_name_each),
     ("a_dry_run_changes_nothing", all::a_dry_run_changes_nothing),
     (

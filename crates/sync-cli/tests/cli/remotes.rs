@@ -281,6 +281,8 @@ fn promote_is_a_fast_forward_a_merge_or_nothing() {
     assert_eq!(dry["standing"], json!("fast_forward"));
     assert_eq!(dry["changes"].as_array().unwrap().len(), 30);
     assert!(!desk.root("other").exists(), "a dry run made the tenant");
+    let dry = promote(&["default", "beside", "--dry-run"], 0);
+    assert_eq!(dry["standing"], json!("fast_forward"));
     let done = promote(&["default", "production"], 0);
     assert_eq!(done["snapshot"], source[0]);
     assert_eq!(log(&desk, &work, "production"), source);
