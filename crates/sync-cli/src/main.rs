@@ -45,24 +45,31 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// The exit code.
-    pub(crate) const fn exit_code(self) -> u8 {
+    /// What kind of failure it is, where it is one.
+    const fn class(self) -> Option<Class> {
         match self {
-            Self::Done => 0,
-            Self::Unsound => Class::Failed.exit_code(),
-            Self::Undecided => Class::Conflict.exit_code(),
-            Self::Failed(class) => class.exit_code(),
-            Self::Damaged => Class::Integrity.exit_code(),
-            Self::Different => DIFFERENT,
+            Self::Done | Self::Different => None,
+            Self::Unsound => Some(Class::Failed),
+            Self::Undecided => Some(Class::Conflict),
+            Self::Failed(class) => Some(class),
+            Self::Damaged => Some(Class::Integrity),
         }
     }
 
-    /// The worse of two: what a person has to look at first.
+    /// The exit code.
+    pub(crate) const fn exit_code(self) -> u8 {
+        match (self, self.class()) {
+            (_, Some(class)) => class.exit_code(),
+            (Self::Different, None) => DIFFERENT,
+            _ => 0,
+        }
+    }
+
+    /// The worse of two: what a person has to look at first; differences come after all failures.
     pub(crate) fn worse(self, other: Self) -> Self {
         let rank = |outcome: Self| {
-            BAD_TO_GOOD
-                .iter()
-                .position(|code| *code == outcome.exit_code())
+            let class = outcome.class().map(Class::rank);
+            (class.unwrap_or(usize::MAX), outcome == Self::Done)
         };
         if rank(other) < rank(self) {
             other
@@ -71,9 +78,6 @@ impl Outcome {
         }
     }
 }
-
-/// Exit codes: our bug, integrity, failed, denied, unavailable, usage, conflict, differences, done.
-const BAD_TO_GOOD: [u8; 9] = [70, 5, 1, 6, 4, 2, 3, DIFFERENT, 0];
 
 /// `status --exit-code` and `diff --exit-code` found differences.
 const DIFFERENT: u8 = 10;

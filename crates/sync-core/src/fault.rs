@@ -22,6 +22,23 @@ pub enum Class {
 }
 
 impl Class {
+    /// Every class, the one first that a person has to look at first.
+    pub const WORST_FIRST: [Self; 7] = [
+        Self::Bug,
+        Self::Integrity,
+        Self::Failed,
+        Self::Denied,
+        Self::Unavailable,
+        Self::Usage,
+        Self::Conflict,
+    ];
+
+    /// Its place in [`Class::WORST_FIRST`].
+    pub fn rank(self) -> usize {
+        let place = Self::WORST_FIRST.iter().position(|class| *class == self);
+        place.unwrap_or(Self::WORST_FIRST.len())
+    }
+
     /// The exit code of a process that ends with such an error.
     pub const fn exit_code(self) -> u8 {
         match self {

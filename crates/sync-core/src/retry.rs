@@ -30,6 +30,14 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// Tries again until what is away is back: after half a second at first, and every half minute at last.
+    pub const ENDLESS: Self = Self {
+        attempts: u32::MAX,
+        base: Duration::from_millis(500),
+        cap: Duration::from_secs(30),
+        max_retry_after: Duration::from_mins(2),
+    };
+
     /// A policy that never tries again.
     pub const NEVER: Self = Self {
         base: Duration::ZERO,

@@ -67,12 +67,7 @@ impl Default for ManagerOptions {
         Self {
             files: true,
             items: None,
-            backoff: Backoff {
-                attempts: u32::MAX,
-                base: Duration::from_millis(500),
-                cap: Duration::from_secs(30),
-                max_retry_after: Duration::from_mins(2),
-            },
+            backoff: Backoff::ENDLESS,
             untracked: Duration::from_secs(5),
             listener: nobody(),
         }

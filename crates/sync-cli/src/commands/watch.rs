@@ -16,14 +16,6 @@ use crate::error::{SetupSnafu, WatchAllSnafu};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
-/// How long to wait before a tenant that is away is tried again.
-pub(super) const PATIENCE: Backoff = Backoff {
-    attempts: u32::MAX,
-    base: Duration::from_millis(500),
-    cap: Duration::from_secs(30),
-    max_retry_after: Duration::from_mins(2),
-};
-
 pub(super) async fn run(place: &Place<'_>, watch: &Watch) -> Result<Outcome, Error> {
     match Chosen::of(&watch.targets)? {
         Chosen::Local(kinds) => return Box::pin(watch_local::run(place, watch, &kinds)).await,
@@ -90,8 +82,8 @@ pub(super) async fn pause(wait: Option<Duration>) {
 /// How long to wait before what failed so often is tried again; `None` where waiting does not mend it.
 pub(super) fn patience(error: &Error, failures: u32) -> Option<Duration> {
     is_unavailable(error).then(|| {
-        let delay = PATIENCE.delay(failures, Env::random(), None);
-        delay.unwrap_or(PATIENCE.cap)
+        let delay = Backoff::ENDLESS.delay(failures, Env::random(), None);
+        delay.unwrap_or(Backoff::ENDLESS.cap)
     })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use snafu::ResultExt;
 use sync_core::SnapshotId;
+use sync_core::retry::Backoff;
 use sync_engine::rows::Database;
 use sync_engine::{Direction, Remote, Session, event};
 use sync_store::protocol::Part;
@@ -82,8 +83,8 @@ async fn watching(
             tokio::time::sleep(Duration::from_secs(30)).await;
             continue;
         }
-        let wait = watch::PATIENCE.delay(failures, Env::random(), None);
-        tokio::time::sleep(wait.unwrap_or(watch::PATIENCE.cap)).await;
+        let wait = Backoff::ENDLESS.delay(failures, Env::random(), None);
+        tokio::time::sleep(wait.unwrap_or(Backoff::ENDLESS.cap)).await;
     }
 }
 

@@ -251,10 +251,8 @@ impl AllDone {
         let made = snapshots().rev().find(|(_, message)| message.is_some());
         let found = snapshots().find(|(snapshot, _)| snapshot.is_some());
         let (snapshot, message) = made.or(found).unwrap_or_default();
-        let class = operations
-            .iter()
-            .map(OperationReport::class)
-            .fold(None, worse);
+        let classes = operations.iter().filter_map(OperationReport::class);
+        let class = classes.min_by_key(|class| class.rank());
         let errors = operations.iter().flat_map(OperationReport::errors);
         SyncReport {
             operation: format!("{verb} all"),
@@ -296,21 +294,6 @@ impl SyncReport {
         let mut failed = self.operations.iter().filter(is_failed);
         failed.find_map(OperationReport::problem)
     }
-}
-
-/// The worse of two: what a person has to look at first.
-fn worse(one: Option<Class>, other: Option<Class>) -> Option<Class> {
-    let rank = |class: Option<Class>| match class {
-        None => 0,
-        Some(Class::Conflict) => 1,
-        Some(Class::Usage) => 2,
-        Some(Class::Unavailable) => 3,
-        Some(Class::Denied) => 4,
-        Some(Class::Failed) => 5,
-        Some(Class::Integrity) => 6,
-        Some(Class::Bug) => 7,
-    };
-    if rank(other) > rank(one) { other } else { one }
 }
 
 #[cfg(test)]

@@ -16,13 +16,6 @@ const NAP: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the last word may take.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// How long to wait before a database that is away is tried again.
-const AWAY: Backoff = Backoff {
-    attempts: u32::MAX,
-    base: Duration::from_millis(500),
-    cap: Duration::from_secs(30),
-    max_retry_after: Duration::from_mins(2),
-};
 
 /// What happens in a daemon.
 #[derive(Debug, Clone, Serialize)]
@@ -121,8 +114,8 @@ impl Jobs {
                     tell(JobEvent::Waiting {
                         problem: Problem::from_fault(&error),
                     });
-                    let delay = AWAY.delay(failures, (self.random)(), None);
-                    delay.unwrap_or(AWAY.cap)
+                    let delay = Backoff::ENDLESS.delay(failures, (self.random)(), None);
+                    delay.unwrap_or(Backoff::ENDLESS.cap)
                 }
                 Err(error) => return Err(error),
             };
