@@ -2,6 +2,7 @@
 
 mod admin;
 mod all;
+mod ask;
 mod branch;
 mod completions;
 mod conflicts;

@@ -8,17 +8,14 @@ mod report;
 
 use std::sync::Arc;
 
-use snafu::ensure;
 use sync_engine::all::{AllDone, ROUNDS};
 use sync_engine::rows::TableCounts;
 use sync_engine::{AllRequest, Counts, Direction, OnConflict, Session, Standing, WithDatabase};
 
 use super::transfer::{Planned, Verb, begin, collect, limits};
-use super::{Place, rows};
-use crate::args::{Format, Pull, Push, SyncBoth};
-use crate::error::DeclinedSnafu;
+use super::{Place, ask, rows};
+use crate::args::{Pull, Push, SyncBoth};
 use crate::progress::Progress;
-use crate::terminal::Terminal;
 use crate::{Error, Outcome};
 
 pub(super) use self::look::{diff, status};
@@ -140,32 +137,15 @@ async fn operate(
     if asked.dry_run {
         return Ok(planned.outline());
     }
-    confirm(place, progress, asked, planned.files(), planned.rows())?;
+    let (files, rows) = (planned.files(), planned.rows());
+    let question = question(asked.on_conflict, files, rows);
+    let (verb, limits) = (asked.verb, &mut asked.limits);
+    ask::confirm(place, question, limits, || {
+        progress.finish();
+        report::preview(place, verb, files, rows);
+    })?;
     let applied = session.apply_run(database, planned, request, &asked.limits, ROUNDS);
     Ok(Box::pin(applied).await?)
-}
-
-/// Asks a person who is there about a plan that removes something, or decides conflicts by a policy.
-fn confirm(
-    place: &Place<'_>,
-    progress: &Arc<Progress>,
-    asked: &mut Asked,
-    files: Option<&Planned>,
-    rows: Option<&rows::Planned>,
-) -> Result<(), Error> {
-    let is_there = place.env.stdin_terminal && place.env.stdout_terminal;
-    if asked.limits.yes || !is_there || place.terminal.format != Format::Text {
-        return Ok(());
-    }
-    let Some(question) = question(asked.on_conflict, files, rows) else {
-        return Ok(());
-    };
-    progress.finish();
-    report::preview(place, asked.verb, files, rows);
-    ensure!(Terminal::ask(&question), DeclinedSnafu);
-    // A person has seen how much goes, and said yes.
-    asked.limits.yes = true;
-    Ok(())
 }
 
 /// What a person is to be asked; `None` where the plan just runs.
@@ -180,21 +160,9 @@ fn question(
     let gone = |tables: &[TableCounts]| tables.iter().map(|table| table.deleted).sum::<u64>();
     let rows_gone = rows.map_or(0, |rows| gone(&rows.pulled) + gone(&rows.pushed));
     let diverged = |standing: Option<Standing>| standing == Some(Standing::Diverged);
-    let by_policy = on_conflict != OnConflict::Ask
-        && (files.is_some_and(|files| diverged(files.standing))
-            || rows.is_some_and(|rows| diverged(rows.standing)));
-    let mut parts = Vec::new();
-    for (count, what) in [(files_gone, "file"), (rows_gone, "row")] {
-        match count {
-            0 => {}
-            1 => parts.push(format!("1 {what} is removed")),
-            many => parts.push(format!("{many} {what}s are removed")),
-        }
-    }
-    if by_policy {
-        parts.push(format!("conflicts are decided: {}", on_conflict.as_str()));
-    }
-    (!parts.is_empty()).then(|| format!("{}: go on?", parts.join(", ")))
+    let is_decided = files.is_some_and(|files| diverged(files.standing))
+        || rows.is_some_and(|rows| diverged(rows.standing));
+    ask::question(files_gone, rows_gone, is_decided.then_some(on_conflict))
 }
 
 #[cfg(test)]

@@ -1,21 +1,19 @@
 //! `promote`: the same snapshot on another tenant.
 
 use serde_json::{Value, json};
-use snafu::ensure;
 use sync_core::rows::TableCounts;
 use sync_core::{ByteCount, Fault};
 use sync_engine::{
-    Counts, Limits, OnConflict, Problem, PromoteOutcome, PromotePlan, Promoting, Promotion,
-    RemoteConfig, State, Traffic,
+    Counts, Problem, PromoteOutcome, PromotePlan, Promoting, Promotion, RemoteConfig, State,
+    Traffic,
 };
 
 use super::transfer::{limits, snapshot_line};
-use super::{Place, rows};
+use super::{Place, ask, rows};
 use crate::args::{Format, Promote, RemoteBranch};
 use crate::connect::{Connection, Purpose};
-use crate::error::DeclinedSnafu;
 use crate::progress::Progress;
-use crate::terminal::{Terminal, seconds};
+use crate::terminal::seconds;
 use crate::{Error, Outcome};
 
 /// One end of it.
@@ -83,7 +81,12 @@ async fn promote(
     let is_nothing = plan.standing == Promoting::UpToDate;
     let mut limits = limits(asked.max_delete, asked.yes);
     if !asked.dry_run && !is_nothing {
-        ask(place, asked, &plan, &mut limits)?;
+        ask::confirm(place, question(asked, &plan), &mut limits, || {
+            place.terminal.changes(&plan.changes, &plan.merged);
+            for sum in &plan.rows {
+                place.terminal.line(&rows::sum_line(sum));
+            }
+        })?;
     }
     let lines = Lines::of(&plan);
     let outcome = if asked.dry_run {
@@ -197,39 +200,13 @@ impl Fault for Chosen {
     }
 }
 
-/// On a terminal, what removes something or decides conflicts by a policy is asked about.
-fn ask(
-    place: &Place<'_>,
-    asked: &Promote,
-    plan: &PromotePlan,
-    limits: &mut Limits,
-) -> Result<(), Error> {
-    let env = place.env;
-    if asked.yes || !(env.stdin_terminal && env.stderr_terminal) {
-        return Ok(());
-    }
+/// What a person is to be asked; `None` where the plan just runs.
+fn question(asked: &Promote, plan: &PromotePlan) -> Option<String> {
     let files = Counts::of(&plan.changes).removed;
-    let rows: u64 = plan.rows.iter().map(|table| table.deleted).sum();
-    let by_policy = asked.on_conflict.0 != OnConflict::Ask && plan.standing == Promoting::Merge;
-    if files + rows == 0 && !by_policy {
-        return Ok(());
-    }
-    place.terminal.changes(&plan.changes, &plan.merged);
-    for sum in &plan.rows {
-        place.terminal.line(&rows::sum_line(sum));
-    }
-    let mut question = format!(
-        "{files} files and {rows} rows are removed on `{}`",
-        asked.to
-    );
-    if by_policy {
-        question.push_str(", conflicts are decided: ");
-        question.push_str(asked.on_conflict.0.as_str());
-    }
-    ensure!(Terminal::ask(&format!("{question}: go on?")), DeclinedSnafu);
-    // A person has seen how much goes, and said yes.
-    limits.yes = true;
-    Ok(())
+    let rows = plan.rows.iter().map(|table| table.deleted).sum();
+    let is_decided = plan.standing == Promoting::Merge;
+    let question = ask::question(files, rows, is_decided.then_some(asked.on_conflict.0));
+    question.map(|question| format!("on `{}`: {question}", asked.to))
 }
 
 /// Tells what was done, or with `None` what would be.
