@@ -128,6 +128,9 @@ pub enum Error {
         /// What it said.
         source: BoxError,
     },
+    /// The operating system gave no randomness, so no key was made.
+    #[snafu(display("the operating system gave no randomness for a key"))]
+    Randomness,
     /// A task of the store ended without an answer.
     #[snafu(display("a task of the store ended without an answer"))]
     Task {
@@ -190,6 +193,7 @@ impl Fault for Error {
             Self::Corrupt { .. } => "store/corrupt",
             Self::Blobs { .. } => "store/blobs",
             Self::Catalogue { .. } => "store/catalogue",
+            Self::Randomness => "store/randomness",
             Self::Task { .. } => "store/task",
         }
     }
@@ -198,7 +202,10 @@ impl Fault for Error {
         match self {
             Self::Pack { .. } | Self::Malformed { .. } | Self::Corrupt { .. } => Class::Integrity,
             Self::Cut { .. } | Self::Held { .. } | Self::Collected => Class::Unavailable,
-            Self::Incomplete { .. } | Self::Blobs { .. } | Self::Catalogue { .. } => Class::Failed,
+            Self::Incomplete { .. }
+            | Self::Blobs { .. }
+            | Self::Catalogue { .. }
+            | Self::Randomness => Class::Failed,
             Self::UnknownSnapshot { .. }
             | Self::Expired { .. }
             | Self::UnknownObject { .. }
@@ -239,7 +246,10 @@ impl Fault for Error {
                 "check free space and permissions of the store, then try again"
             }
             Self::Name { .. } => "use lower-case letters, digits, `-`, `_` and `.`",
-            Self::UnknownObject { .. } | Self::Exists { .. } | Self::Task { .. } => return None,
+            Self::UnknownObject { .. }
+            | Self::Exists { .. }
+            | Self::Randomness
+            | Self::Task { .. } => return None,
         };
         Some(hint.to_owned())
     }

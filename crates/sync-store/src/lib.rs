@@ -9,6 +9,7 @@
 //! - [`store`]: a store over two adapters, its tenants and tokens; [`repository`]: one tenant's view of it.
 //!   A push is [`Repository::receive`], then [`Repository::advance`]; a pull is [`Repository::export`].
 //!   [`Repository::verify`] and [`Repository::plan_gc`] look after what is stored.
+//! - [`identity`]: the key that a tenant signs with, and that others know it by.
 //! - [`protocol`]: the messages between a client and a server of such stores.
 //!
 //! It never judges who may do what, never opens a socket, reads no clock but to say since when a directory is locked,
@@ -20,6 +21,7 @@ pub mod catalogue;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 pub mod error;
+pub mod identity;
 pub mod pack;
 pub mod protocol;
 pub mod repository;
@@ -36,6 +38,7 @@ struct Readme;
 
 pub use catalogue::{Advanced, HeadMove, Removed, TokenRecord};
 pub use error::Error;
+pub use identity::{Identity, PublicKey, Signature};
 pub use pack::Class;
 pub use repository::{
     Advance, GcPlan, Keep, Kept, Received, Repository, RepositoryNodes, RowsPush, Writer, Writing,

@@ -12,6 +12,7 @@ use snafu::ResultExt;
 use crate::blobs::{Blobs, DirBlobs, MemoryBlobs, sync_dir};
 use crate::catalogue::{Catalogue, MemoryCatalogue, RedbCatalogue, TenantRecord, TokenRecord};
 use crate::error::{BlobsSnafu, BoxError};
+use crate::identity::TenantIdentity;
 use crate::repository::{BlockCache, NodeCache, Repository, Storing};
 use crate::{Error, task};
 
@@ -95,15 +96,18 @@ impl Store {
         self.blobs.as_ref()
     }
 
-    /// Makes a tenant. Names have one to 64 lower-case letters, digits, `-`, `_` and `.`, and start with a letter or digit.
+    /// Makes a tenant, and an identity for it. Names have one to 64 lower-case letters, digits, `-`, `_` and `.`, and start with a letter or digit.
     ///
     /// # Errors
     ///
-    /// [`Error::Name`] or [`Error::Exists`]; nothing has changed then.
+    /// [`Error::Name`] or [`Error::Exists`]; nothing has changed then. [`Error::Randomness`].
     pub async fn create_tenant(&self, name: &str) -> Result<Repository, Error> {
         check_tenant(name)?;
+        let identity = TenantIdentity::generate()?;
         let tenant = self.catalogue.create_tenant(name).await?;
-        Ok(self.repository(tenant))
+        let repository = self.repository(tenant);
+        repository.set_identity(&identity).await?;
+        Ok(repository)
     }
 
     /// The names of all tenants, sorted.
