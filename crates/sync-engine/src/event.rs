@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sync_core::rows::{TableCounts, TableName};
+use sync_core::rows::{Decided, TableCounts, TableName};
 use sync_core::{SnapshotId, TreePath};
 use sync_local::{Change, LocalKind};
 use tokio::time::Instant;
@@ -86,14 +86,7 @@ pub enum Event<R = Box<SyncReport>> {
     MergeConflict(Undecided),
     /// Both sides changed the same, and it was decided.
     #[serde(rename = "merge:resolved")]
-    MergeResolved {
-        /// What it is part of.
-        target: Target,
-        /// Where.
-        path: TreePath,
-        /// How: `lines`, `ours`, `theirs` or `keep-both`.
-        by: &'static str,
-    },
+    MergeResolved(Resolved),
     /// How far something has come.
     #[serde(rename = "progress")]
     Progress(Progress),
@@ -236,6 +229,21 @@ pub enum Undecided {
         /// The columns that both sides changed.
         columns: Vec<String>,
     },
+}
+
+/// What was decided, though both sides had changed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "target", rename_all = "snake_case")]
+pub enum Resolved {
+    /// A path.
+    Files {
+        /// Which.
+        path: TreePath,
+        /// How: `lines`, `ours`, `theirs` or `keep-both`.
+        by: &'static str,
+    },
+    /// Rows of a table.
+    Database(Decided),
 }
 
 /// How far something has come. It is told for every file, from several threads: it allocates nothing.

@@ -12,6 +12,7 @@ use sync_engine::all::{AllDone, ROUNDS};
 use sync_engine::rows::TableCounts;
 use sync_engine::{AllRequest, Counts, Direction, OnConflict, Session, Standing, WithDatabase};
 
+use super::ask::by_rules;
 use super::transfer::{Planned, Verb, begin, collect, limits};
 use super::{Place, ask, rows};
 use crate::args::{Pull, Push, SyncBoth};
@@ -159,15 +160,18 @@ fn question(
     });
     let gone = |tables: &[TableCounts]| tables.iter().map(|table| table.deleted).sum::<u64>();
     let rows_gone = rows.map_or(0, |rows| gone(&rows.pulled) + gone(&rows.pushed));
+    let by_rules = rows.map_or(0, |rows| by_rules(&rows.decided));
     let diverged = |standing: Option<Standing>| standing == Some(Standing::Diverged);
     let is_decided = files.is_some_and(|files| diverged(files.standing))
         || rows.is_some_and(|rows| diverged(rows.standing));
-    ask::question(files_gone, rows_gone, is_decided.then_some(on_conflict))
+    let policy = is_decided.then_some(on_conflict);
+    ask::question(files_gone, rows_gone, by_rules, policy)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sync_engine::rows::{Decided, Decider};
 
     #[test]
     fn a_person_is_asked_about_removals_and_policies_alone() {
@@ -191,6 +195,18 @@ mod tests {
         assert_eq!(
             ask(OnConflict::Ours, &rows(1, Standing::Diverged)).as_deref(),
             Some("1 row is removed, conflicts are decided: ours: go on?")
+        );
+        let decided = rows::Planned {
+            decided: vec![Decided {
+                table: "agents".parse().unwrap(),
+                rows: 2,
+                by: Decider::Rules,
+            }],
+            ..rows(0, Standing::Diverged)
+        };
+        assert_eq!(
+            ask(OnConflict::Ask, &decided).as_deref(),
+            Some("rules decide about 2 rows that both sides changed: go on?")
         );
     }
 }
