@@ -433,6 +433,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_decided_says_of_what_and_by_what() {
+        let rows = Decided {
+            table: "agents".parse().unwrap(),
+            rows: 3,
+            by: sync_core::rows::Decider::Rules,
+        };
+        check(
+            &Event::MergeResolved(Resolved::Database(rows)),
+            &json!({"event": "merge:resolved", "target": "database", "table": "agents", "rows": 3, "by": "rules"}),
+        );
+        let path = "a.md".parse().unwrap();
+        check(
+            &Event::MergeResolved(Resolved::Files { path, by: "lines" }),
+            &json!({"event": "merge:resolved", "target": "files", "path": "a.md", "by": "lines"}),
+        );
+    }
+
+    #[test]
     fn a_change_is_told_from_its_start_to_its_end() {
         let told = Arc::new(std::sync::Mutex::new(Vec::new()));
         let listener: Listener = {

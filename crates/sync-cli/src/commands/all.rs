@@ -73,7 +73,7 @@ pub(super) async fn sync(place: &Place<'_>, both: SyncBoth) -> Result<Outcome, E
 }
 
 /// The database of the workspace, as far as it is part of a command.
-fn with_database(place: &Place<'_>, filter: &[String]) -> Result<WithDatabase, Error> {
+pub(super) fn with_database(place: &Place<'_>, filter: &[String]) -> Result<WithDatabase, Error> {
     let absent = |reason: String, is_told| WithDatabase::Absent { reason, is_told };
     if !place.workspace()?.config().database.is_named {
         let reason = "no database is configured: sync.toml has no [database]";
