@@ -22,6 +22,7 @@ const NAME: &str = "nodes.tmp";
 #[derive(Debug)]
 pub(crate) struct NodeFile {
     dir: PathBuf,
+    max_bytes: u64,
     file: Option<File>,
     /// Set where the file system would not have it: then there is none.
     is_refused: bool,
@@ -41,8 +42,13 @@ struct Place {
 impl NodeFile {
     /// One in `dir`, on whose file system there is room for it.
     pub(crate) fn new(dir: &Path) -> Self {
+        Self::of_size(dir, MAX_BYTES)
+    }
+
+    fn of_size(dir: &Path, max_bytes: u64) -> Self {
         Self {
             dir: dir.to_owned(),
+            max_bytes,
             file: None,
             is_refused: false,
             places: HashMap::new(),
@@ -62,7 +68,7 @@ impl NodeFile {
     /// Writes a node, unless it is there.
     pub(crate) fn insert(&mut self, key: Key, node: &[u8]) {
         let len = node.len() as u64;
-        if self.is_refused || len > MAX_BYTES || self.places.contains_key(&key) {
+        if self.is_refused || len > self.max_bytes || self.places.contains_key(&key) {
             return;
         }
         if self.write(key, node).is_err() {
@@ -74,8 +80,8 @@ impl NodeFile {
 
     fn write(&mut self, key: Key, node: &[u8]) -> io::Result<()> {
         let len = node.len() as u64;
-        if self.end + len > MAX_BYTES {
-            self.make_room(self.end, MAX_BYTES);
+        if self.end + len > self.max_bytes {
+            self.make_room(self.end, self.max_bytes);
             self.end = 0;
         }
         let place = Place {
@@ -109,7 +115,7 @@ impl NodeFile {
     pub(crate) fn clear(&mut self) {
         *self = Self {
             is_refused: self.is_refused,
-            ..Self::new(&self.dir)
+            ..Self::of_size(&self.dir, self.max_bytes)
         };
     }
 }
@@ -130,7 +136,7 @@ mod tests {
     use crate::catalogue::TenantId;
 
     fn node(n: u64) -> (Key, Vec<u8>) {
-        let mut bytes = vec![0; 3 << 20];
+        let mut bytes = vec![0; 3 << 10];
         bytes[..8].copy_from_slice(&n.to_be_bytes());
         ((TenantId(1), Digest::of(&bytes)), bytes)
     }
@@ -138,8 +144,8 @@ mod tests {
     #[test]
     fn the_newest_are_there_and_nothing_is_mixed_up() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = NodeFile::new(dir.path());
-        let fit = MAX_BYTES / (3 << 20);
+        let mut file = NodeFile::of_size(dir.path(), 256 << 10);
+        let fit = (256 << 10) / (3 << 10);
         for n in 0..3 * fit {
             let (key, bytes) = node(n);
             file.insert(key, &bytes);

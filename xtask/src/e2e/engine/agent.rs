@@ -3,7 +3,6 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -13,14 +12,15 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        rows::stage::{DEFAULTS, ITEMS, Side, Stage},
+        files::watching::wait_until,
+        rows::stage::{DEFAULTS, ITEMS, Served, Side, Stage, over_tls},
         scenario::{Place, done},
         server::signal,
         trees,
     },
     all::{save, snapshots, state},
 };
-use crate::python;
+use crate::{proxy::Proxy, python};
 
 /// The SDK from `PyPI` that stands for all clients.
 const SDK: &str = "2.3.0";
@@ -384,9 +384,11 @@ pub(super) fn an_agent_calls_several_at_once(place: &Place) {
     stage.assert_equal(&here);
 }
 
-/// Calls a tool as the protocol has it, without an SDK, and ends the server by SIGTERM after a while; whether it had answered.
+/// Calls a tool as the protocol has it, without an SDK, and ends the server by SIGTERM once so many bytes came through the proxy;
+/// whether it had answered.
 #[track_caller]
-fn ended_in_a_call(side: &Side<'_>, arguments: &Value, after: Duration) -> bool {
+fn ended_in_a_call(side: &Side<'_>, arguments: &Value, proxy: &Proxy, bytes: u64) -> bool {
+    let before = proxy.passed();
     let mut command = side.workspace.cli().command(&["mcp"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut server = command.stderr(Stdio::null()).spawn().expect("start it");
@@ -403,7 +405,9 @@ fn ended_in_a_call(side: &Side<'_>, arguments: &Value, after: Duration) -> bool 
     stdout.read_line(&mut said).expect("a greeting");
     say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     say(json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}));
-    thread::sleep(after);
+    wait_until("what the call fetches", || {
+        proxy.passed().since(before).received >= bytes
+    });
     let told = Instant::now();
     signal(pid, Signal::TERM);
     let status = server.wait().expect("wait for it");
@@ -420,11 +424,17 @@ fn ended_in_a_call(side: &Side<'_>, arguments: &Value, after: Duration) -> bool 
 
 pub(super) fn a_server_that_is_ended_in_a_call_leaves_nothing_half_done(place: &Place) {
     const FILES: u64 = 300;
-    let stage = Stage::new(place, ITEMS);
+    let own = place.own_server();
+    let served = Served {
+        data: own.data.clone(),
+        url: over_tls(own.proxy.address()),
+        token: own.token.clone(),
+    };
+    let stage = Stage::at(place, place.postgres(), served, ITEMS);
     let (here, there) = (stage.side("here"), stage.side("there"));
     there.track();
     let mut unanswered = 0;
-    for (round, millis) in (1u64..).zip([1, 30, 60, 100, 150, 250, 400]) {
+    for (round, bytes) in (1u64..).zip([1, 5_000, 200_000, 1_000_000, 2_000_000, 2_900_000]) {
         for n in 0..FILES {
             let noise = trees::noise(round * FILES + n, 10_000);
             trees::write(&here.workspace.services(), format!("web/{n}.bin"), noise);
@@ -436,7 +446,7 @@ pub(super) fn a_server_that_is_ended_in_a_call_leaves_nothing_half_done(place: &
         // An edit that nobody may lose.
         save(&there, "mine.md", &format!("round {round}\n"));
         let arguments = json!({"target": "all", "direction": "pull", "dry_run": false});
-        let was_answered = ended_in_a_call(&there, &arguments, Duration::from_millis(millis));
+        let was_answered = ended_in_a_call(&there, &arguments, &own.proxy, bytes);
         unanswered += u32::from(!was_answered);
         there.call(&["pull"]).ok();
         for n in 0..FILES {

@@ -2,14 +2,13 @@
 
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
 use super::super::{
     cli::Answer,
+    files::watching::wait_until,
     rows::stage::{ITEMS, Served, Side, Stage, assert_same},
     scenario::{OwnServer, Place},
     server::signal,
@@ -298,9 +297,9 @@ pub(super) fn a_server_that_dies_in_a_promote_is_gone_on_with(place: &Place) {
             .when_sent(at_bytes, move |_| signal(pid, Signal::KILL));
         let mut child = two.silent_promote().spawn().expect("start sync-cli");
         let mut has_ended = || child.try_wait().expect("wait for sync-cli").is_some();
-        while !server.server.has_ended() && !has_ended() {
-            thread::sleep(Duration::from_millis(2));
-        }
+        wait_until("an end of either", || {
+            server.server.has_ended() || has_ended()
+        });
         let is_dead = server.server.has_ended();
         died += u32::from(is_dead);
         if is_dead && round % 2 == 1 {
