@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         files::watching::wait_until,
-        rows::stage::{DEFAULTS, ITEMS, Served, Side, Stage, over_tls},
+        rows::stage::{DEFAULTS, ITEMS, Served, Side, Stage},
         scenario::{Place, done},
         server::signal,
         trees,
@@ -425,11 +425,7 @@ fn ended_in_a_call(side: &Side<'_>, arguments: &Value, proxy: &Proxy, bytes: u64
 pub(super) fn a_server_that_is_ended_in_a_call_leaves_nothing_half_done(place: &Place) {
     const FILES: u64 = 300;
     let own = place.own_server();
-    let served = Served {
-        data: own.data.clone(),
-        url: over_tls(own.proxy.address()),
-        token: own.token.clone(),
-    };
+    let served = Served::by(&own);
     let stage = Stage::at(place, place.postgres(), served, ITEMS);
     let (here, there) = (stage.side("here"), stage.side("there"));
     there.track();

@@ -31,11 +31,7 @@ impl<'p> Two<'p> {
     #[track_caller]
     fn new(place: &'p Place<'p>, server: &OwnServer) -> Self {
         let staging = Stage::new(place, ITEMS);
-        let there = Served {
-            data: server.data.clone(),
-            url: format!("https://localhost:{}", server.proxy.address().port()),
-            token: server.token.clone(),
-        };
+        let there = Served::by(server);
         let production = Stage::at(place, place.postgres(), there, ITEMS);
         let here = staging.side("staging");
         let there = production.side("production");

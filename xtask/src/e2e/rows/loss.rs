@@ -7,16 +7,12 @@ use super::{
         scenario::{Place, done},
         upkeep::flip,
     },
-    stage::{ITEMS, Served, Side, Stage, over_tls},
+    stage::{ITEMS, Served, Side, Stage},
 };
 
 pub(super) fn lesson_19_a_new_peer_gets_everything(place: &Place) {
     let own = place.own_server();
-    let served = Served {
-        data: own.data.clone(),
-        url: over_tls(own.proxy.address()),
-        token: own.token.clone(),
-    };
+    let served = Served::by(&own);
     let stage = Stage::at(place, place.postgres(), served, ITEMS);
     let first = stage.side("first");
     for round in 0..5 {
@@ -243,11 +239,7 @@ pub(super) fn lesson_31_a_restored_tenant_loses_nothing(place: &Place) {
 
 pub(super) fn a_damaged_large_value_is_repaired(place: &Place) {
     let mut own = place.own_server();
-    let served = Served {
-        data: own.data.clone(),
-        url: over_tls(own.proxy.address()),
-        token: own.token.clone(),
-    };
+    let served = Served::by(&own);
     let stage = Stage::at(place, place.postgres(), served, ITEMS);
     let here = stage.side("here");
     here.ask("INSERT INTO items (id, a) SELECT 'large', string_agg(md5(i::text), '') FROM generate_series(1, 60000) i");
