@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use http::{Request, Response, StatusCode};
 use snafu::{OptionExt, ResultExt, ensure};
-use sync_core::{Digest, Name, SnapshotId};
+use sync_core::{Digest, Name, Release, Snapshot, SnapshotId};
 use sync_store::protocol::{
     Advanced, BINARY_MEDIA_TYPE, EXPIRED_HEADER, Fetch, Head, Log, Logged, MAX_DIGESTS,
     MAX_EXPIRED, MAX_LOG, MAX_SIGNATURES, MAX_SIGNED, PACK_MEDIA_TYPE, SNAPSHOT_HEADER,
@@ -322,10 +322,20 @@ async fn log(repository: &Repository, parameters: Option<&str>) -> Result<Respon
         .log(from, limit.min(MAX_LOG))
         .await
         .context(StoreSnafu)?;
-    let snapshots = found
-        .into_iter()
-        .map(|(id, snapshot)| Logged { id, snapshot })
-        .collect();
+    let mut snapshots: Vec<Logged> = Vec::with_capacity(found.len());
+    for (id, snapshot) in found {
+        // Mostly that of the one before.
+        let known = snapshots.last().filter(|last| last.snapshot.roots.release == snapshot.roots.release);
+        let release = match known {
+            Some(last) => last.release.clone(),
+            None => release_of(repository, &snapshot).await?,
+        };
+        snapshots.push(Logged {
+            id,
+            snapshot,
+            release,
+        });
+    }
     Ok(answer::json(StatusCode::OK, &Log { snapshots }))
 }
 
@@ -345,7 +355,13 @@ async fn resolve(repository: &Repository, prefix: &str) -> Result<Response<Body>
     match *found.as_slice() {
         [id] => {
             let snapshot = repository.snapshot(id).await.context(StoreSnafu)?;
-            Ok(answer::json(StatusCode::OK, &Logged { id, snapshot }))
+            let release = release_of(repository, &snapshot).await?;
+            let logged = Logged {
+                id,
+                snapshot,
+                release,
+            };
+            Ok(answer::json(StatusCode::OK, &logged))
         }
         [] => {
             if let Ok(id) = prefix.parse() {
@@ -357,6 +373,16 @@ async fn resolve(repository: &Repository, prefix: &str) -> Result<Response<Body>
             reason: format!("`{prefix}` is the start of several snapshots: give more digits"),
         }
         .fail(),
+    }
+}
+
+async fn release_of(
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> Result<Option<Release>, Error> {
+    match snapshot.roots.release {
+        Some(release) => repository.release(release).await.context(StoreSnafu),
+        None => Ok(None),
     }
 }
 
