@@ -1,5 +1,9 @@
 //! The port to a place where programs run.
 
+mod docker;
+mod fly;
+mod script;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -8,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use sync_core::Digest;
 
 use crate::Error;
+
+pub use docker::{Docker, DockerOptions};
+pub use fly::{Fly, FlyOptions};
+pub use script::Script;
 
 /// A release that is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
