@@ -17,7 +17,7 @@ use sync_transport::Body;
 use crate::admin::read_json;
 use crate::error::{BodySnafu, MalformedSnafu, NoSnapshotSnafu, StaleSnafu, StoreSnafu};
 use crate::route::{TenantRoute, query};
-use crate::{Error, Server, answer, branches, rows, upkeep};
+use crate::{Error, Server, answer, branches, deploys, rows, upkeep};
 
 /// Length in bytes of a digest prefix in a `missing` request.
 const PREFIX_LEN: usize = 8;
@@ -45,6 +45,11 @@ pub(crate) async fn serve(
         TenantRoute::Resolve(prefix) => resolve(repository, &prefix).await,
         TenantRoute::Verify => Ok(upkeep::verify_tenant(repository, &request)),
         TenantRoute::Repair => upkeep::repair(repository, request).await,
+        TenantRoute::DeployStatus => deploys::status(server, repository).await,
+        TenantRoute::Deploys => deploys::deploys(repository).await,
+        TenantRoute::RegistryToken => deploys::registry_token(server, repository).await,
+        // It needs to know who asks, and was answered before.
+        TenantRoute::Deploy => Ok(answer::empty(StatusCode::OK)),
     }
 }
 
@@ -167,6 +172,13 @@ async fn push(
     metrics.packs_stored.add(1);
     metrics.objects_stored.add(objects);
     metrics.pack_bytes.add(bytes);
+    let release = deploys::ensure_release(
+        repository,
+        &received,
+        branch.as_str(),
+        [expected, Some(target)],
+    );
+    release.await?;
     let advance = Advance {
         branch: branch.as_str().to_owned(),
         expected,
@@ -325,7 +337,9 @@ async fn log(repository: &Repository, parameters: Option<&str>) -> Result<Respon
     let mut snapshots: Vec<Logged> = Vec::with_capacity(found.len());
     for (id, snapshot) in found {
         // Mostly that of the one before.
-        let known = snapshots.last().filter(|last| last.snapshot.roots.release == snapshot.roots.release);
+        let known = snapshots
+            .last()
+            .filter(|last| last.snapshot.roots.release == snapshot.roots.release);
         let release = match known {
             Some(last) => last.release.clone(),
             None => release_of(repository, &snapshot).await?,

@@ -167,7 +167,9 @@ fn undecided(place: &Place<'_>, plan: &PromotePlan, mut told: Value) -> Outcome 
                 release.map_or_else(|| "none".to_owned(), |release| release.short())
             };
             let (ours, theirs) = (short(ours), short(theirs));
-            terminal.line(&format!("conflict  release: {ours} there, {theirs} to come"));
+            terminal.line(&format!(
+                "conflict  release: {ours} there, {theirs} to come"
+            ));
         }
         told["success"] = false.into();
         told["state"] = json!(State::Failed);

@@ -12,8 +12,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 use tokio::task::JoinHandle;
 
-use super::{Repository, RepositoryNodes};
 use super::assembly::{Assembly, Pending};
+use super::{Repository, RepositoryNodes};
 use crate::catalogue::{Advanced, HeadChange, Location, PackRecord};
 use crate::error::{BoxError, Error};
 use crate::pack::{BlockBuilder, Class, DecodedBlock, Event, PackDecoder, PackError, Span};
