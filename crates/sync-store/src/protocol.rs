@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use snafu::Snafu;
 use sync_core::{Digest, Name, Roots, Snapshot, SnapshotId};
 
+pub mod deploy;
 mod upkeep;
 
 pub use upkeep::{
@@ -64,6 +65,8 @@ pub mod routes {
     pub const ADMIN_RETENTION: &str = "/v1/admin/retention";
     /// A tenant's database: GET (`?tenant=`) shows, PUT sets.
     pub const ADMIN_DATABASE: &str = "/v1/admin/database";
+    /// Where a tenant's program runs: GET (`?tenant=`) shows, PUT [`super::deploy::SetDeploy`] sets.
+    pub const ADMIN_DEPLOY: &str = "/v1/admin/deploy";
     /// Whether the process lives.
     pub const HEALTH: &str = "/healthz";
     /// Whether it can serve.
@@ -102,6 +105,22 @@ pub mod routes {
     /// Good copies of what is damaged: POST a pack.
     pub fn repair(tenant: &str) -> String {
         format!("{TENANTS}{tenant}/repair")
+    }
+
+    /// A tenant's program: GET says how it is ([`super::deploy::DeployStatus`]), POST [`super::deploy::AskDeploy`] has another
+    /// release run.
+    pub fn deploy(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/deploy")
+    }
+
+    /// What was deployed: GET [`super::deploy::Deploys`].
+    pub fn deploys(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/deploys")
+    }
+
+    /// Who may push images, and where: GET [`super::deploy::RegistryToken`].
+    pub fn registry_token(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/registry-token")
     }
 
     /// Signatures of objects: POST digests.
@@ -290,6 +309,8 @@ pub enum Details {
     Stale(Stale),
     /// Objects are missing.
     Incomplete(Incomplete),
+    /// Another deploy runs.
+    Deploying(deploy::Deploying),
 }
 
 /// The head is another than expected.
