@@ -112,6 +112,9 @@ pub enum Error {
         /// Why it is not shipped.
         reason: String,
     },
+    /// Another deploy of this workspace runs.
+    #[snafu(display("another deploy of this workspace runs"))]
+    Busy,
     /// A place where programs run answered with something else than what was asked for.
     #[snafu(display("{place} {trouble}"))]
     Place {
@@ -154,6 +157,7 @@ impl Fault for Error {
             Self::NoDockerfile { .. } => "deploy/no-dockerfile",
             Self::Unclean { .. } => "deploy/unclean",
             Self::Stale { .. } => "deploy/stale",
+            Self::Busy => "deploy/busy",
             Self::Place { .. } => "deploy/place",
             Self::NotStarted { .. } => "deploy/not-started",
             Self::NotSwitched { .. } => "deploy/not-switched",
@@ -175,7 +179,7 @@ impl Fault for Error {
             Self::Settings { .. } | Self::NoDockerfile { .. } | Self::Unclean { .. } => {
                 Class::Usage
             }
-            Self::TimedOut { .. } | Self::NoEngine { .. } => Class::Unavailable,
+            Self::TimedOut { .. } | Self::NoEngine { .. } | Self::Busy => Class::Unavailable,
             Self::Refused { .. } => Class::Denied,
         }
     }
@@ -197,6 +201,7 @@ impl Fault for Error {
             Self::NoDockerfile { .. } => "write it, or name another in `[deploy] dockerfile`",
             Self::Unclean { .. } => "commit first, or give --allow-dirty",
             Self::Stale { .. } => "leave out --skip-build, so that it is built",
+            Self::Busy => "wait until it is done",
             Self::Place { .. } => "look there by its own means",
             Self::NotStarted { .. } => "deploy it again",
             Self::NotSwitched { .. } => "what served before serves again: look at its log",
