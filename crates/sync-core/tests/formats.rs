@@ -159,6 +159,11 @@ fn vectors() -> BTreeMap<&'static str, String> {
         ("core/map-small-root", small_root),
         ("core/map-thousand-node", thousand_node),
         ("core/map-thousand-root", thousand_root),
+        ("core/release-id", release.to_string()),
+        (
+            "core/snapshot-with-release-id",
+            deployed.encode().unwrap().0.to_string(),
+        ),
         ("core/snapshot-id", snapshot.encode().unwrap().0.to_string()),
     ])
 }

@@ -26,8 +26,9 @@ use sync_store::{Received, Repository};
 use crate::error::{DeployingSnafu, NoPlaceSnafu, OtherReleaseSnafu, StoreSnafu};
 use crate::{Error, Server};
 
-pub(crate) use ask::{deploy, deploys, registry_token, status};
+pub(crate) use ask::{begin, deploy, deploys, go, look, registry, registry_token, status};
 pub(crate) use place::in_adapters;
+pub(crate) use settings::fly_app;
 pub(crate) use settings::{set_settings, show_settings};
 
 pub use place::Places;

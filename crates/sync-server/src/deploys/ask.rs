@@ -9,8 +9,8 @@ use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::{Digest, Release};
 use sync_deploy::{Health, Serving};
 use sync_store::protocol::deploy::{
-    AskDeploy, DEPLOY_MEDIA_TYPE, DeployLine, DeployStatus, DeployStep, Deployed, Deploys,
-    NamedRelease, RegistryToken, ServingNow, Which,
+    AskDeploy, DEPLOY_MEDIA_TYPE, DeployLine, DeployStatus, Deployed, Deploys, NamedRelease,
+    RegistryToken, ServingNow, Which,
 };
 use sync_store::{Class, Repository};
 use sync_transport::{Body, RequestId};
@@ -62,7 +62,13 @@ pub(crate) enum Start {
     /// It serves already.
     Already(Deployed),
     /// It does not.
-    Begin { turn: Turn, begun: Box<Begun> },
+    Begin(Pending),
+}
+
+/// A deploy that begins with the turn in hand.
+pub(crate) struct Pending {
+    turn: Turn,
+    begun: Box<Begun>,
 }
 
 /// Looks whether a deploy may begin, and takes the tenant's turn.
@@ -135,10 +141,10 @@ pub(crate) async fn begin(
         }));
     }
     ensure!(head == asked.head, StaleSnafu { head });
-    Ok(Start::Begin {
+    Ok(Start::Begin(Pending {
         turn,
         begun: Box::new(begun),
-    })
+    }))
 }
 
 /// Does what may begin.
@@ -150,7 +156,7 @@ pub(crate) async fn go(
 ) -> Result<Deployed, Error> {
     match start {
         Start::Already(deployed) => Ok(deployed),
-        Start::Begin { turn, begun } => {
+        Start::Begin(Pending { turn, begun }) => {
             let settings = settings_of(repository).await?;
             let place = server.place(repository.name(), &settings)?;
             let done = run::run(server, repository, &*place, *begun, tell).await;

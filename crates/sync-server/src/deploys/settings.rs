@@ -29,6 +29,15 @@ pub(super) async fn read_settings(
     })
 }
 
+/// The application at the platform of Fly, where that is where the program runs.
+pub(crate) async fn fly_app(repository: &Repository) -> Result<Option<String>, Error> {
+    let settings = read_settings(repository).await?;
+    Ok(settings.and_then(|settings| match settings.place {
+        Place::Fly { app, .. } => Some(app),
+        _ => None,
+    }))
+}
+
 /// Sets or takes away where a tenant's program runs. Nothing is started or ended.
 pub(crate) async fn set_settings(
     server: &Server,
