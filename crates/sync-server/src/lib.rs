@@ -8,6 +8,7 @@
 //! - [`route`]: a method and a path as one of the known requests, purely.
 //! - [`auth`]: tokens, and what a caller may do.
 //! - `rows`: tenants that have a database.
+//! - `deploys`: what a tenant's program runs.
 //! - `legacy`: the requests of clients of the earlier system.
 //! - `api`: the protocol's requests; `admin`: tenants and tokens; `upkeep`: collection, verification, repair; `answer`: JSON and error bodies.
 //! - `metrics`: what is counted for the operator.
@@ -21,6 +22,7 @@ mod answer;
 mod api;
 pub mod auth;
 mod branches;
+mod deploys;
 mod error;
 mod legacy;
 mod metrics;
@@ -29,6 +31,7 @@ mod rows;
 mod server;
 mod upkeep;
 
+pub use deploys::Places;
 pub use error::Error;
 #[cfg(fuzzing)]
 pub use legacy::fuzzing;

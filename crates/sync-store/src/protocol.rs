@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use snafu::Snafu;
-use sync_core::{Digest, Name, Roots, Snapshot, SnapshotId};
+use sync_core::{Digest, Name, Release, Roots, Snapshot, SnapshotId};
 
 pub mod deploy;
 mod upkeep;
@@ -240,7 +240,7 @@ pub enum Part {
     Files,
     /// The map of tables, and the maps of their rows.
     Rows,
-    /// Both.
+    /// Everything: the release, too.
     All,
 }
 
@@ -253,6 +253,11 @@ impl Part {
     /// Whether rows are a part of it.
     pub const fn has_rows(self) -> bool {
         matches!(self, Self::Rows | Self::All)
+    }
+
+    /// Whether the release is a part of it: nobody needs it but who carries a whole snapshot elsewhere.
+    pub const fn has_release(self) -> bool {
+        matches!(self, Self::All)
     }
 
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -275,6 +280,9 @@ pub struct Logged {
     pub id: SnapshotId,
     /// Itself.
     pub snapshot: Snapshot,
+    /// What it says that the tenant runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
 }
 
 /// The body of every answer that is an error.

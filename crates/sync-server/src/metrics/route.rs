@@ -21,6 +21,7 @@ pub(crate) enum RouteName {
     Snapshot,
     Verify,
     Repair,
+    Deploy,
     Admin,
     Legacy,
     /// No request that the server knows.
@@ -32,7 +33,7 @@ pub(super) const COUNT: usize = RouteName::ALL.len();
 
 impl RouteName {
     /// Each, in the order of their numbers.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Health,
         Self::Metrics,
         Self::Head,
@@ -47,6 +48,7 @@ impl RouteName {
         Self::Snapshot,
         Self::Verify,
         Self::Repair,
+        Self::Deploy,
         Self::Admin,
         Self::Legacy,
         Self::Unknown,
@@ -74,6 +76,10 @@ impl RouteName {
             TenantRoute::Resolve(_) => Self::Snapshot,
             TenantRoute::Verify => Self::Verify,
             TenantRoute::Repair => Self::Repair,
+            TenantRoute::Deploy
+            | TenantRoute::DeployStatus
+            | TenantRoute::Deploys
+            | TenantRoute::RegistryToken => Self::Deploy,
         }
     }
 
@@ -94,6 +100,7 @@ impl RouteName {
             Self::Snapshot => "snapshot",
             Self::Verify => "verify",
             Self::Repair => "repair",
+            Self::Deploy => "deploy",
             Self::Admin => "admin",
             Self::Legacy => "legacy",
             Self::Unknown => "unknown",
