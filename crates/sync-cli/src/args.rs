@@ -1,5 +1,6 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
+mod deploy;
 mod hoist;
 mod jobs;
 mod mcp;
@@ -17,6 +18,7 @@ use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
 use sync_store::protocol::Scope;
 
+pub(crate) use deploy::{Deploy, Doctor, Looked};
 pub(crate) use hoist::hoisted;
 pub(crate) use jobs::{Daemon, DaemonVerb, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use mcp::Mcp;
@@ -116,6 +118,8 @@ pub(crate) enum Verb {
     Branch(Branch),
     /// One tenant to another.
     Promote(Promote),
+    /// From source to a running program.
+    Deploy(Deploy),
     /// Serve tenants.
     Serve(Serve),
     /// Manage tenants.
@@ -159,7 +163,9 @@ impl Verb {
             Self::Watch(verb) => named("watch", &verb.targets),
             Self::Log(_) => "log",
             Self::Show(_) => "show",
-            Self::Doctor(_) => "doctor",
+            Self::Doctor(Doctor { what: None }) => "doctor",
+            Self::Doctor(_) => "doctor deploy",
+            Self::Deploy(_) => "deploy",
             Self::Completions(_) => "completions",
             Self::Login(_) => "login",
             Self::Remote(_) => "remote",
@@ -204,6 +210,7 @@ impl Verb {
             | Self::Log(_)
             | Self::Show(_)
             | Self::Doctor(_)
+            | Self::Deploy(_)
             | Self::Login(_)
             | Self::Branch(_)
             | Self::Db(_)
@@ -261,11 +268,6 @@ pub(crate) struct Show {
     #[argh(switch)]
     pub(crate) stat: bool,
 }
-
-/// look for what is wrong: configuration, tree, private state, connection, token, clock
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "doctor")]
-pub(crate) struct Doctor {}
 
 /// print completions for a shell
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -463,6 +465,10 @@ mod tests {
             "verify",
             "verify --data d --tenant acme",
             "gc --data d --grace 0s --dry-run",
+            "deploy",
+            "deploy --tag v1 --skip-build --skip-push --allow-dirty --dry-run --yes",
+            "doctor",
+            "doctor deploy",
             "retention set --data d --tenant acme --branch main --last 20",
             "retention show --data d --tenant acme --branch main",
             "push database --dry-run",

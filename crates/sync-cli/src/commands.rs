@@ -8,6 +8,7 @@ mod completions;
 mod conflicts;
 mod daemon;
 mod db;
+mod deploy;
 mod diff;
 mod doctor;
 mod history;
@@ -40,7 +41,7 @@ use snafu::{ResultExt, ensure};
 use sync_core::Name;
 use sync_engine::{Context, Listener, Patterns, Session, Workspace};
 
-use crate::args::{Args, RetentionVerb, TenantVerb, TokenVerb, Verb};
+use crate::args::{Args, Doctor, RetentionVerb, TenantVerb, TokenVerb, Verb};
 use crate::connect::{Connection, Purpose};
 use crate::env::Env;
 use crate::error::{CurrentDirSnafu, WrongFlagSnafu};
@@ -79,7 +80,9 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Watch(watch)) => Box::pin(watch::run(&place, &watch)).await,
         Some(Verb::Log(log)) => history::log(&place, &log).await,
         Some(Verb::Show(show)) => history::show(&place, &show).await,
-        Some(Verb::Doctor(_)) => doctor::run(&place).await,
+        Some(Verb::Doctor(Doctor { what: None })) => doctor::run(&place).await,
+        Some(Verb::Doctor(Doctor { what: Some(_) })) => Box::pin(doctor::deploy(&place)).await,
+        Some(Verb::Deploy(asked)) => Box::pin(deploy::run(&place, asked)).await,
         Some(Verb::Completions(completions)) => Ok(completions::run(completions.shell)),
         Some(Verb::Login(_)) => login::run(&place).await,
         Some(Verb::Branch(asked)) => branch::run(&place, &asked.verb).await,

@@ -37,6 +37,18 @@ pub(crate) enum Error {
     /// The database failed.
     #[snafu(transparent)]
     Database { source: sync_db::Error },
+    /// Something was not built, shipped or run.
+    #[snafu(transparent)]
+    Deploy { source: sync_deploy::Error },
+    /// Nothing says what the program is made from.
+    #[snafu(display("sync.toml does not say what is deployed: it has no `[deploy]`"))]
+    NoDeploy,
+    /// Nobody says where images go.
+    #[snafu(display("neither sync.toml nor the tenant says where images go"))]
+    NoRegistry,
+    /// A password that is needed is not to be found.
+    #[snafu(display("the password of the registry is not known: {place} has none"))]
+    NoPassword { place: String },
     /// A store could not be opened.
     #[snafu(transparent)]
     Store { source: sync_store::Error },
@@ -160,6 +172,10 @@ impl Fault for Error {
             Self::DaemonSilent { .. } => "cli/daemon-silent",
             Self::Transport { source } => source.code(),
             Self::Store { source } => source.code(),
+            Self::Deploy { source } => source.code(),
+            Self::NoDeploy => "cli/no-deploy",
+            Self::NoRegistry => "cli/no-registry",
+            Self::NoPassword { .. } => "cli/no-password",
             Self::Database { source } => source.code(),
             Self::CurrentDir { .. } => "cli/current-dir",
             Self::Write { .. } => "cli/write",
@@ -196,6 +212,7 @@ impl Fault for Error {
             Self::Engine { source } => source.class(),
             Self::Transport { source } => source.class(),
             Self::Store { source } => source.class(),
+            Self::Deploy { source } => source.class(),
             Self::Database { source } => source.class(),
             Self::CurrentDir { .. }
             | Self::Write { .. }
@@ -221,6 +238,9 @@ impl Fault for Error {
             | Self::NoSnapshots
             | Self::NothingYet
             | Self::NoDatabase { .. }
+            | Self::NoDeploy
+            | Self::NoRegistry
+            | Self::NoPassword { .. }
             | Self::NoFilter
             | Self::WhichDatabase
             | Self::WhichRetention
@@ -245,6 +265,12 @@ impl Fault for Error {
             Self::WatchAll => "run `sync-cli watch files` and `sync-cli watch database`",
             Self::Transport { source } => return source.hint(),
             Self::Store { source } => return source.hint(),
+            Self::Deploy { source } => return source.hint(),
+            Self::NoDeploy => "add a `[deploy]` table with at least `registry` and `repository`",
+            Self::NoRegistry => {
+                "name both in `[deploy]` of sync.toml, or let the operator run `sync-cli tenant deploy`"
+            }
+            Self::NoPassword { .. } => "put it there, or leave out `[deploy] username`",
             Self::Database { source } => return source.hint(),
             Self::Credentials { .. } => "delete the file and run `sync-cli login` again",
             Self::CredentialsOpen { path } => {

@@ -403,7 +403,7 @@ mod tests {
         write(&root.join("agents/src/main.rs"), "fn main() {}");
         write(
             &root.join("Cargo.toml"),
-            "[workspace]\nmembers = [\"*\"]\nexclude = [\"target\", \"web\"]\nresolver = \"3\"\n",
+            "[workspace]\nmembers = [\"agents\", \"parts\", \"others\"]\nresolver = \"3\"\n",
         );
         write(
             &root.join("Dockerfile"),
@@ -457,7 +457,11 @@ mod tests {
         check("assets/a.txt", "b", true);
         check("assets/a.txt", "b", false);
         check("Dockerfile", "FROM scratch\n", true);
-        check("Cargo.toml", "[workspace]\nmembers = [\"*\"]\n", true);
+        check(
+            "Cargo.toml",
+            "[workspace]\nmembers = [\"agents\", \"parts\"]\n",
+            true,
+        );
         let other = contents(&project, Some(&cargo), Builder::Classic, b"PORT=1").unwrap();
         assert_ne!(other, seen);
     }

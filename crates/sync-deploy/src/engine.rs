@@ -86,6 +86,16 @@ pub async fn version(runner: &dyn CommandRunner) -> Result<String, Error> {
     ask(runner, ["version", "--format", "{{.Server.Version}}"]).await
 }
 
+/// Where the engine keeps its images, on its own machine.
+///
+/// # Errors
+///
+/// As [`version`].
+pub async fn root(runner: &dyn CommandRunner) -> Result<PathBuf, Error> {
+    let root = ask(runner, ["info", "--format", "{{.DockerRootDir}}"]).await?;
+    Ok(root.into())
+}
+
 /// What builds images here: BuildKit where its plugin answers.
 pub async fn builder(runner: &dyn CommandRunner) -> Builder {
     match ask(runner, ["buildx", "version"]).await {

@@ -1,5 +1,7 @@
 //! The tenant, as the protocol shows it (ADR 0004).
 
+mod deploy;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -70,6 +72,11 @@ impl Remote {
     /// The way to the server.
     pub const fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The tenant's name.
+    pub const fn tenant(&self) -> &Name {
+        &self.tenant
     }
 
     /// The branch.
