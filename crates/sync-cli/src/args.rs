@@ -4,6 +4,7 @@ mod deploy;
 mod hoist;
 mod jobs;
 mod mcp;
+mod place;
 mod remotes;
 mod rows;
 mod transfer;
@@ -18,10 +19,11 @@ use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
 use sync_store::protocol::Scope;
 
-pub(crate) use deploy::{Deploy, Doctor, Looked};
+pub(crate) use deploy::{Deploy, DeployHistory, DeployRollback, DeployVerb, Doctor};
 pub(crate) use hoist::hoisted;
 pub(crate) use jobs::{Daemon, DaemonVerb, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use mcp::Mcp;
+pub(crate) use place::TenantDeploy;
 pub(crate) use remotes::{
     Branch, BranchCreate, BranchDelete, BranchVerb, Promote, Remote, RemoteAdd, RemoteBranch,
     RemoteRemove, RemoteVerb,
@@ -34,7 +36,8 @@ pub(crate) use transfer::{Diff, Pull, Push, Rollback, Status, SyncBoth, Undo, Wa
 pub(crate) use upkeep::{Gc, Retention, RetentionSet, RetentionShow, RetentionVerb, Verify};
 use values::named;
 pub(crate) use values::{
-    Aim, Chosen, Color, Format, ITEMS, Lifetime, LogFormat, Shell, SyncTarget, TENANT, Target,
+    Aim, Chosen, Color, Format, ITEMS, Lifetime, LogFormat, Returning, Shell, SyncTarget, TENANT,
+    Target,
 };
 
 /// Keeps an AI-agent workspace identical, reviewable and recoverable: shows what would change, makes it so, remembers.
@@ -334,6 +337,8 @@ pub(crate) enum TenantVerb {
     List(TenantList),
     /// Give it a database.
     Database(TenantDatabase),
+    /// Say where its program runs.
+    Deploy(TenantDeploy),
 }
 
 /// create a tenant
@@ -492,6 +497,12 @@ mod tests {
             "daemon status",
             "daemon kick",
             "tenant database acme --data d --url-env X",
+            "tenant deploy acme --data d",
+            "tenant deploy acme --data d --docker 127.0.0.1:8080 --registry r:5000 --username ci --password-env P",
+            "deploy status",
+            "deploy history -n 3",
+            "deploy rollback v1 --yes",
+            "rollback 7f3a9c0 release",
             "--remote staging --branch trial push --yes",
             "remote list",
             "remote add staging https://a --tenant acme --branch main --ca-file ca.pem",

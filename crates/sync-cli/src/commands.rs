@@ -17,6 +17,7 @@ mod jobs;
 mod local;
 mod login;
 mod mcp;
+mod place;
 mod promote;
 mod pull;
 mod push;
@@ -93,6 +94,7 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
             TenantVerb::Create(create) => admin::create_tenant(&place, &create).await,
             TenantVerb::List(list) => admin::list_tenants(&place, &list).await,
             TenantVerb::Database(database) => admin::tenant_database(&place, database).await,
+            TenantVerb::Deploy(asked) => place::run(&place, asked).await,
         },
         Some(Verb::Verify(verify)) => Box::pin(upkeep::verify(&place, &verify)).await,
         Some(Verb::Gc(gc)) => upkeep::gc(&place, &gc).await,

@@ -120,6 +120,12 @@ pub(crate) enum Error {
         "a tenant's database is found by either `--url-env`, `--url-file` or `--none`"
     ))]
     WhichDatabase,
+    /// It is not said, or said twice, where a program is to run, or how it is reached.
+    #[snafu(display("give {reason}"))]
+    WhichPlace { reason: &'static str },
+    /// No release of the tenant is meant.
+    #[snafu(display("no release is `{given}`: {reason}"))]
+    NoRelease { given: String, reason: &'static str },
     /// Things that are not synced by one command.
     #[snafu(display("only skills, content and access-control can be named together"))]
     Targets,
@@ -195,6 +201,8 @@ impl Fault for Error {
             Self::ReadUrl { .. } => "cli/read-url",
             Self::NoFilter => "cli/no-filter",
             Self::WhichDatabase => "cli/which-database",
+            Self::WhichPlace { .. } => "cli/which-place",
+            Self::NoRelease { .. } => "cli/no-release",
             Self::Targets => "cli/targets",
             Self::WrongFlag { .. } => "cli/wrong-flag",
             Self::NoSnapshots => "cli/no-snapshots",
@@ -243,6 +251,8 @@ impl Fault for Error {
             | Self::NoPassword { .. }
             | Self::NoFilter
             | Self::WhichDatabase
+            | Self::WhichPlace { .. }
+            | Self::NoRelease { .. }
             | Self::WhichRetention
             | Self::HalfTls
             | Self::NoTls { .. }
@@ -309,6 +319,8 @@ impl Fault for Error {
             | Self::ReadUrl { .. }
             | Self::NoFilter
             | Self::WhichDatabase
+            | Self::WhichPlace { .. }
+            | Self::NoRelease { .. }
             | Self::Unfinished { .. }
             | Self::Setup { .. } => {
                 return None;

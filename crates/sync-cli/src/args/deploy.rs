@@ -37,6 +37,57 @@ pub(crate) struct Deploy {
     /// why, for the log; made from the tag where absent
     #[argh(option, short = 'm')]
     pub(crate) message: Option<String>,
+    /// look, or go back, instead
+    #[argh(subcommand)]
+    pub(crate) verb: Option<DeployVerb>,
+}
+
+/// What else there is to do with deploys.
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand)]
+pub(crate) enum DeployVerb {
+    /// How the program is.
+    Status(DeployStatus),
+    /// What ran.
+    History(DeployHistory),
+    /// Back to what ran.
+    Rollback(DeployRollback),
+}
+
+/// say what the tenant runs, how that is, and whose deploy runs
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "status")]
+pub(crate) struct DeployStatus {}
+
+/// list what was deployed, newest first: who, when, and how it ended
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "history")]
+pub(crate) struct DeployHistory {
+    /// how many; 20 where absent
+    #[argh(option, short = 'n', default = "20")]
+    pub(crate) limit: usize,
+}
+
+/// have a release run again that served before; files and rows stay
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "rollback",
+    example = "sync-cli deploy rollback deploy-1700000000-0123456"
+)]
+pub(crate) struct DeployRollback {
+    /// which, by its tag or at least 4 digits of its name; the newest that served before where absent
+    #[argh(positional)]
+    pub(crate) release: Option<String>,
+    /// print what would be deployed, and do nothing
+    #[argh(switch)]
+    pub(crate) dry_run: bool,
+    /// ask nothing
+    #[argh(switch, short = 'y')]
+    pub(crate) yes: bool,
+    /// why, for the log; made from the tag where absent
+    #[argh(option, short = 'm')]
+    pub(crate) message: Option<String>,
 }
 
 /// look for what is wrong: configuration, tree, private state, connection, token, clock; or with deploying

@@ -1,23 +1,29 @@
 //! `deploy`: from source to a running program.
 
 mod look;
-
-use std::sync::Mutex;
+mod past;
 
 use serde_json::{Value, json};
 use sync_deploy::{Plan, ProcessRunner, Registry, ShipEvent, Shipped, Turn, ship};
 use sync_engine::Limits;
-use sync_store::protocol::deploy::{AskDeploy, DeployStep, Deployed, Which};
+use sync_store::protocol::deploy::{AskDeploy, Deployed, Which};
 
 pub(super) use look::{Look, blocking};
+pub(super) use past::{Going, Wanted, bring_back};
 
 use super::{Place, ask};
-use crate::args::{Deploy, Format};
+use crate::args::{Deploy, DeployVerb, Format};
 use crate::connect::{Connection, Purpose};
 use crate::terminal::{Paint, Terminal, seconds};
 use crate::{Error, Outcome};
 
-pub(super) async fn run(place: &Place<'_>, asked: Deploy) -> Result<Outcome, Error> {
+pub(super) async fn run(place: &Place<'_>, mut asked: Deploy) -> Result<Outcome, Error> {
+    match asked.verb.take() {
+        None => {}
+        Some(DeployVerb::Status(_)) => return past::status(place).await,
+        Some(DeployVerb::History(history)) => return past::history(place, &history).await,
+        Some(DeployVerb::Rollback(back)) => return past::rollback(place, back).await,
+    }
     let workspace = place.workspace()?;
     let purpose = if asked.dry_run {
         Purpose::Look
@@ -82,23 +88,7 @@ async fn send(
         author: place.env.author(),
         message,
     };
-    let steps = Mutex::new(Vec::new());
-    let tell = |step: DeployStep| {
-        place.terminal.event_of_program(
-            &json!({"event": "deploy_step", "step": step.step, "duration_ms": step.took}),
-        );
-        match step.took {
-            None if is_for_people(place) => Terminal::note(&format!("{}: the tenant's", step.step)),
-            None => {}
-            Some(took) => {
-                if let Ok(mut steps) = steps.lock() {
-                    steps.push((step.step.as_str(), took));
-                }
-            }
-        }
-    };
-    let deployed = remote.deploy(&ask, &tell).await?;
-    Ok((deployed, steps.into_inner().unwrap_or_default()))
+    past::follow(place, remote, &ask).await
 }
 
 /// Whether a person follows.

@@ -44,7 +44,10 @@ impl Stage {
     }
 
     async fn step(&self, name: &'static str) -> Result<(), Error> {
-        let (fails, hangs) = (self.at().fails, self.at().hangs);
+        let (fails, hangs) = {
+            let state = self.at();
+            (state.fails, state.hangs)
+        };
         if hangs == name {
             self.held.notify_one();
             std::future::pending::<()>().await;
