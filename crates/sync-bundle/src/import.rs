@@ -8,6 +8,7 @@ use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use snafu::{OptionExt, ensure};
 use sync_core::{Name, Snapshot, SnapshotId};
+use sync_store::protocol::SetAsideRow;
 use sync_store::{Advance, Advanced, Class, Repository};
 
 use crate::Error;
@@ -126,6 +127,8 @@ pub enum Reason {
     TokenWithoutHash,
     /// The tenant has settings of its own, and keeps them.
     SettingsKept,
+    /// Settings have conditions in SQL, which only the operator of a server may give it.
+    SettingsNeedOperator,
     /// Nothing was to be changed.
     DryRun,
 }
@@ -177,6 +180,19 @@ impl Summary {
     pub const fn is_unchanged(&self) -> bool {
         self.records_inserted == 0
     }
+}
+
+/// What came of an import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The branches, and where each was.
+    pub branches: Vec<BranchMove>,
+    /// Rows that the tenant's database could not store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<SetAsideRow>,
+    /// What came of the records.
+    #[serde(flatten)]
+    pub summary: Summary,
 }
 
 type Pieces<'s> = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send + 's>>;
@@ -467,16 +483,22 @@ impl Taken {
         moves.collect()
     }
 
+    /// Notes what the snapshots come after and nobody keeps, so that they can be accepted.
+    pub async fn prepare(&self, repository: &Repository) -> Result<(), Error> {
+        let expired = &self.branches.expired;
+        if !expired.is_empty() {
+            repository.note_expired(expired).await?;
+        }
+        Ok(())
+    }
+
     /// Moves the heads, all of them or none, after everything that they name was found to be there.
     ///
     /// # Errors
     ///
     /// [`Error::Incomplete`], [`Error::Stale`], or the store failed. No head has moved.
     pub async fn advance(&self, repository: &Repository, moves: Vec<Advance>) -> Result<(), Error> {
-        let expired = &self.branches.expired;
-        if !expired.is_empty() {
-            repository.note_expired(expired).await?;
-        }
+        self.prepare(repository).await?;
         let names: Vec<_> = moves.iter().map(|to| to.branch.clone()).collect();
         let advanced = repository.advance_together(moves).await;
         let advanced = advanced.map_err(incomplete)?;

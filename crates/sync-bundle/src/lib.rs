@@ -27,7 +27,7 @@ mod walk;
 pub use error::Error;
 pub use export::{AskExport, Beside, Export, Only};
 pub use import::{
-    BranchMove, Holds, Incoming, Plan, Reason, Summary, Taken, import_into_nothing, plan,
+    BranchMove, Holds, Imported, Incoming, Plan, Reason, Summary, Taken, import_into_nothing, plan,
 };
 pub use manifest::{Branches, HeadEntry, KeptBranch, Manifest, Member, Signer, Source, TokenEntry};
 pub use reader::{Event, Opening, Reader};
