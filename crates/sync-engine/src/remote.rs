@@ -1,5 +1,7 @@
 //! The tenant, as the protocol shows it (ADR 0004).
 
+mod bundles;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -13,9 +15,9 @@ use sync_core::patch::Signature;
 use sync_core::{Chunk, Digest, Name, SnapshotId};
 use sync_store::pack::PackWriter;
 use sync_store::protocol::{
-    self, Advanced, Answer, BINARY_MEDIA_TYPE, BUNDLE_MEDIA_TYPE, Branch, Branches, Details,
-    EXPIRED_HEADER, ErrorBody, ErrorDetail, Fetch, Head, Incomplete, Log, Logged, PACK_MEDIA_TYPE,
-    Part, Repaired, SNAPSHOT_HEADER, SetAsideRow, Stale, VerifyReport,
+    self, Advanced, Answer, BINARY_MEDIA_TYPE, Branch, Branches, Details, EXPIRED_HEADER,
+    ErrorBody, ErrorDetail, Fetch, Head, Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired,
+    SNAPSHOT_HEADER, SetAsideRow, Stale, VerifyReport,
 };
 use sync_transport::{Body, Call, CallBody, Client};
 
@@ -466,39 +468,6 @@ impl Remote {
         let response = self
             .call(Method::POST, path, typed(PACK_MEDIA_TYPE), body)
             .await?;
-        json(expect_ok(response).await?).await
-    }
-
-    /// All of the tenant as a bundle; `ask` says how much of it.
-    pub async fn export(&self, ask: &impl Serialize) -> Result<Body, Error> {
-        let path = protocol::routes::export(self.tenant.as_str());
-        let response = self.post(path, "application/json", json_body(ask)).await?;
-        expect_ok(response).await
-    }
-
-    /// What a bundle that begins so would change; `parameters` say whom to trust.
-    pub async fn plan_import<T: DeserializeOwned>(
-        &self,
-        parameters: &str,
-        opening: Bytes,
-    ) -> Result<T, Error> {
-        let path = protocol::routes::import_plan(self.tenant.as_str());
-        let path = format!("{path}?{parameters}");
-        let body = CallBody::Bytes(opening);
-        let response = self.post(path, BUNDLE_MEDIA_TYPE, body).await?;
-        json(expect_ok(response).await?).await
-    }
-
-    /// Makes the tenant what a bundle says.
-    pub async fn import<T: DeserializeOwned>(
-        &self,
-        parameters: &str,
-        bundle: Body,
-    ) -> Result<T, Error> {
-        let path = protocol::routes::import(self.tenant.as_str());
-        let path = format!("{path}?{parameters}");
-        let body = CallBody::Stream(bundle);
-        let response = self.post(path, BUNDLE_MEDIA_TYPE, body).await?;
         json(expect_ok(response).await?).await
     }
 
