@@ -53,7 +53,7 @@ fn a_tenant_moves_in_a_file() {
         &["inspect", &file],
         0,
         "
-        a bundle of tenant `default` at TIME: 8 records, 1.5 KiB in 5 members
+        a bundle of tenant `default` at TIME: 8 records, 792 B in 5 members
         branch    main at ID
         signed by KEY
     ",

@@ -12,7 +12,7 @@ use super::super::{
 use super::{assert_equal, export, signer, source};
 
 /// The client is killed when it has sent so many bytes: from its first greeting to the end of the last pack.
-const KILLED_AT: [u64; 5] = [1, 3_000, 400_000, 2_000_000, 4_300_000];
+const KILLED_AT: [u64; 5] = [1, 3_000, 400_000, 2_000_000, 3_500_000];
 
 pub(super) fn an_import_that_is_killed_goes_on(place: &Place) {
     let here = source(place);
@@ -49,7 +49,11 @@ pub(super) fn an_import_that_is_killed_goes_on(place: &Place) {
         let mut child = command.spawn().expect("start sync-cli");
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         started.send(id.expect("a pid")).expect("tell the proxy");
-        child.wait().expect("wait");
+        let ended = child.wait().expect("wait");
+        assert!(
+            !ended.success(),
+            "it was done before it had sent {at} bytes"
+        );
         assert_eq!(heads(&there), 0, "killed at {at}");
     }
     // Then the server, while objects come; what it had is there when it is started again.
