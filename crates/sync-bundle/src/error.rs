@@ -70,6 +70,12 @@ pub enum Error {
         /// What it was.
         source: std::io::Error,
     },
+    /// The file is for chosen readers.
+    #[snafu(display("the file is encrypted{}", if *tried { ", and not to any of the secret keys that were given" } else { "" }))]
+    Encrypted {
+        /// Whether there were any keys.
+        tried: bool,
+    },
     /// The signature is not by the key that the bundle names.
     #[snafu(display("the signature of the bundle is not by {key}"))]
     Signature {
@@ -164,7 +170,7 @@ fn listed(ids: &[SnapshotId]) -> String {
 }
 
 impl Error {
-    pub(crate) fn malformed(member: &str, reason: impl ToString) -> Self {
+    pub(crate) fn malformed(member: &str, reason: impl std::fmt::Display) -> Self {
         Self::Malformed {
             member: member.to_owned(),
             reason: reason.to_string(),
@@ -191,6 +197,7 @@ impl Fault for Error {
             Self::Trailing => "bundle/trailing",
             Self::Bomb => "bundle/bomb",
             Self::Wrapping { .. } => "bundle/wrapping",
+            Self::Encrypted { .. } => "bundle/encrypted",
             Self::Signature { .. } => "bundle/signature",
             Self::Untrusted { .. } => "bundle/untrusted",
             Self::Unsigned => "bundle/unsigned",
@@ -220,7 +227,7 @@ impl Fault for Error {
             | Self::Wrapping { .. }
             | Self::Signature { .. }
             | Self::Incomplete { .. } => Class::Integrity,
-            Self::Untrusted { .. } | Self::Unsigned => Class::Denied,
+            Self::Encrypted { .. } | Self::Untrusted { .. } | Self::Unsigned => Class::Denied,
             Self::Prerequisites { .. } | Self::Occupied { .. } | Self::Stale { .. } => {
                 Class::Conflict
             }
@@ -246,6 +253,9 @@ impl Fault for Error {
             | Self::Wrapping { .. }
             | Self::Signature { .. }
             | Self::Incomplete { .. } => "get the bundle again from where it was made",
+            Self::Encrypted { .. } => {
+                "pass `--identity-file FILE`, a file of `age-keygen` with the secret key of a recipient"
+            }
             Self::Untrusted { key, .. } => {
                 return Some(format!(
                     "compare the key with the one that `sync-cli identity show` prints at the source, then pass `--trust {key}`"

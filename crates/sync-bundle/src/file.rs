@@ -1,11 +1,12 @@
-//! What is around the tar in a file: one zstd frame, or nothing. Blocking.
+//! What is around the tar in a file: one zstd frame, or nothing, and around that [`age`], or nothing. Blocking.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 use snafu::{ResultExt, ensure};
 
 use crate::Error;
-use crate::error::{BombSnafu, TrailingSnafu, TruncatedSnafu, WrappingSnafu};
+use crate::age::{self, Encrypting, Recipient, Secret};
+use crate::error::{BombSnafu, EncryptedSnafu, TrailingSnafu, WrappingSnafu};
 
 /// The zstd level of a file: packs are compressed already, so a higher one gains nothing.
 const LEVEL: i32 = 3;
@@ -29,11 +30,33 @@ pub enum Wrap {
 }
 
 /// Writes a file.
-pub struct FileWriter<W: Write>(Wrapped<W>);
+pub struct FileWriter<W: Write>(Wrapped<Outer<W>>);
 
 enum Wrapped<W: Write> {
     Tar(W),
     Zstd(Box<zstd::stream::write::Encoder<'static, W>>),
+}
+
+/// What is written to.
+enum Outer<W> {
+    Open(W),
+    Encrypted(Box<Encrypting<W>>),
+}
+
+impl<W: Write> Write for Outer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Open(file) => file.write(bytes),
+            Self::Encrypted(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Open(file) => file.flush(),
+            Self::Encrypted(file) => file.flush(),
+        }
+    }
 }
 
 impl<W: Write> std::fmt::Debug for FileWriter<W> {
@@ -43,8 +66,12 @@ impl<W: Write> std::fmt::Debug for FileWriter<W> {
 }
 
 impl<W: Write> FileWriter<W> {
-    /// Begins a file.
-    pub fn new(file: W, wrap: Wrap) -> io::Result<Self> {
+    /// Begins a file, for chosen readers where there are any.
+    pub fn new(file: W, wrap: Wrap, recipients: &[Recipient]) -> io::Result<Self> {
+        let file = match recipients {
+            [] => Outer::Open(file),
+            _ => Outer::Encrypted(Box::new(age::encrypt(file, recipients)?)),
+        };
         Ok(Self(match wrap {
             Wrap::Tar => Wrapped::Tar(file),
             Wrap::Zstd => {
@@ -65,9 +92,13 @@ impl<W: Write> FileWriter<W> {
 
     /// Ends what is around the tar; the file is not synced.
     pub fn finish(self) -> io::Result<W> {
-        match self.0 {
-            Wrapped::Tar(file) => Ok(file),
-            Wrapped::Zstd(encoder) => encoder.finish(),
+        let outer = match self.0 {
+            Wrapped::Tar(file) => file,
+            Wrapped::Zstd(encoder) => encoder.finish()?,
+        };
+        match outer {
+            Outer::Open(file) => Ok(file),
+            Outer::Encrypted(file) => file.finish(),
         }
     }
 }
@@ -84,6 +115,41 @@ impl<R: Read> Read for Counted<R> {
         let count = self.file.read(buffer)?;
         self.bytes += count as u64;
         Ok(count)
+    }
+}
+
+/// What is inside of a file that may be encrypted.
+///
+/// # Errors
+///
+/// [`Error::Encrypted`] where none of `secrets` opens it, [`Error::Wrapping`], [`Error::Truncated`].
+pub fn open<'f>(
+    file: impl Read + Send + 'f,
+    secrets: &[Secret],
+) -> Result<FileReader<Box<dyn Read + Send + 'f>>, Error> {
+    let mut file = BufReader::new(file);
+    let is_encrypted = file
+        .fill_buf()
+        .context(WrappingSnafu)?
+        .starts_with(age::MAGIC);
+    if !is_encrypted {
+        return FileReader::new(Box::new(file));
+    }
+    let tried = !secrets.is_empty();
+    match age::decrypt(file, secrets) {
+        Ok(Some(file)) => FileReader::new(Box::new(file)),
+        Ok(None) => EncryptedSnafu { tried }.fail(),
+        Err(error) => Err(said(error)),
+    }
+}
+
+/// What reading came to.
+fn said(source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::UnexpectedEof => Error::Truncated {
+            member: "the file".to_owned(),
+        },
+        _ => Error::Wrapping { source },
     }
 }
 
@@ -114,7 +180,7 @@ impl<R: Read> FileReader<R> {
     /// [`Error::Wrapping`].
     pub fn new(file: R) -> Result<Self, Error> {
         let mut file = BufReader::new(Counted { file, bytes: 0 });
-        let is_zstd = file.fill_buf().context(WrappingSnafu)?.starts_with(&ZSTD);
+        let is_zstd = file.fill_buf().map_err(said)?.starts_with(&ZSTD);
         let inner = if is_zstd {
             let decoder = zstd::stream::read::Decoder::with_buffer(file);
             let mut decoder = decoder.context(WrappingSnafu)?.single_frame();
@@ -133,18 +199,14 @@ impl<R: Read> FileReader<R> {
     /// [`Error::Bomb`], [`Error::Truncated`], [`Error::Trailing`], [`Error::Wrapping`].
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let decoder = match &mut self.inner {
-            Unwrapped::Tar(file) => return file.read(buffer).context(WrappingSnafu),
+            Unwrapped::Tar(file) => return file.read(buffer).map_err(said),
             Unwrapped::Zstd(decoder) => decoder,
         };
         let count = match decoder.read(buffer) {
             Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                let member = "the file";
-                return TruncatedSnafu { member }.fail();
-            }
             // The library says so of a frame whose window is larger than allowed.
             Err(error) if error.to_string().contains("too much memory") => return BombSnafu.fail(),
-            Err(source) => return Err(Error::Wrapping { source }),
+            Err(error) => return Err(said(error)),
         };
         self.inflated += count as u64;
         let taken = decoder.get_ref().get_ref().bytes;
@@ -153,7 +215,7 @@ impl<R: Read> FileReader<R> {
             BombSnafu
         );
         if count == 0 && !buffer.is_empty() {
-            let rest = decoder.get_mut().fill_buf().context(WrappingSnafu)?;
+            let rest = decoder.get_mut().fill_buf().map_err(said)?;
             ensure!(rest.is_empty(), TrailingSnafu);
         }
         Ok(count)
@@ -178,7 +240,7 @@ mod tests {
     }
 
     fn written(bytes: &[u8], wrap: Wrap) -> Vec<u8> {
-        let mut writer = FileWriter::new(Vec::new(), wrap).unwrap();
+        let mut writer = FileWriter::new(Vec::new(), wrap, &[]).unwrap();
         writer.write(bytes).unwrap();
         writer.finish().unwrap()
     }

@@ -272,7 +272,7 @@ impl<'s> Incoming<'s> {
             let index = match self.next().await? {
                 Event::Begin(index) => index,
                 Event::Done => break,
-                _ => return self.out_of_order(),
+                _ => return out_of_order(),
             };
             let member = &self.opening.manifest.members[index];
             let (kind, path) = (member.kind(), member.path.clone());
@@ -300,7 +300,7 @@ impl<'s> Incoming<'s> {
                     let stored = repository.put(snapshots).await?;
                     summary.count(count, stored.objects);
                 }
-                None => return self.out_of_order(),
+                None => return out_of_order(),
             }
         }
         self.end().await?;
@@ -366,7 +366,7 @@ impl<'s> Incoming<'s> {
             match self.next().await? {
                 Event::Piece(piece) => bytes.extend_from_slice(&piece),
                 Event::End => return Ok(bytes),
-                _ => return self.out_of_order(),
+                _ => return out_of_order(),
             }
         }
     }
@@ -383,10 +383,6 @@ impl<'s> Incoming<'s> {
             self.reader.finish()?;
         }
         self.reader.finish()
-    }
-
-    fn out_of_order<T>(&self) -> Result<T, Error> {
-        OrderSnafu { expected: MANIFEST }.fail()
     }
 }
 
@@ -405,6 +401,11 @@ async fn next(pieces: &mut Pieces<'_>, reader: &mut Reader) -> Result<Event, Err
             }
         }
     }
+}
+
+/// Nothing that a reader says leads here.
+fn out_of_order<T>() -> Result<T, Error> {
+    OrderSnafu { expected: MANIFEST }.fail()
 }
 
 /// An error and its causes on one line.

@@ -5,7 +5,7 @@
 //! - [`Reader`]: bytes of a tar into what is in it, each member checked. Pure.
 //! - [`Export`]: a repository into a tar, always the same one. [`AskExport`]: how much of it.
 //! - [`Incoming`]: a tar into a repository, from which [`Taken`] then moves heads. [`Plan`]: what that would change.
-//! - [`file`]: what is around the tar in a file: zstd.
+//! - [`file`]: what is around the tar in a file: zstd, and [`age`] where it is for chosen readers.
 //!
 //! Nothing that is read is believed: only the very bytes that this crate would have written are taken, and no head moves before
 //! the last one was checked. Memory does not follow the size of a tenant.
@@ -14,6 +14,7 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+pub mod age;
 mod error;
 mod export;
 pub mod file;

@@ -71,6 +71,16 @@ enum State {
     Done,
 }
 
+/// What came of a step.
+enum Step {
+    /// It was done, and says nothing.
+    Done,
+    /// It wants more bytes.
+    Wants,
+    /// It has read something.
+    Read(Event),
+}
+
 impl Default for Reader {
     fn default() -> Self {
         Self {
@@ -100,129 +110,147 @@ impl Reader {
     /// Why this is no bundle. What came before is as it was told.
     pub fn next_event(&mut self) -> Result<Option<Event>, Error> {
         loop {
-            match self.state {
-                State::Manifest => {
-                    let Some(block) = self.block() else {
-                        return Ok(None);
-                    };
-                    let reason = "it does not begin with a manifest";
-                    let (len, seconds) =
-                        tar::parse(MANIFEST, &block).context(NotABundleSnafu { reason })?;
-                    let reason = "its manifest is longer than any";
-                    ensure!(len <= MAX_MANIFEST, NotABundleSnafu { reason });
-                    self.seconds = seconds;
-                    self.state = State::Body(len);
-                }
-                State::Body(len) => {
-                    let Some(bytes) = self.small(MANIFEST, len)? else {
-                        return Ok(None);
-                    };
-                    let manifest = Manifest::decode(&bytes)?;
-                    if manifest.created_at / 1000 != self.seconds {
-                        let reason = "its time is not that of the archive";
-                        return Err(Error::malformed(MANIFEST, reason));
-                    }
-                    let is_signed = manifest.source.public_key.is_some();
-                    self.manifest = Some((manifest, bytes));
-                    if !is_signed {
-                        return Ok(self.opened(None).map(Some)?);
-                    }
-                    self.state = State::Signature;
-                }
-                State::Signature => {
-                    let expected = tar::header(SIGNATURE, SIGNATURE_LEN, self.seconds);
-                    let whole = BLOCK as u64 + SIGNATURE_LEN;
-                    if (self.buffer.len() as u64) < whole + tar::padding(SIGNATURE_LEN) as u64 {
-                        return Ok(None);
-                    }
-                    ensure!(
-                        self.block() == Some(expected),
-                        OrderSnafu {
-                            expected: SIGNATURE
-                        }
-                    );
-                    self.signature = self.small(SIGNATURE, SIGNATURE_LEN)?.unwrap_or_default();
-                    self.state = State::Key;
-                }
-                State::Key => {
-                    let Some(block) = self.block() else {
-                        return Ok(None);
-                    };
-                    let parsed = tar::parse(KEY, &block);
-                    let (len, _) = parsed
-                        .filter(|(len, seconds)| *len <= MAX_KEY && *seconds == self.seconds)
-                        .context(OrderSnafu { expected: KEY })?;
-                    self.state = State::Signer(len);
-                }
-                State::Signer(len) => {
-                    let Some(bytes) = self.small(KEY, len)? else {
-                        return Ok(None);
-                    };
-                    let signer: Signer = manifest::decode(KEY, &bytes)?;
-                    if let Some((manifest, bytes)) = &self.manifest {
-                        manifest::verify(manifest, bytes, &self.signature, &signer)?;
-                    }
-                    return Ok(self.opened(Some(signer)).map(Some)?);
-                }
-                State::Header => {
-                    let Some(member) = self.members.get(self.next) else {
-                        self.state = State::End;
-                        continue;
-                    };
-                    let expected = tar::header(&member.path, member.length, self.seconds);
-                    let (path, length) = (member.path.clone(), member.length);
-                    let Some(block) = self.block() else {
-                        return Ok(None);
-                    };
-                    ensure!(block == expected, OrderSnafu { expected: path });
-                    self.hasher = blake3::Hasher::new();
-                    self.state = State::Inside(length, tar::padding(length));
-                    return Ok(Some(Event::Begin(self.next)));
-                }
-                State::Inside(0, padding) => self.state = State::Padding(padding),
-                State::Inside(left, padding) => {
-                    if self.buffer.is_empty() {
-                        return Ok(None);
-                    }
-                    let most = usize::try_from(left).unwrap_or(usize::MAX);
-                    let piece = self.buffer.split_to(most.min(self.buffer.len())).freeze();
-                    self.hasher.update(&piece);
-                    self.state = State::Inside(left - piece.len() as u64, padding);
-                    return Ok(Some(Event::Piece(piece)));
-                }
-                State::Padding(padding) => {
-                    if self.buffer.len() < padding {
-                        return Ok(None);
-                    }
-                    let zeros = self.buffer.split_to(padding);
-                    let found = Digest::from_bytes(*self.hasher.finalize().as_bytes());
-                    let member = &self.members[self.next];
-                    let is_right = found == member.digest && zeros.iter().all(|zero| *zero == 0);
-                    ensure!(
-                        is_right,
-                        DigestSnafu {
-                            member: &member.path
-                        }
-                    );
-                    self.next += 1;
-                    self.state = State::Header;
-                    return Ok(Some(Event::End));
-                }
-                State::End => {
-                    if self.buffer.len() < END.len() {
-                        return Ok(None);
-                    }
-                    let end = self.buffer.split_to(END.len());
-                    ensure!(end[..] == END, TrailingSnafu);
-                    self.state = State::Done;
-                    return Ok(Some(Event::Done));
-                }
-                State::Done => {
-                    ensure!(self.buffer.is_empty(), TrailingSnafu);
-                    return Ok(None);
-                }
+            let step = match self.state {
+                State::Header
+                | State::Inside(..)
+                | State::Padding(_)
+                | State::End
+                | State::Done => self.go_on()?,
+                _ => self.begin()?,
+            };
+            match step {
+                Step::Done => {}
+                Step::Wants => return Ok(None),
+                Step::Read(event) => return Ok(Some(event)),
             }
         }
+    }
+
+    /// A step through manifest, signature and key.
+    fn begin(&mut self) -> Result<Step, Error> {
+        match self.state {
+            State::Body(len) => {
+                let Some(bytes) = self.small(MANIFEST, len)? else {
+                    return Ok(Step::Wants);
+                };
+                let manifest = Manifest::decode(&bytes)?;
+                if manifest.created_at / 1000 != self.seconds {
+                    let reason = "its time is not that of the archive";
+                    return Err(Error::malformed(MANIFEST, reason));
+                }
+                let is_signed = manifest.source.public_key.is_some();
+                self.manifest = Some((manifest, bytes));
+                if !is_signed {
+                    return self.opened(None).map(Step::Read);
+                }
+                self.state = State::Signature;
+            }
+            State::Signature => {
+                let whole = BLOCK as u64 + SIGNATURE_LEN;
+                if (self.buffer.len() as u64) < whole + tar::padding(SIGNATURE_LEN) as u64 {
+                    return Ok(Step::Wants);
+                }
+                let header = tar::header(SIGNATURE, SIGNATURE_LEN, self.seconds);
+                let expected = SIGNATURE;
+                ensure!(self.block() == Some(header), OrderSnafu { expected });
+                let signature = self.small(SIGNATURE, SIGNATURE_LEN)?;
+                self.signature = signature.unwrap_or_default();
+                self.state = State::Key;
+            }
+            State::Key => {
+                let Some(block) = self.block() else {
+                    return Ok(Step::Wants);
+                };
+                let parsed = tar::parse(KEY, &block);
+                let (len, _) = parsed
+                    .filter(|(len, seconds)| *len <= MAX_KEY && *seconds == self.seconds)
+                    .context(OrderSnafu { expected: KEY })?;
+                self.state = State::Signer(len);
+            }
+            State::Signer(len) => {
+                let Some(bytes) = self.small(KEY, len)? else {
+                    return Ok(Step::Wants);
+                };
+                let signer: Signer = manifest::decode(KEY, &bytes)?;
+                if let Some((manifest, bytes)) = &self.manifest {
+                    manifest::verify(manifest, bytes, &self.signature, &signer)?;
+                }
+                return self.opened(Some(signer)).map(Step::Read);
+            }
+            _ => {
+                let Some(block) = self.block() else {
+                    return Ok(Step::Wants);
+                };
+                let parsed = tar::parse(MANIFEST, &block);
+                let reason = "it does not begin with a manifest";
+                let (len, seconds) = parsed.context(NotABundleSnafu { reason })?;
+                let reason = "its manifest is longer than any";
+                ensure!(len <= MAX_MANIFEST, NotABundleSnafu { reason });
+                self.seconds = seconds;
+                self.state = State::Body(len);
+            }
+        }
+        Ok(Step::Done)
+    }
+
+    /// A step through the members.
+    fn go_on(&mut self) -> Result<Step, Error> {
+        match self.state {
+            State::Inside(0, padding) => self.state = State::Padding(padding),
+            State::Inside(left, padding) => {
+                if self.buffer.is_empty() {
+                    return Ok(Step::Wants);
+                }
+                let most = usize::try_from(left).unwrap_or(usize::MAX);
+                let piece = self.buffer.split_to(most.min(self.buffer.len())).freeze();
+                self.hasher.update(&piece);
+                self.state = State::Inside(left - piece.len() as u64, padding);
+                return Ok(Step::Read(Event::Piece(piece)));
+            }
+            State::Padding(padding) => {
+                if self.buffer.len() < padding {
+                    return Ok(Step::Wants);
+                }
+                let zeros = self.buffer.split_to(padding);
+                let found = Digest::from_bytes(*self.hasher.finalize().as_bytes());
+                let member = &self.members[self.next];
+                let is_right = found == member.digest && zeros.iter().all(|zero| *zero == 0);
+                let member = &member.path;
+                ensure!(is_right, DigestSnafu { member });
+                self.next += 1;
+                self.state = State::Header;
+                return Ok(Step::Read(Event::End));
+            }
+            State::End => {
+                if self.buffer.len() < END.len() {
+                    return Ok(Step::Wants);
+                }
+                let end = self.buffer.split_to(END.len());
+                ensure!(end[..] == END, TrailingSnafu);
+                self.state = State::Done;
+                return Ok(Step::Read(Event::Done));
+            }
+            State::Done => {
+                ensure!(self.buffer.is_empty(), TrailingSnafu);
+                return Ok(Step::Wants);
+            }
+            _ => {
+                let Some(member) = self.members.get(self.next) else {
+                    self.state = State::End;
+                    return Ok(Step::Done);
+                };
+                let header = tar::header(&member.path, member.length, self.seconds);
+                let (expected, length) = (member.path.clone(), member.length);
+                let Some(block) = self.block() else {
+                    return Ok(Step::Wants);
+                };
+                ensure!(block == header, OrderSnafu { expected });
+                self.hasher = blake3::Hasher::new();
+                self.state = State::Inside(length, tar::padding(length));
+                return Ok(Step::Read(Event::Begin(self.next)));
+            }
+        }
+        Ok(Step::Done)
     }
 
     /// The bytes have come to their end.

@@ -46,6 +46,12 @@ pub(crate) enum Error {
         path: PathBuf,
         source: std::io::Error,
     },
+    /// A file with secret keys has none.
+    #[snafu(display("`{}` is no file of secret keys", path.display()))]
+    NotASecret {
+        path: PathBuf,
+        source: sync_bundle::age::ParseAgeError,
+    },
     /// A data directory has many tenants.
     #[snafu(display("--data and --tenant go together"))]
     WhichTenant,
@@ -173,6 +179,7 @@ impl Fault for Error {
             Self::Transport { source } => source.code(),
             Self::Bundle { source } => source.code(),
             Self::ReadBundle { .. } => "cli/read-bundle",
+            Self::NotASecret { .. } => "cli/not-a-secret",
             Self::WhichTenant => "cli/which-tenant",
             Self::Store { source } => source.code(),
             Self::Database { source } => source.code(),
@@ -242,6 +249,7 @@ impl Fault for Error {
             | Self::WhichDatabase
             | Self::WhichRetention
             | Self::WhichTenant
+            | Self::NotASecret { .. }
             | Self::HalfTls
             | Self::NoTls { .. }
             | Self::NoData { .. } => Class::Usage,
@@ -302,6 +310,7 @@ impl Fault for Error {
             | Self::ReadUrl { .. }
             | Self::ReadBundle { .. }
             | Self::WhichTenant
+            | Self::NotASecret { .. }
             | Self::NoFilter
             | Self::WhichDatabase
             | Self::Unfinished { .. }

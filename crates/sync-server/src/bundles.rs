@@ -122,13 +122,12 @@ async fn move_heads(
     moves: Vec<Advance>,
 ) -> Result<Vec<SetAsideRow>, Error> {
     let database = server.database(repository).await?;
-    let serves = |to: &Advance| {
-        let served = database.as_ref().map(|database| database.branch());
-        served == Some(to.branch.as_str()) && to.expected != Some(to.target)
-    };
-    let (served, others): (Vec<_>, Vec<_>) = moves.into_iter().partition(serves);
+    let branch = database.as_ref().map(|database| database.branch());
+    let is_push =
+        |to: &Advance| branch == Some(to.branch.as_str()) && to.expected != Some(to.target);
+    let (pushes, others): (Vec<_>, Vec<_>) = moves.into_iter().partition(is_push);
     let mut set_aside = Vec::new();
-    for push in served {
+    for push in pushes {
         taken.prepare(repository).await?;
         let landed = rows::accept(server, repository, Received::nothing(), push).await?;
         set_aside.extend(landed.set_aside);

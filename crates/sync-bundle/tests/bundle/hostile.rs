@@ -135,7 +135,7 @@ async fn what_is_not_all_there() {
     let at = less
         .members
         .iter()
-        .position(|(path, _)| path.ends_with(".pack"))
+        .position(|(path, _)| path.starts_with("packs/"))
         .unwrap();
     less.members.remove(at);
     less.manifest.record_count = 4 + 2 + 1 + 1;

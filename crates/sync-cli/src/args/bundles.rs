@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use argh::{ArgsInfo, FromArgs};
 use sync_bundle::Only;
+use sync_bundle::age::Recipient;
 use sync_core::Name;
 use sync_store::PublicKey;
 
@@ -54,6 +55,9 @@ pub(crate) struct Export {
     /// files or rows alone: snapshots get other ids then
     #[argh(option)]
     pub(crate) only: Option<Kind>,
+    /// encrypt the file to this recipient, age1 and what follows; may be repeated
+    #[argh(option)]
+    pub(crate) encrypt_to: Vec<Recipient>,
     /// a server's data directory, the server may be running; the workspace's tenant where absent
     #[argh(option)]
     pub(crate) data: Option<PathBuf>,
@@ -90,6 +94,9 @@ pub(crate) struct Import {
     /// take a bundle whoever signed it, or nobody
     #[argh(switch)]
     pub(crate) trust_unsigned: bool,
+    /// the secret keys that an encrypted file may be for, in a file of age-keygen
+    #[argh(option)]
+    pub(crate) identity_file: Option<PathBuf>,
     /// a server's data directory, the server may be running; the workspace's tenant where absent
     #[argh(option)]
     pub(crate) data: Option<PathBuf>,
@@ -109,4 +116,7 @@ pub(crate) struct Inspect {
     /// the bundle
     #[argh(positional)]
     pub(crate) file: PathBuf,
+    /// the secret keys that an encrypted file may be for, in a file of age-keygen
+    #[argh(option)]
+    pub(crate) identity_file: Option<PathBuf>,
 }

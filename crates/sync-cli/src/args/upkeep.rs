@@ -18,6 +18,9 @@ pub(crate) struct Verify {
     /// a bundle: its signature, each of its digests, and whether everything is in it
     #[argh(positional)]
     pub(crate) file: Option<PathBuf>,
+    /// with a bundle, the secret keys that it may be for, in a file of age-keygen
+    #[argh(option)]
+    pub(crate) identity_file: Option<PathBuf>,
     /// a server's data directory; the server may be running
     #[argh(option)]
     pub(crate) data: Option<PathBuf>,

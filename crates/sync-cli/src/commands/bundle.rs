@@ -16,7 +16,7 @@ use sync_core::{ByteCount, Name};
 use sync_engine::Remote;
 use sync_store::Store;
 
-use self::incoming::{Bundle, opening};
+use self::incoming::BundleFile;
 use self::known::{Trust, trust};
 use self::outgoing::Destination;
 use super::Place;
@@ -53,8 +53,8 @@ pub(super) async fn export(place: &Place<'_>, asked: Export) -> Result<Outcome, 
         } else {
             Wrap::Zstd
         };
-        let destination = Destination::new(&asked.out)?;
-        outgoing::write(body, destination, wrap, progress.listener()).await
+        let destination = Destination::new(&asked.out, wrap, asked.encrypt_to)?;
+        outgoing::write(body, destination, progress.listener()).await
     };
     let exported = exported.await;
     progress.finish();
@@ -82,7 +82,8 @@ pub(super) async fn export(place: &Place<'_>, asked: Export) -> Result<Outcome, 
 }
 
 pub(super) async fn inspect(place: &Place<'_>, asked: Inspect) -> Result<Outcome, Error> {
-    let opening = opening(asked.file).await?;
+    let bundle = BundleFile::new(asked.file, asked.identity_file.as_deref())?;
+    let opening = bundle.opening().await?;
     let manifest = &opening.manifest;
     place.terminal.line(&format!(
         "a bundle of tenant `{}` at {}: {} records, {} in {} members",
@@ -103,9 +104,14 @@ pub(super) async fn inspect(place: &Place<'_>, asked: Inspect) -> Result<Outcome
 }
 
 /// Checks a file: an import into a store that is removed afterwards.
-pub(super) async fn verify(place: &Place<'_>, file: &Path) -> Result<Outcome, Error> {
+pub(super) async fn verify(
+    place: &Place<'_>,
+    file: &Path,
+    identity_file: Option<&Path>,
+) -> Result<Outcome, Error> {
     let progress = Progress::new(&place.terminal);
-    let bundle = Bundle::open(file.to_owned(), progress.listener());
+    let bundle = BundleFile::new(file.to_owned(), identity_file)?;
+    let bundle = bundle.read(progress.listener());
     let scratch = Scratch::new(place.env)?;
     let verified = async {
         let incoming = Incoming::open(bundle.pieces()).await;
@@ -144,7 +150,8 @@ pub(super) async fn verify(place: &Place<'_>, file: &Path) -> Result<Outcome, Er
 }
 
 pub(super) async fn import(place: &Place<'_>, asked: Import) -> Result<Outcome, Error> {
-    let opening = opening(asked.file.clone()).await?;
+    let file = BundleFile::new(asked.file, asked.identity_file.as_deref())?;
+    let opening = file.opening().await?;
     let private = match asked.data {
         None => Some(place.workspace()?.private()),
         Some(_) => None,
@@ -166,9 +173,9 @@ pub(super) async fn import(place: &Place<'_>, asked: Import) -> Result<Outcome, 
     let imported = async {
         let parameters = trust.parameters(asked.force_overwrite);
         let plan = remote.plan_import(&parameters, opening.bytes.clone()).await;
-        let plan: Plan = plan.map_err(|error| trust.explain(&opening, error))?;
+        let plan: Plan = plan.map_err(|error| known::explain(&opening, error))?;
         plan.check(asked.force_overwrite)?;
-        let bundle = Bundle::open(asked.file, progress.listener());
+        let bundle = file.read(progress.listener());
         if asked.dry_run {
             let incoming = Incoming::open(bundle.pieces()).await;
             let incoming = incoming.map_err(|error| bundle.explain(error))?;

@@ -25,7 +25,9 @@ const NOTHING: Option<&()> = None;
 
 pub(super) async fn verify(place: &Place<'_>, verify: &Verify) -> Result<Outcome, Error> {
     match (&verify.file, &verify.data) {
-        (Some(file), None) => super::bundle::verify(place, file).await,
+        (Some(file), None) => {
+            super::bundle::verify(place, file, verify.identity_file.as_deref()).await
+        }
         (None, Some(data)) => verify_store(place, data, verify).await,
         (None, None) => verify_workspace(place).await,
         (Some(_), Some(_)) => {

@@ -39,7 +39,7 @@ fn state(dir: &Path) -> BTreeMap<PathBuf, (u64, std::time::SystemTime)> {
 }
 
 #[test]
-fn a_tenant_moves_in_a_file() {
+fn whose_file_it_is() {
     let desk = Desk::new();
     let (work, other) = pair(&desk);
     let file = desk.root("acme.tar.zst").display().to_string();
@@ -77,6 +77,18 @@ fn a_tenant_moves_in_a_file() {
         hint: compare the key with the one that `sync-cli identity show` prints at the source, then pass `--trust KEY`
     ",
     );
+}
+
+#[test]
+fn a_tenant_becomes_another_one() {
+    let desk = Desk::new();
+    let (work, other) = pair(&desk);
+    let file = desk.root("acme.tar.zst").display().to_string();
+    let exported = desk.json(&work, &["export", "--out", &file], 0);
+    let key = exported["bundle"]["signed_by"].as_str().unwrap().to_owned();
+    let check = |root: &Path, words: &[&str], code: i32, expected: &str| {
+        desk.check(root, words, code, &expected.replace("KEY", &key));
+    };
     let private = other.join(".sync");
     fs::remove_dir_all(&private).unwrap();
     check(
@@ -180,6 +192,53 @@ fn a_file_that_is_no_bundle() {
     let refused = desk.json(&other, &["inspect", &missing], 1);
     assert_eq!(
         refused["errors"][0]["code"], "cli/read-bundle",
+        "{refused:#}"
+    );
+}
+
+#[test]
+fn a_file_for_chosen_readers() {
+    let desk = Desk::new();
+    let (work, other) = pair(&desk);
+    let file = desk.root("acme.tar.zst.age").display().to_string();
+    let to = "age1828w320z8hqyelpyap2sy6ka9ehfg49p6w3sxcrgd93ygz3g2g7qx308ur";
+    let secret = "AGE-SECRET-KEY-1EYJ93HCFEGZYPNLSRW6WV3JVLZ7EFCU3UF2D8NV5XZCAP89VRF6S3FQQ3N";
+    let exported = desk.json(&work, &["export", "--out", &file, "--encrypt-to", to], 0);
+    let key = exported["bundle"]["signed_by"].as_str().unwrap();
+    let bytes = fs::read(&file).unwrap();
+    assert!(bytes.starts_with(b"age-encryption.org/v1\n"));
+    let identity = desk.root("key.txt").display().to_string();
+    fs::write(&identity, format!("# a key\n{secret}\n")).unwrap();
+    let with = ["--identity-file", identity.as_str()];
+    for words in [
+        &["inspect", file.as_str()][..],
+        &["verify", &file],
+        &["import", &file, "--trust", key],
+    ] {
+        let refused = desk.json(&other, words, 6);
+        assert_eq!(
+            refused["errors"][0]["code"], "bundle/encrypted",
+            "{refused:#}"
+        );
+        desk.json(&other, &[words, &with].concat(), 0);
+    }
+    let mut changed = bytes.clone();
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    fs::write(&file, changed).unwrap();
+    let refused = desk.json(&other, &[&["verify", file.as_str()][..], &with].concat(), 5);
+    assert_eq!(
+        refused["errors"][0]["code"], "bundle/wrapping",
+        "{refused:#}"
+    );
+    fs::write(&identity, "no key").unwrap();
+    let refused = desk.json(
+        &other,
+        &[&["inspect", file.as_str()][..], &with].concat(),
+        2,
+    );
+    assert_eq!(
+        refused["errors"][0]["code"], "cli/not-a-secret",
         "{refused:#}"
     );
 }

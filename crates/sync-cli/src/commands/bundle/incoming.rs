@@ -1,13 +1,13 @@
 //! A file as the pieces of a bundle: read, unwrapped and checked on a thread of its own.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use snafu::ResultExt;
-use sync_bundle::file::FileReader;
+use sync_bundle::age::Secret;
 use sync_bundle::{Error as BundleError, Event as Read, Opening, Reader};
 use sync_engine::event::Target;
 use sync_engine::{Event, Listener, Phase, Progress};
@@ -15,7 +15,7 @@ use sync_transport::Body;
 use tokio::sync::mpsc;
 
 use crate::Error;
-use crate::error::{ReadBundleSnafu, UnfinishedSnafu};
+use crate::error::{NotASecretSnafu, ReadBundleSnafu, UnfinishedSnafu};
 
 /// How many bytes are read at once.
 const PIECE: usize = 256 << 10;
@@ -31,11 +31,38 @@ pub(super) struct Bundle {
     failed: Failed,
 }
 
-/// How a bundle begins.
-pub(super) async fn opening(path: PathBuf) -> Result<Opening, Error> {
-    let look = move || {
+/// A file, and what it may be opened with.
+#[derive(Debug, Clone)]
+pub(super) struct BundleFile {
+    path: PathBuf,
+    secrets: Vec<Secret>,
+}
+
+impl BundleFile {
+    /// Reads the secret keys; the bundle itself is not opened yet.
+    pub(super) fn new(path: PathBuf, identity_file: Option<&Path>) -> Result<Self, Error> {
+        let secrets = match identity_file {
+            None => Vec::new(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).context(ReadBundleSnafu { path })?;
+                Secret::parse_file(&text).context(NotASecretSnafu { path })?
+            }
+        };
+        Ok(Self { path, secrets })
+    }
+
+    /// How the bundle begins.
+    pub(super) async fn opening(&self) -> Result<Opening, Error> {
+        let file = self.clone();
+        let look = move || file.look();
+        tokio::task::spawn_blocking(look)
+            .await
+            .context(UnfinishedSnafu)?
+    }
+
+    fn look(&self) -> Result<Opening, Error> {
         let mut opening = None;
-        read(&path, &mut |_, read| {
+        self.pass(&mut |_, read| {
             if let Some(Read::Opening(found)) = read {
                 opening = Some(*found);
             }
@@ -43,21 +70,16 @@ pub(super) async fn opening(path: PathBuf) -> Result<Opening, Error> {
         })?;
         // A file that ends before is refused by the reader.
         opening.ok_or_else(|| BundleError::Unsigned.into())
-    };
-    tokio::task::spawn_blocking(look)
-        .await
-        .context(UnfinishedSnafu)?
-}
+    }
 
-impl Bundle {
     /// Begins to read; progress is told to `listener`.
-    pub(super) fn open(path: PathBuf, listener: Listener) -> Self {
+    pub(super) fn read(self, listener: Listener) -> Bundle {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let failed = Failed::default();
         let told = Arc::clone(&failed);
         tokio::task::spawn_blocking(move || {
             let (mut bytes, mut total) = (0, None);
-            let outcome = read(&path, &mut |piece, event| {
+            let outcome = self.pass(&mut |piece, event| {
                 if let Some(Read::Opening(opening)) = event {
                     total = Some(opening.manifest.total_bytes());
                 }
@@ -76,12 +98,40 @@ impl Bundle {
             }
             drop(sender);
         });
-        Self {
+        Bundle {
             receiver: Mutex::new(Some(receiver)),
             failed,
         }
     }
 
+    /// Reads it to its end, and checks it as far as its bytes go. Blocking.
+    fn pass(&self, take: Take<'_>) -> Result<(), Error> {
+        let path = &self.path;
+        let file = File::open(path).context(ReadBundleSnafu { path })?;
+        let mut file = sync_bundle::file::open(file, &self.secrets)?;
+        let mut reader = Reader::default();
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let count = file.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(reader.finish()?);
+            }
+            let piece = &buffer[..count];
+            reader.feed(piece);
+            while let Some(read) = reader.next_event()? {
+                let opens = matches!(read, Read::Opening(_));
+                if opens && !take(None, Some(read))? {
+                    return Ok(());
+                }
+            }
+            if !take(Some(Bytes::copy_from_slice(piece)), None)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Bundle {
     /// The tar. It breaks off where something is wrong: [`Bundle::explain`] says what.
     pub(super) fn pieces(&self) -> impl Stream<Item = Result<Bytes, BundleBroken>> + Send + use<> {
         let receiver = self
@@ -140,28 +190,3 @@ impl std::error::Error for BundleBroken {}
 
 /// Takes a piece of the tar, or what was read there; says whether to go on.
 type Take<'t> = &'t mut dyn FnMut(Option<Bytes>, Option<Read>) -> Result<bool, Error>;
-
-/// Reads a file to its end, and checks it as far as its bytes go. Blocking.
-fn read(path: &PathBuf, take: Take<'_>) -> Result<(), Error> {
-    let file = File::open(path).context(ReadBundleSnafu { path })?;
-    let mut file = FileReader::new(file)?;
-    let mut reader = Reader::default();
-    let mut buffer = vec![0; PIECE];
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(reader.finish()?);
-        }
-        let piece = &buffer[..count];
-        reader.feed(piece);
-        while let Some(read) = reader.next_event()? {
-            let opens = matches!(read, Read::Opening(_));
-            if opens && !take(None, Some(read))? {
-                return Ok(());
-            }
-        }
-        if !take(Some(Bytes::copy_from_slice(piece)), None)? {
-            return Ok(());
-        }
-    }
-}

@@ -83,18 +83,16 @@ impl Trust {
             Self::Anybody => format!("signed by {key}, whoever that is"),
         }
     }
+}
 
-    /// The refusal of a tenant that does not know the signer, as our own.
-    pub(super) fn explain(&self, opening: &Opening, error: sync_engine::Error) -> Error {
-        match (&error, &opening.signer) {
-            (sync_engine::Error::Refused { code, .. }, Some(signer))
-                if code == "bundle/untrusted" =>
-            {
-                let tenant = opening.manifest.source.tenant.to_string();
-                let key = signer.public_key;
-                BundleError::Untrusted { key, tenant }.into()
-            }
-            _ => error.into(),
+/// The refusal of a tenant that does not know the signer, as our own.
+pub(super) fn explain(opening: &Opening, error: sync_engine::Error) -> Error {
+    match (&error, &opening.signer) {
+        (sync_engine::Error::Refused { code, .. }, Some(signer)) if code == "bundle/untrusted" => {
+            let tenant = opening.manifest.source.tenant.to_string();
+            let key = signer.public_key;
+            BundleError::Untrusted { key, tenant }.into()
         }
+        _ => error.into(),
     }
 }

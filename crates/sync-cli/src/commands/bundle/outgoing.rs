@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use snafu::ResultExt;
+use sync_bundle::age::Recipient;
 use sync_bundle::file::{FileWriter, Wrap};
 use sync_bundle::{Event as Read, Opening, Reader};
 use sync_engine::event::Target;
@@ -27,10 +28,12 @@ pub(super) struct Destination {
     path: PathBuf,
     partial: PathBuf,
     file: Option<File>,
+    wrap: Wrap,
+    recipients: Vec<Recipient>,
 }
 
 impl Destination {
-    pub(super) fn new(path: &Path) -> Result<Self, Error> {
+    pub(super) fn new(path: &Path, wrap: Wrap, recipients: Vec<Recipient>) -> Result<Self, Error> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let partial = path.with_file_name(format!(".{name}.{:016x}", Env::random()));
         let mut options = OpenOptions::new();
@@ -40,6 +43,8 @@ impl Destination {
             path: path.to_owned(),
             partial,
             file: Some(file),
+            wrap,
+            recipients,
         })
     }
 
@@ -72,14 +77,12 @@ impl Drop for Destination {
 pub(super) async fn write(
     mut body: Body,
     destination: Destination,
-    wrap: Wrap,
     listener: Listener,
 ) -> Result<(Opening, u64), Error> {
     let (sender, receiver) = mpsc::channel::<Bytes>(QUEUE);
     let (cancel, cancelled) = tokio::sync::oneshot::channel::<()>();
-    let writing = tokio::task::spawn_blocking(move || {
-        write_all(receiver, cancelled, destination, wrap, &listener)
-    });
+    let writing =
+        tokio::task::spawn_blocking(move || write_all(receiver, cancelled, destination, &listener));
     let mut broken = None;
     while let Some(piece) = body.next().await {
         match piece {
@@ -111,7 +114,6 @@ fn write_all(
     mut receiver: mpsc::Receiver<Bytes>,
     mut whole: tokio::sync::oneshot::Receiver<()>,
     mut destination: Destination,
-    wrap: Wrap,
     listener: &Listener,
 ) -> Result<(Opening, u64), Error> {
     let path = destination.path.clone();
@@ -119,7 +121,8 @@ fn write_all(
     let file = destination.file.take();
     let file = file.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound));
     let file = BufWriter::new(file.with_context(|_| written())?);
-    let mut writer = FileWriter::new(file, wrap).with_context(|_| written())?;
+    let writer = FileWriter::new(file, destination.wrap, &destination.recipients);
+    let mut writer = writer.with_context(|_| written())?;
     let mut reader = Reader::default();
     let (mut opening, mut bytes, mut total) = (None, 0, None);
     while let Some(piece) = receiver.blocking_recv() {
