@@ -88,7 +88,10 @@ impl Store {
             let synced = synced.map_err(BoxError::from);
             synced.with_context(|_| in_dir("make"))?;
         }
-        Ok(Self::new(Arc::new(blobs), Arc::new(catalogue)))
+        Ok(Self {
+            cached: Arc::new(NodeCache::with_file_in(dir)),
+            ..Self::new(Arc::new(blobs), Arc::new(catalogue))
+        })
     }
 
     /// Where the packs are, for upkeep.
