@@ -1,5 +1,6 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
+mod bundles;
 mod hoist;
 mod jobs;
 mod mcp;
@@ -17,6 +18,7 @@ use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
 use sync_store::protocol::Scope;
 
+pub(crate) use bundles::{Export, Import, Inspect};
 pub(crate) use hoist::hoisted;
 pub(crate) use jobs::{Daemon, DaemonVerb, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use mcp::Mcp;
@@ -124,6 +126,12 @@ pub(crate) enum Verb {
     Token(Token),
     /// Check every object.
     Verify(Verify),
+    /// Take everything and leave.
+    Export(Export),
+    /// Become what a bundle says.
+    Import(Import),
+    /// Show what is in a bundle.
+    Inspect(Inspect),
     /// Remove what nobody needs.
     Gc(Gc),
     /// Say what branches keep.
@@ -169,6 +177,9 @@ impl Verb {
             Self::Tenant(_) => "tenant",
             Self::Token(_) => "token",
             Self::Verify(_) => "verify",
+            Self::Export(_) => "export",
+            Self::Import(_) => "import",
+            Self::Inspect(_) => "inspect",
             Self::Gc(_) => "gc",
             Self::Retention(_) => "retention",
             Self::Db(_) => "db",
@@ -195,7 +206,9 @@ impl Verb {
             | Self::Watch(Watch { targets, .. }) => {
                 !matches!(Chosen::of(targets), Ok(Chosen::Local(_)))
             }
-            Self::Verify(verify) => verify.data.is_none(),
+            Self::Verify(verify) => verify.data.is_none() && verify.file.is_none(),
+            Self::Export(export) => export.data.is_none(),
+            Self::Import(import) => import.data.is_none(),
             Self::Token(_)
             | Self::Sync(_)
             | Self::Diff(_)
@@ -214,6 +227,7 @@ impl Verb {
             | Self::Promote(_)
             | Self::Serve(_)
             | Self::Tenant(_)
+            | Self::Inspect(_)
             | Self::Gc(_)
             | Self::Retention(_)
             | Self::Jobs(_)
@@ -462,6 +476,11 @@ mod tests {
             "completions fish",
             "verify",
             "verify --data d --tenant acme",
+            "verify acme.tar.zst.age --identity-file key.txt",
+            "export --out acme.tar --uncompressed --branch main --head-only --only files",
+            "export --out acme.tar.zst --since 7f3a9c0 --data d --tenant acme",
+            "import acme.tar.zst --dry-run",
+            "import acme.tar.zst --force-overwrite --trust-unsigned --data d --tenant acme",
             "gc --data d --grace 0s --dry-run",
             "retention set --data d --tenant acme --branch main --last 20",
             "retention show --data d --tenant acme --branch main",
@@ -513,6 +532,10 @@ mod tests {
             "promote staging production --on-conflict keep-both",
             "promote staging:../up production",
             "--remote ../up push",
+            "export",
+            "export --out a --only everything",
+            "import",
+            "import a --trust ed25519:00",
             "frob",
         ] {
             assert!(

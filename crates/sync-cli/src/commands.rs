@@ -4,6 +4,7 @@ mod admin;
 mod all;
 mod ask;
 mod branch;
+mod bundle;
 mod completions;
 mod conflicts;
 mod daemon;
@@ -92,6 +93,9 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
             TenantVerb::Database(database) => admin::tenant_database(&place, database).await,
         },
         Some(Verb::Verify(verify)) => Box::pin(upkeep::verify(&place, &verify)).await,
+        Some(Verb::Export(export)) => Box::pin(bundle::export(&place, export)).await,
+        Some(Verb::Import(import)) => Box::pin(bundle::import(&place, import)).await,
+        Some(Verb::Inspect(inspect)) => bundle::inspect(&place, inspect).await,
         Some(Verb::Gc(gc)) => upkeep::gc(&place, &gc).await,
         Some(Verb::Retention(retention)) => match retention.verb {
             RetentionVerb::Set(set) => upkeep::set_retention(&place, &set).await,

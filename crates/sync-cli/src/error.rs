@@ -37,6 +37,24 @@ pub(crate) enum Error {
     /// The database failed.
     #[snafu(transparent)]
     Database { source: sync_db::Error },
+    /// A bundle is not made, or not taken.
+    #[snafu(transparent)]
+    Bundle { source: sync_bundle::Error },
+    /// A bundle could not be opened.
+    #[snafu(display("could not read `{}`", path.display()))]
+    ReadBundle {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// A file with secret keys has none.
+    #[snafu(display("`{}` is no file of secret keys", path.display()))]
+    NotASecret {
+        path: PathBuf,
+        source: sync_bundle::age::ParseAgeError,
+    },
+    /// A data directory has many tenants.
+    #[snafu(display("--data and --tenant go together"))]
+    WhichTenant,
     /// A store could not be opened.
     #[snafu(transparent)]
     Store { source: sync_store::Error },
@@ -159,6 +177,10 @@ impl Fault for Error {
             Self::JobsAlone => "cli/jobs-alone",
             Self::DaemonSilent { .. } => "cli/daemon-silent",
             Self::Transport { source } => source.code(),
+            Self::Bundle { source } => source.code(),
+            Self::ReadBundle { .. } => "cli/read-bundle",
+            Self::NotASecret { .. } => "cli/not-a-secret",
+            Self::WhichTenant => "cli/which-tenant",
             Self::Store { source } => source.code(),
             Self::Database { source } => source.code(),
             Self::CurrentDir { .. } => "cli/current-dir",
@@ -195,11 +217,13 @@ impl Fault for Error {
         match self {
             Self::Engine { source } => source.class(),
             Self::Transport { source } => source.class(),
+            Self::Bundle { source } => source.class(),
             Self::Store { source } => source.class(),
             Self::Database { source } => source.class(),
             Self::CurrentDir { .. }
             | Self::Write { .. }
             | Self::ReadUrl { .. }
+            | Self::ReadBundle { .. }
             | Self::Declined
             | Self::Mcp { .. }
             | Self::Setup { .. } => Class::Failed,
@@ -224,6 +248,8 @@ impl Fault for Error {
             | Self::NoFilter
             | Self::WhichDatabase
             | Self::WhichRetention
+            | Self::WhichTenant
+            | Self::NotASecret { .. }
             | Self::HalfTls
             | Self::NoTls { .. }
             | Self::NoData { .. } => Class::Usage,
@@ -244,6 +270,7 @@ impl Fault for Error {
             }
             Self::WatchAll => "run `sync-cli watch files` and `sync-cli watch database`",
             Self::Transport { source } => return source.hint(),
+            Self::Bundle { source } => return source.hint(),
             Self::Store { source } => return source.hint(),
             Self::Database { source } => return source.hint(),
             Self::Credentials { .. } => "delete the file and run `sync-cli login` again",
@@ -281,6 +308,9 @@ impl Fault for Error {
             | Self::WrongFlag { .. }
             | Self::NoSnapshots
             | Self::ReadUrl { .. }
+            | Self::ReadBundle { .. }
+            | Self::WhichTenant
+            | Self::NotASecret { .. }
             | Self::NoFilter
             | Self::WhichDatabase
             | Self::Unfinished { .. }

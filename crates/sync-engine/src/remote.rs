@@ -1,5 +1,7 @@
 //! The tenant, as the protocol shows it (ADR 0004).
 
+mod bundles;
+
 use std::collections::HashMap;
 use std::time::Duration;
 

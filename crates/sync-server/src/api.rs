@@ -45,6 +45,10 @@ pub(crate) async fn serve(
         TenantRoute::Resolve(prefix) => resolve(repository, &prefix).await,
         TenantRoute::Verify => Ok(upkeep::verify_tenant(repository, &request)),
         TenantRoute::Repair => upkeep::repair(repository, request).await,
+        // Served by whoever knows the caller.
+        TenantRoute::Export | TenantRoute::Import | TenantRoute::PlanImport => {
+            Ok(answer::empty(StatusCode::NOT_FOUND))
+        }
     }
 }
 

@@ -114,6 +114,12 @@ pub enum Error {
         /// What `sync-rows` said.
         source: sync_rows::Error,
     },
+    /// A bundle is not made, or not taken.
+    #[snafu(transparent)]
+    Bundle {
+        /// Why.
+        source: sync_bundle::Error,
+    },
     /// The operating system has no randomness to give.
     #[snafu(display("no randomness for a new token"))]
     Random {
@@ -176,6 +182,14 @@ impl Error {
                 // The role of the server, not the caller, lacks the right.
                 Class::Denied | Class::Failed | Class::Bug => StatusCode::INTERNAL_SERVER_ERROR,
             },
+            Self::Bundle { source } => match source.class() {
+                Class::Conflict => StatusCode::CONFLICT,
+                Class::Usage => StatusCode::BAD_REQUEST,
+                Class::Integrity => StatusCode::UNPROCESSABLE_ENTITY,
+                Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+                Class::Denied => StatusCode::FORBIDDEN,
+                Class::Failed | Class::Bug => StatusCode::INTERNAL_SERVER_ERROR,
+            },
             Self::NoDatabaseUrl { .. } | Self::Random { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -214,6 +228,7 @@ impl Fault for Error {
             Self::Store { source } => source.code(),
             Self::NoDatabaseUrl { .. } => "server/no-database-url",
             Self::Rows { source } => source.code(),
+            Self::Bundle { source } => source.code(),
             Self::Random { .. } => "server/random",
         }
     }
@@ -235,6 +250,7 @@ impl Fault for Error {
             Self::Body { .. } => Class::Unavailable,
             Self::Store { source } => source.class(),
             Self::Rows { source } => source.class(),
+            Self::Bundle { source } => source.class(),
             Self::NoDatabaseUrl { .. } | Self::Random { .. } => Class::Failed,
         }
     }
@@ -256,6 +272,7 @@ impl Fault for Error {
             Self::Stale { .. } => Some("pull, then push again".into()),
             Self::Store { source } => source.hint(),
             Self::Rows { source } => source.hint(),
+            Self::Bundle { source } => source.hint(),
             Self::NoDatabaseUrl { .. } => {
                 Some("set the variable that `sync-cli tenant database` named, and start the server again".into())
             }

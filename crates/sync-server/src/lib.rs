@@ -10,6 +10,7 @@
 //! - `rows`: tenants that have a database.
 //! - `legacy`: the requests of clients of the earlier system.
 //! - `api`: the protocol's requests; `admin`: tenants and tokens; `upkeep`: collection, verification, repair; `answer`: JSON and error bodies.
+//! - `bundles`: a tenant as one archive, and back.
 //! - `metrics`: what is counted for the operator.
 //!
 //! It never prints, never reads the environment, and never tells a caller whether another tenant exists.
@@ -21,6 +22,7 @@ mod answer;
 mod api;
 pub mod auth;
 mod branches;
+mod bundles;
 mod error;
 mod legacy;
 mod metrics;

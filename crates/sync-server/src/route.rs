@@ -65,6 +65,12 @@ pub enum TenantRoute {
     Verify,
     /// Take in good copies of what is damaged.
     Repair,
+    /// All of the tenant as a bundle.
+    Export,
+    /// Become what a bundle says.
+    Import,
+    /// What a bundle would change.
+    PlanImport,
 }
 
 /// Why there is no route.
@@ -137,6 +143,9 @@ fn tenant_route(method: &Method, segments: &[&str]) -> Result<TenantRoute, NoRou
         ["objects"] => is(Method::POST, TenantRoute::Objects),
         ["verify"] => is(Method::POST, TenantRoute::Verify),
         ["repair"] => is(Method::POST, TenantRoute::Repair),
+        ["export"] => is(Method::POST, TenantRoute::Export),
+        ["import"] => is(Method::POST, TenantRoute::Import),
+        ["import", "plan"] => is(Method::POST, TenantRoute::PlanImport),
         ["signatures"] => is(Method::POST, TenantRoute::Signatures),
         ["snapshots"] => is(Method::GET, TenantRoute::Log),
         ["snapshots", prefix] => is(Method::GET, TenantRoute::Resolve(prefix.to_owned())),
@@ -225,6 +234,17 @@ mod tests {
             "/v1/tenants/acme/snapshots/ab12",
             &Ok(tenant(TenantRoute::Resolve("ab12".into()))),
         );
+        check(
+            "POST",
+            "/v1/tenants/acme/export",
+            &Ok(tenant(TenantRoute::Export)),
+        );
+        check(
+            "POST",
+            "/v1/tenants/acme/import/plan",
+            &Ok(tenant(TenantRoute::PlanImport)),
+        );
+        check("GET", "/v1/tenants/acme/import", &Err(NoRoute::Method));
         check("GET", "/v1/admin/tenants", &Ok(Route::ListTenants));
         check("POST", "/v1/admin/gc", &Ok(Route::Gc));
         check("PUT", "/v1/admin/retention", &Ok(Route::SetRetention));

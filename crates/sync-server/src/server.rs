@@ -21,7 +21,7 @@ use crate::error::{
 use crate::metrics::{self, Metrics, MetricsPage, RouteName};
 use crate::route::{NoRoute, Route, TenantRoute, route};
 use crate::rows::{self, Databases, TenantDatabase, Variables, Waiters};
-use crate::{Error, admin, answer, api, legacy, upkeep};
+use crate::{Error, admin, answer, api, bundles, legacy, upkeep};
 
 /// Says what time it is, in milliseconds since 1970-01-01T00:00:00Z.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -190,10 +190,19 @@ impl Server {
             | TenantRoute::Delete(_)
             | TenantRoute::Verify
             | TenantRoute::Repair => Scope::Write,
+            // What is told of tokens and settings goes with it, and the tenant signs it.
+            TenantRoute::Export | TenantRoute::Import | TenantRoute::PlanImport => Scope::Admin,
             _ => Scope::Read,
         };
         let repository = self.repository(&caller, &tenant, scope).await?;
-        api::serve(self, &repository, route, request).await
+        match route {
+            TenantRoute::Export => bundles::export(self, &repository, request).await,
+            TenantRoute::PlanImport => bundles::plan(&repository, request).await,
+            TenantRoute::Import => {
+                Box::pin(bundles::import(self, &caller, &repository, request)).await
+            }
+            route => api::serve(self, &repository, route, request).await,
+        }
     }
 
     /// The tenant's repository, for a caller who may have it.

@@ -34,6 +34,8 @@ pub const MAX_EXPIRED: usize = 64;
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 /// The media type of a pack.
 pub const PACK_MEDIA_TYPE: &str = "application/vnd.sync.pack";
+/// The media type of a bundle.
+pub const BUNDLE_MEDIA_TYPE: &str = "application/x-tar";
 /// The media type of digests and prefixes one after the other, and of the answer to `missing`.
 pub const BINARY_MEDIA_TYPE: &str = "application/octet-stream";
 
@@ -102,6 +104,21 @@ pub mod routes {
     /// Good copies of what is damaged: POST a pack.
     pub fn repair(tenant: &str) -> String {
         format!("{TENANTS}{tenant}/repair")
+    }
+
+    /// All of the tenant as a bundle: POST how much of it.
+    pub fn export(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/export")
+    }
+
+    /// Makes the tenant what a bundle says: POST the bundle, with `trust` and `force` in the query.
+    pub fn import(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/import")
+    }
+
+    /// What a bundle would change: POST how it begins, manifest and signature.
+    pub fn import_plan(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/import/plan")
     }
 
     /// Signatures of objects: POST digests.

@@ -15,7 +15,7 @@ use sync_store::protocol::{
 use super::Place;
 use crate::args::{Gc, RetentionSet, RetentionShow, Verify};
 use crate::connect::{Connection, Purpose};
-use crate::error::{NoDataSnafu, WhichRetentionSnafu};
+use crate::error::{NoDataSnafu, WhichRetentionSnafu, WrongFlagSnafu};
 use crate::progress::Progress;
 use crate::terminal::{Paint, Terminal, one_line};
 use crate::{Error, Outcome};
@@ -24,9 +24,16 @@ use crate::{Error, Outcome};
 const NOTHING: Option<&()> = None;
 
 pub(super) async fn verify(place: &Place<'_>, verify: &Verify) -> Result<Outcome, Error> {
-    match &verify.data {
-        Some(data) => verify_store(place, data, verify).await,
-        None => verify_workspace(place).await,
+    match (&verify.file, &verify.data) {
+        (Some(file), None) => {
+            super::bundle::verify(place, file, verify.identity_file.as_deref()).await
+        }
+        (None, Some(data)) => verify_store(place, data, verify).await,
+        (None, None) => verify_workspace(place).await,
+        (Some(_), Some(_)) => {
+            let (flag, targets) = ("--data", "what is in a store, not in a file");
+            WrongFlagSnafu { flag, targets }.fail()
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a person sees: real processes against an embedded tenant, in a directory of their own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod bundles;
 mod mcp;
 mod remotes;
 mod schedules;
@@ -588,11 +589,8 @@ fn scripts_get_events_and_completions() {
     assert!(last["code"].is_string() && last["message"].is_string());
     assert_eq!(last["report"]["success"], false);
     for shell in ["bash", "zsh", "fish", "nushell"] {
-        let output = desk.run(&work, &["completions", shell]);
-        assert!(
-            String::from_utf8_lossy(&output.stdout).contains("push"),
-            "{shell}"
-        );
+        let script = text(&desk.run(&work, &["completions", shell]));
+        assert!(script.contains("push"), "{shell}");
     }
     let output = desk.run(&work, &["doctor"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));

@@ -90,7 +90,8 @@ fn status_of(error: &Error) -> (StatusCode, &'static str) {
             (StatusCode::UNPROCESSABLE_ENTITY, "validation_error")
         }
         Error::Stale { .. } => (StatusCode::CONFLICT, "conflict_error"),
-        Error::Random { .. } | Error::NoDatabaseUrl { .. } => {
+        // No request of theirs leads here.
+        Error::Random { .. } | Error::NoDatabaseUrl { .. } | Error::Bundle { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal_error")
         }
         Error::Store { source } => store_status(source),

@@ -21,6 +21,9 @@ pub(crate) enum RouteName {
     Snapshot,
     Verify,
     Repair,
+    Export,
+    /// A bundle that comes, and what it would change.
+    Import,
     Admin,
     Legacy,
     /// No request that the server knows.
@@ -32,7 +35,7 @@ pub(super) const COUNT: usize = RouteName::ALL.len();
 
 impl RouteName {
     /// Each, in the order of their numbers.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Health,
         Self::Metrics,
         Self::Head,
@@ -47,6 +50,8 @@ impl RouteName {
         Self::Snapshot,
         Self::Verify,
         Self::Repair,
+        Self::Export,
+        Self::Import,
         Self::Admin,
         Self::Legacy,
         Self::Unknown,
@@ -74,6 +79,8 @@ impl RouteName {
             TenantRoute::Resolve(_) => Self::Snapshot,
             TenantRoute::Verify => Self::Verify,
             TenantRoute::Repair => Self::Repair,
+            TenantRoute::Export => Self::Export,
+            TenantRoute::Import | TenantRoute::PlanImport => Self::Import,
         }
     }
 
@@ -94,6 +101,8 @@ impl RouteName {
             Self::Snapshot => "snapshot",
             Self::Verify => "verify",
             Self::Repair => "repair",
+            Self::Export => "export",
+            Self::Import => "import",
             Self::Admin => "admin",
             Self::Legacy => "legacy",
             Self::Unknown => "unknown",
