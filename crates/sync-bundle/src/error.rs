@@ -145,6 +145,14 @@ pub enum Error {
         /// Which member.
         member: String,
     },
+    /// A file of a plain export could not be read or written.
+    #[snafu(display("could not read or write `{}`", path.display()))]
+    Disk {
+        /// Which.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The bytes of the bundle stopped coming, or could not be handed on.
     #[snafu(display("the bundle broke off on its way"))]
     Cut {
@@ -209,6 +217,7 @@ impl Fault for Error {
             Self::Ask { .. } => "bundle/ask",
             Self::History { .. } => "bundle/history",
             Self::Changed { .. } => "bundle/changed",
+            Self::Disk { .. } => "bundle/disk",
             Self::Cut { .. } => "bundle/cut",
             Self::Store { source } => source.code(),
         }
@@ -234,6 +243,7 @@ impl Fault for Error {
             Self::Version { .. } | Self::Empty { .. } | Self::Ask { .. } | Self::History { .. } => {
                 Class::Usage
             }
+            Self::Disk { .. } => Class::Failed,
             Self::Changed { .. } | Self::Cut { .. } => Class::Unavailable,
             Self::Store { source } => source.class(),
         }
@@ -276,7 +286,7 @@ impl Fault for Error {
                 "export it in steps with --since, or the heads with --head-only"
             }
             Self::Changed { .. } => "export again",
-            Self::Ask { .. } => return None,
+            Self::Ask { .. } | Self::Disk { .. } => return None,
             Self::Store { source } => return source.hint(),
         };
         Some(hint.to_owned())

@@ -7,10 +7,12 @@
 //! - [`Incoming`]: a tar into a repository, from which [`Taken`] then moves heads. [`Plan`]: what that would change.
 //! - [`file`]: what is around the tar in a file: zstd, and [`age`] where it is for chosen readers.
 //!
+//! - [`plain`]: a head as files and lines of JSON, for people.
+//!
 //! Nothing that is read is believed: only the very bytes that this crate would have written are taken, and no head moves before
 //! the last one was checked. Memory does not follow the size of a tenant.
 //!
-//! It knows no network, no database and no workspace, decides about nobody's trust, and opens no file.
+//! It knows no network, no database and no workspace, decides about nobody's trust, and opens no file but those of [`plain`].
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
@@ -21,6 +23,7 @@ pub mod file;
 mod history;
 mod import;
 pub mod manifest;
+pub mod plain;
 mod reader;
 pub mod tar;
 mod walk;
