@@ -65,6 +65,32 @@ pub enum TenantRoute {
     Verify,
     /// Take in good copies of what is damaged.
     Repair,
+    /// Who the tenant is.
+    Identity,
+    /// Make the tenant somebody.
+    GenerateIdentity,
+    /// Give the tenant another key.
+    RotateIdentity,
+    /// Say where the tenant lives.
+    SetMoved,
+}
+
+impl TenantRoute {
+    /// Whether it is about who the tenant is and where it lives: one that has moved answers it, too.
+    pub(crate) const fn is_about_identity(&self) -> bool {
+        matches!(
+            self,
+            Self::Identity | Self::GenerateIdentity | Self::RotateIdentity | Self::SetMoved
+        )
+    }
+
+    /// Whether its answer is about heads, and names who gives it.
+    pub(crate) const fn is_about_heads(&self) -> bool {
+        matches!(
+            self,
+            Self::Branches | Self::Delete(_) | Self::Head(_) | Self::Push(_)
+        )
+    }
 }
 
 /// Why there is no route.
@@ -137,6 +163,10 @@ fn tenant_route(method: &Method, segments: &[&str]) -> Result<TenantRoute, NoRou
         ["objects"] => is(Method::POST, TenantRoute::Objects),
         ["verify"] => is(Method::POST, TenantRoute::Verify),
         ["repair"] => is(Method::POST, TenantRoute::Repair),
+        ["identity"] if method == Method::POST => Ok(TenantRoute::GenerateIdentity),
+        ["identity"] => is(Method::GET, TenantRoute::Identity),
+        ["identity", "rotate"] => is(Method::POST, TenantRoute::RotateIdentity),
+        ["moved"] => is(Method::PUT, TenantRoute::SetMoved),
         ["signatures"] => is(Method::POST, TenantRoute::Signatures),
         ["snapshots"] => is(Method::GET, TenantRoute::Log),
         ["snapshots", prefix] => is(Method::GET, TenantRoute::Resolve(prefix.to_owned())),
@@ -224,6 +254,26 @@ mod tests {
             "GET",
             "/v1/tenants/acme/snapshots/ab12",
             &Ok(tenant(TenantRoute::Resolve("ab12".into()))),
+        );
+        check(
+            "GET",
+            "/v1/tenants/acme/identity",
+            &Ok(tenant(TenantRoute::Identity)),
+        );
+        check(
+            "POST",
+            "/v1/tenants/acme/identity",
+            &Ok(tenant(TenantRoute::GenerateIdentity)),
+        );
+        check(
+            "POST",
+            "/v1/tenants/acme/identity/rotate",
+            &Ok(tenant(TenantRoute::RotateIdentity)),
+        );
+        check(
+            "PUT",
+            "/v1/tenants/acme/moved",
+            &Ok(tenant(TenantRoute::SetMoved)),
         );
         check("GET", "/v1/admin/tenants", &Ok(Route::ListTenants));
         check("POST", "/v1/admin/gc", &Ok(Route::Gc));

@@ -21,6 +21,8 @@ pub(crate) enum RouteName {
     Snapshot,
     Verify,
     Repair,
+    /// Who a tenant is, and where it lives.
+    Identity,
     Admin,
     Legacy,
     /// No request that the server knows.
@@ -32,7 +34,7 @@ pub(super) const COUNT: usize = RouteName::ALL.len();
 
 impl RouteName {
     /// Each, in the order of their numbers.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Health,
         Self::Metrics,
         Self::Head,
@@ -47,6 +49,7 @@ impl RouteName {
         Self::Snapshot,
         Self::Verify,
         Self::Repair,
+        Self::Identity,
         Self::Admin,
         Self::Legacy,
         Self::Unknown,
@@ -74,6 +77,10 @@ impl RouteName {
             TenantRoute::Resolve(_) => Self::Snapshot,
             TenantRoute::Verify => Self::Verify,
             TenantRoute::Repair => Self::Repair,
+            TenantRoute::Identity
+            | TenantRoute::GenerateIdentity
+            | TenantRoute::RotateIdentity
+            | TenantRoute::SetMoved => Self::Identity,
         }
     }
 
@@ -94,6 +101,7 @@ impl RouteName {
             Self::Snapshot => "snapshot",
             Self::Verify => "verify",
             Self::Repair => "repair",
+            Self::Identity => "identity",
             Self::Admin => "admin",
             Self::Legacy => "legacy",
             Self::Unknown => "unknown",

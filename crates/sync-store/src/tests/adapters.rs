@@ -127,3 +127,20 @@ fn another_layout_is_refused() {
     let refused = RedbCatalogue::open(&path);
     assert!(matches!(refused, Err(Error::Catalogue { .. })));
 }
+
+/// Tenants' keys are in the catalogue.
+#[tokio::test]
+async fn nobody_but_its_owner_reads_a_catalogue() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("catalogue.redb");
+    let mode = || std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    let store = Store::open_dir(dir.path()).await.unwrap();
+    assert_eq!(mode(), 0o600);
+    drop(store);
+    // As an earlier version left it.
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let store = Store::open_dir(dir.path()).await.unwrap();
+    store.create_tenant("acme").await.unwrap();
+    assert_eq!(mode(), 0o600);
+}
