@@ -1,6 +1,7 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
 mod hoist;
+mod identity;
 mod jobs;
 mod mcp;
 mod remotes;
@@ -18,11 +19,12 @@ use sync_core::Name;
 use sync_store::protocol::Scope;
 
 pub(crate) use hoist::hoisted;
+pub(crate) use identity::{Identity, IdentityVerb, TenantMoved};
 pub(crate) use jobs::{Daemon, DaemonVerb, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use mcp::Mcp;
 pub(crate) use remotes::{
     Branch, BranchCreate, BranchDelete, BranchVerb, Promote, Remote, RemoteAdd, RemoteBranch,
-    RemoteRemove, RemoteVerb,
+    RemoteRemove, RemoteSetUrl, RemoteVerb,
 };
 pub(crate) use rows::{
     Conflicts, ConflictsList, ConflictsResolve, ConflictsShow, ConflictsVerb, Db, DbTrack,
@@ -122,6 +124,8 @@ pub(crate) enum Verb {
     Tenant(Tenant),
     /// Manage tokens.
     Token(Token),
+    /// Say who a tenant is.
+    Identity(Identity),
     /// Check every object.
     Verify(Verify),
     /// Remove what nobody needs.
@@ -168,6 +172,7 @@ impl Verb {
             Self::Serve(_) => "serve",
             Self::Tenant(_) => "tenant",
             Self::Token(_) => "token",
+            Self::Identity(_) => "identity",
             Self::Verify(_) => "verify",
             Self::Gc(_) => "gc",
             Self::Retention(_) => "retention",
@@ -196,7 +201,12 @@ impl Verb {
                 !matches!(Chosen::of(targets), Ok(Chosen::Local(_)))
             }
             Self::Verify(verify) => verify.data.is_none(),
+            Self::Remote(remote) => remote.verb.follows(),
+            Self::Tenant(tenant) => {
+                matches!(&tenant.verb, TenantVerb::Moved(moved) if moved.data.is_none())
+            }
             Self::Token(_)
+            | Self::Identity(_)
             | Self::Sync(_)
             | Self::Diff(_)
             | Self::Rollback(_)
@@ -210,10 +220,8 @@ impl Verb {
             | Self::Conflicts(_) => true,
             Self::Init(_)
             | Self::Completions(_)
-            | Self::Remote(_)
             | Self::Promote(_)
             | Self::Serve(_)
-            | Self::Tenant(_)
             | Self::Gc(_)
             | Self::Retention(_)
             | Self::Jobs(_)
@@ -313,7 +321,7 @@ pub(crate) struct Serve {
     pub(crate) log_format: LogFormat,
 }
 
-/// create and list tenants
+/// create and list tenants, and say where they live
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "tenant")]
 pub(crate) struct Tenant {
@@ -332,6 +340,8 @@ pub(crate) enum TenantVerb {
     List(TenantList),
     /// Give it a database.
     Database(TenantDatabase),
+    /// Say where it lives.
+    Moved(TenantMoved),
 }
 
 /// create a tenant
@@ -490,6 +500,13 @@ mod tests {
             "remote list",
             "remote add staging https://a --tenant acme --branch main --ca-file ca.pem",
             "remote remove staging",
+            "remote set-url https://new --remote staging",
+            "remote trust",
+            "identity show",
+            "identity generate --tenant acme --data d",
+            "identity rotate",
+            "tenant moved --to https://new --tenant acme --data d",
+            "tenant moved --back",
             "branch list",
             "branch create trial 7f3a9c0",
             "branch delete trial",

@@ -11,6 +11,7 @@ mod db;
 mod diff;
 mod doctor;
 mod history;
+mod identity;
 mod init;
 mod jobs;
 mod local;
@@ -84,13 +85,15 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Login(_)) => login::run(&place).await,
         Some(Verb::Branch(asked)) => branch::run(&place, &asked.verb).await,
         Some(Verb::Promote(asked)) => Box::pin(promote::run(&place, asked)).await,
-        Some(Verb::Remote(asked)) => remote::run(&place, asked.verb),
+        Some(Verb::Remote(asked)) => Box::pin(remote::run(&place, asked.verb)).await,
         Some(Verb::Serve(serve)) => serve::run(&place, serve).await,
         Some(Verb::Tenant(tenant)) => match tenant.verb {
             TenantVerb::Create(create) => admin::create_tenant(&place, &create).await,
             TenantVerb::List(list) => admin::list_tenants(&place, &list).await,
             TenantVerb::Database(database) => admin::tenant_database(&place, database).await,
+            TenantVerb::Moved(moved) => identity::moved(&place, moved).await,
         },
+        Some(Verb::Identity(asked)) => identity::run(&place, asked.verb).await,
         Some(Verb::Verify(verify)) => Box::pin(upkeep::verify(&place, &verify)).await,
         Some(Verb::Gc(gc)) => upkeep::gc(&place, &gc).await,
         Some(Verb::Retention(retention)) => match retention.verb {

@@ -85,6 +85,12 @@ pub(crate) enum Error {
     /// A data directory that is not there.
     #[snafu(display("there is no data directory `{}`", path.display()))]
     NoData { path: PathBuf },
+    /// A tenant that is named without a data directory, or a data directory without a tenant.
+    #[snafu(display("--data and --tenant go together"))]
+    WhichTenant,
+    /// None or both of the ways to say where a tenant lives.
+    #[snafu(display("a tenant lives at either `--to URL` or here again, `--back`"))]
+    WhereTo,
     /// The async runtime or a signal handler could not be set up.
     #[snafu(display("the process could not be set up"))]
     Setup { source: std::io::Error },
@@ -173,6 +179,8 @@ impl Fault for Error {
             Self::HalfTls => "cli/half-tls",
             Self::NoTls { .. } => "cli/no-tls",
             Self::NoData { .. } => "cli/no-data",
+            Self::WhichTenant => "cli/which-tenant",
+            Self::WhereTo => "cli/where-to",
             Self::Setup { .. } => "cli/setup",
             Self::WhichRetention => "cli/which-retention",
             Self::NoDatabase { .. } => "cli/no-database",
@@ -226,6 +234,8 @@ impl Fault for Error {
             | Self::WhichRetention
             | Self::HalfTls
             | Self::NoTls { .. }
+            | Self::WhichTenant
+            | Self::WhereTo
             | Self::NoData { .. } => Class::Usage,
         }
     }
@@ -268,6 +278,8 @@ impl Fault for Error {
             Self::HalfTls => "give both, or neither on a loopback address",
             Self::NoTls { .. } => "give --tls-cert and --tls-key, or listen on 127.0.0.1",
             Self::NoData { .. } => "`sync-cli serve --data DIR` makes it",
+            Self::WhichTenant => "give both, or neither in a workspace",
+            Self::WhereTo => "give one of them",
             Self::Arguments { .. } => "read the tool's schema in `tools/list` and call it again",
             Self::ReadOnly => {
                 "call it with `dry_run` true, or let a person start `sync-cli mcp` without --read-only"

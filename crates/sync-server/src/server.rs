@@ -190,9 +190,9 @@ impl Server {
             | TenantRoute::Delete(_)
             | TenantRoute::Verify
             | TenantRoute::Repair => Scope::Write,
-            TenantRoute::GenerateIdentity
-            | TenantRoute::RotateIdentity
-            | TenantRoute::SetMoved => Scope::Admin,
+            TenantRoute::GenerateIdentity | TenantRoute::RotateIdentity | TenantRoute::SetMoved => {
+                Scope::Admin
+            }
             _ => Scope::Read,
         };
         if route.is_about_identity() {

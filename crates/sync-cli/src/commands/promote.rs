@@ -46,7 +46,7 @@ pub(super) async fn run(place: &Place<'_>, asked: Promote) -> Result<Outcome, Er
         (from.name.as_str(), &from.config),
         (to.name.as_str(), &to.config),
     ];
-    let connections = Connection::pair(workspace.root(), source, place.env, purpose).await?;
+    let connections = Connection::pair(&workspace, source, place.env, purpose).await?;
     let progress = Progress::new(&place.terminal);
     let remotes = connections.remotes();
     let context = place.context(progress.listener());

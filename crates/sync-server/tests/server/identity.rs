@@ -116,7 +116,12 @@ async fn a_tenant_that_has_moved_says_where_to_and_nothing_else() {
     let site = Site::with_tenants().await;
     let (_, token) = site.token("acme", "admin").await;
     let client = site.client(&token);
-    for bad in ["ftp://new", "embedded:/x", "https://a@b", "https://new/path"] {
+    for bad in [
+        "ftp://new",
+        "embedded:/x",
+        "https://a@b",
+        "https://new/path",
+    ] {
         assert_eq!(send(&client, put(&json!({"url": bad}))).await.0, 400);
     }
     let (status, _) = send(&client, put(&json!({"url": "https://new:1/"}))).await;

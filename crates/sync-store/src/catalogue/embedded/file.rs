@@ -89,7 +89,8 @@ impl CatalogueFile {
         }
         // The reader's lock on the file would keep the writer out.
         *state = State::Closed;
-        make_private(&self.path).map_err(|error| Error::catalogue("open its file")(error.into()))?;
+        make_private(&self.path)
+            .map_err(|error| Error::catalogue("open its file")(error.into()))?;
         let database = match builder().create(&self.path) {
             Ok(database) => database,
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => return self.held(),
