@@ -10,6 +10,7 @@ mod all;
 mod alone;
 mod daemon;
 mod killed;
+mod moved;
 mod operator;
 mod promote;
 
@@ -107,6 +108,14 @@ pub(super) const SCENARIOS: Suite = &[
     (
         "a_promote_that_is_killed_is_made_again",
         promote::a_promote_that_is_killed_is_made_again,
+    ),
+    (
+        "a_tenant_that_moves_is_followed",
+        moved::a_tenant_that_moves_is_followed,
+    ),
+    (
+        "nobody_else_is_taken_for_a_tenant",
+        moved::nobody_else_is_taken_for_a_tenant,
     ),
     (
         "two_promotes_at_once_lose_nothing",

@@ -1,6 +1,7 @@
 //! What a person sees: real processes against an embedded tenant, in a directory of their own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod identity;
 mod mcp;
 mod remotes;
 mod schedules;
