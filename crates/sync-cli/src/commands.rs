@@ -141,13 +141,22 @@ impl Place<'_> {
         Ok(workspace.following(self.remote.clone(), self.branch.clone()))
     }
 
+    /// The same, for a run that leaves no trace where it only plans.
+    fn workspace_for(&self, purpose: Purpose) -> Result<Workspace, Error> {
+        let workspace = self.workspace()?;
+        if purpose != Purpose::Plan {
+            return Ok(workspace);
+        }
+        Ok(workspace.shadowed(&self.env.temporary(), Env::random())?)
+    }
+
     /// A run in the workspace, connected to its tenant.
     async fn session(
         &self,
         purpose: Purpose,
         listener: Listener,
     ) -> Result<(Session, Connection), Error> {
-        let workspace = self.workspace()?;
+        let workspace = self.workspace_for(purpose)?;
         let connection = Connection::open(&workspace, self.env, purpose).await?;
         let context = self.context(listener);
         let session = Session::new(workspace, connection.remote.clone(), context)?;

@@ -30,6 +30,15 @@ pub(crate) enum Purpose {
     Act,
     /// To look: an embedded tenant that is not there is shown as empty, and is not made.
     Look,
+    /// To look and leave no trace, not even in what the workspace remembers.
+    Plan,
+}
+
+impl Purpose {
+    /// What a command is for that changes things unless it is a dry run.
+    pub(crate) const fn of(dry_run: bool) -> Self {
+        if dry_run { Self::Plan } else { Self::Act }
+    }
 }
 
 /// A tenant that can be talked to.
@@ -74,7 +83,7 @@ impl Connection {
         let (tenant, branch) = (found.tenant.clone(), found.branch.clone());
         match found.location(root)? {
             Location::Embedded(dir) => {
-                let store = embedded_store(&dir, &tenant, purpose).await?;
+                let store = embedded_store(workspace, &dir, &tenant, purpose).await?;
                 let (client, embedded) = in_process(store, env);
                 Ok(Self {
                     remote: Remote::new(client, tenant, branch).watched(trust),
@@ -108,7 +117,7 @@ impl Connection {
             && dir == other
         {
             // A directory has one server at a time.
-            let store = embedded_store(dir, &first.1.tenant, purpose).await?;
+            let store = embedded_store(workspace, dir, &first.1.tenant, purpose).await?;
             ensure_tenant(&store, &second.1.tenant, purpose).await?;
             let is_there = store.tenant(second.1.tenant.as_str()).await?.is_some();
             let (connector, embedded) = serve_in_process(store, env);
@@ -268,12 +277,17 @@ fn followed(name: &str, url: &str) -> Followed {
     })
 }
 
-async fn embedded_store(dir: &Path, tenant: &Name, purpose: Purpose) -> Result<Store, Error> {
-    if purpose == Purpose::Look && !dir.join("catalogue.redb").exists() {
+async fn embedded_store(
+    workspace: &Workspace,
+    dir: &Path,
+    tenant: &Name,
+    purpose: Purpose,
+) -> Result<Store, Error> {
+    if purpose != Purpose::Act && !dir.join("catalogue.redb").exists() {
         return vacant_store(tenant).await;
     }
-    let store = open_store(dir).await?;
-    if purpose == Purpose::Look && store.tenant(tenant.as_str()).await?.is_none() {
+    let store = workspace.open_store(dir).await?;
+    if purpose != Purpose::Act && store.tenant(tenant.as_str()).await?.is_none() {
         return vacant_store(tenant).await;
     }
     ensure_tenant(&store, tenant, purpose).await?;

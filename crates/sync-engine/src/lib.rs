@@ -52,6 +52,7 @@ pub mod rows;
 pub mod service;
 pub mod session;
 mod settle;
+mod shadow;
 pub mod state;
 pub mod status;
 pub mod sync;

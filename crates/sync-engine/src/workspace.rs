@@ -15,6 +15,7 @@ use crate::config::{CONFIG_FILE, Config, PRIVATE_DIR, RemoteConfig};
 use crate::error::{
     DaemonRunningSnafu, LockedSnafu, NoWorkspaceSnafu, WorkspaceExistsSnafu, WriteSnafu,
 };
+use crate::shadow::Shadow;
 use crate::state::key;
 use crate::trust::Known;
 
@@ -27,6 +28,8 @@ pub struct Workspace {
     remote: Option<Name>,
     /// The branch that a person named; else what the remote says.
     branch: Option<Name>,
+    /// The copy of the private state that a run works with which only plans.
+    shadow: Option<Arc<Shadow>>,
 }
 
 impl Workspace {
@@ -41,6 +44,7 @@ impl Workspace {
             root: root.to_owned(),
             remote: None,
             branch: None,
+            shadow: None,
         })
     }
 
@@ -51,6 +55,7 @@ impl Workspace {
             config,
             remote: None,
             branch: None,
+            shadow: None,
         }
     }
 
@@ -178,9 +183,28 @@ impl Workspace {
         self.root.join(self.config.workspace.tree.as_str())
     }
 
-    /// The directory of private state.
+    /// The directory of private state; of a run that only plans, the copy of it.
     pub fn private(&self) -> PathBuf {
+        match &self.shadow {
+            Some(shadow) => shadow.dir().to_owned(),
+            None => self.kept(),
+        }
+    }
+
+    /// The directory of private state, whatever a run does.
+    pub(crate) fn kept(&self) -> PathBuf {
         self.root.join(PRIVATE_DIR)
+    }
+
+    pub(crate) fn shadow(&self) -> Option<&Arc<Shadow>> {
+        self.shadow.as_ref()
+    }
+
+    pub(crate) fn with_shadow(self, shadow: Arc<Shadow>) -> Self {
+        Self {
+            shadow: Some(shadow),
+            ..self
+        }
     }
 
     /// Makes the private directory, ignored by git, where it is missing.

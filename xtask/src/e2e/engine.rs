@@ -13,6 +13,7 @@ mod killed;
 mod moved;
 mod operator;
 mod promote;
+mod untouched;
 
 use super::scenario::Suite;
 
@@ -33,6 +34,10 @@ pub(super) const SCENARIOS: Suite = &[
     ),
     ("status_and_diff_name_each", all::status_and_diff_name_each),
     ("a_dry_run_changes_nothing", all::a_dry_run_changes_nothing),
+    (
+        "a_dry_run_leaves_no_trace",
+        untouched::a_dry_run_leaves_no_trace,
+    ),
     (
         "without_a_database_it_is_files",
         alone::without_a_database_it_is_files,

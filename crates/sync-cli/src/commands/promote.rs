@@ -23,7 +23,7 @@ struct End {
 }
 
 pub(super) async fn run(place: &Place<'_>, asked: Promote) -> Result<Outcome, Error> {
-    let workspace = place.workspace()?;
+    let workspace = place.workspace_for(Purpose::of(asked.dry_run))?;
     let end = |named: &RemoteBranch| {
         let (name, remote) = workspace
             .config()
@@ -36,11 +36,7 @@ pub(super) async fn run(place: &Place<'_>, asked: Promote) -> Result<Outcome, Er
         Ok::<_, Error>(End { name, config })
     };
     let ends = [end(&asked.from)?, end(&asked.to)?];
-    let purpose = if asked.dry_run {
-        Purpose::Look
-    } else {
-        Purpose::Act
-    };
+    let purpose = Purpose::of(asked.dry_run);
     let [from, to] = &ends;
     let source = [
         (from.name.as_str(), &from.config),
