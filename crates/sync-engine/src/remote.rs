@@ -534,17 +534,17 @@ impl Remote {
         };
         if response.status() == StatusCode::GONE {
             let (response, moved) = pointer(response).await;
+            // Rare, so every other request is not to carry it.
             if let (Some(moved), Some(body)) = (moved, again)
-                && trust.follow(&moved).await?
+                && Box::pin(trust.follow(&moved)).await?
             {
                 return Ok(self.client().send(call(body)).await?);
             }
             return Ok(response);
         }
         if path.starts_with(&protocol::routes::heads(self.tenant.as_str())) {
-            trust
-                .check(self, response.status(), response.headers())
-                .await?;
+            let (status, headers) = (response.status(), response.headers());
+            Box::pin(trust.check(self, status, headers)).await?;
         }
         Ok(response)
     }

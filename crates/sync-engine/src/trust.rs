@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use http::StatusCode;
 use http::header::HeaderMap;
 use snafu::{OptionExt, ensure};
-use sync_core::Name;
+use sync_core::{Digest, Name};
 use sync_store::PublicKey;
 use sync_store::identity::{Introduction, Moved, Succession};
 use sync_store::protocol::{IDENTITY_HEADER, routes};
@@ -23,9 +23,6 @@ use crate::remote::Remote;
 use crate::{Error, Workspace};
 
 pub(crate) use known::{Known, keep};
-
-/// How many bytes a tenant is asked to sign.
-const NONCE: usize = 32;
 
 /// Makes a client of the server at an address, where the tenant is to be met that said itself that it lives there.
 pub type Dial = Arc<dyn Fn(&str) -> Result<Client, Error> + Send + Sync>;
@@ -288,12 +285,13 @@ impl Workspace {
 ///
 /// [`Error::Answer`] where he does not have the key that he names.
 pub async fn ask(client: &Client, tenant: &Name) -> Result<Introduction, Error> {
-    let mut nonce = [0; NONCE];
+    let mut nonce = [0; Digest::LEN];
     let filled = getrandom::fill(&mut nonce);
     filled.ok().context(AnswerSnafu {
         reason: "the operating system gave no randomness to ask with",
     })?;
-    let hex: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+    // It is written as digests are.
+    let hex = Digest::from_bytes(nonce);
     let path = format!("{}?nonce={hex}", routes::identity(tenant.as_str()));
     let found = Remote::introduction(client, path).await?;
     ensure!(

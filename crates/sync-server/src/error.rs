@@ -91,7 +91,7 @@ pub enum Error {
     #[snafu(display("tenant `{}` has moved to {}", moved.statement.tenant, moved.statement.url))]
     Moved {
         /// Where, as the tenant says itself.
-        moved: Moved,
+        moved: Box<Moved>,
     },
     /// The body could not be read to its end.
     #[snafu(display("the request's body could not be read"))]

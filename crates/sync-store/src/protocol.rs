@@ -310,7 +310,7 @@ pub enum Details {
     /// Objects are missing.
     Incomplete(Incomplete),
     /// The tenant lives elsewhere.
-    Moved(Moved),
+    Moved(Box<Moved>),
 }
 
 /// The head is another than expected.

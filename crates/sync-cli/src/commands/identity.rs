@@ -104,18 +104,14 @@ async fn open(
     tenant: Option<Name>,
     purpose: Purpose,
 ) -> Result<(Connection, Name), Error> {
-    match data {
-        Some(data) => {
-            ensure!(data.is_dir(), NoDataSnafu { path: data });
-            let tenant = tenant.context(WhichTenantSnafu)?;
-            Ok((Connection::operator(data, place.env).await?, tenant))
-        }
-        None => {
-            ensure!(tenant.is_none(), WhichTenantSnafu);
-            let workspace = place.workspace()?;
-            let tenant = workspace.remote()?.tenant;
-            let connection = Connection::open(&workspace, place.env, purpose).await?;
-            Ok((connection, tenant))
-        }
+    if let Some(data) = data {
+        ensure!(data.is_dir(), NoDataSnafu { path: data });
+        let tenant = tenant.context(WhichTenantSnafu)?;
+        return Ok((Connection::operator(data, place.env).await?, tenant));
     }
+    ensure!(tenant.is_none(), WhichTenantSnafu);
+    let workspace = place.workspace()?;
+    let tenant = workspace.remote()?.tenant;
+    let connection = Connection::open(&workspace, place.env, purpose).await?;
+    Ok((connection, tenant))
 }

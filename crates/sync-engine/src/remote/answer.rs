@@ -20,7 +20,7 @@ use crate::error::{AnswerSnafu, RefusedSnafu};
 const MAX_JSON: usize = 64 << 20;
 
 /// Where the tenant has moved to, where the answer says so; and the answer, as it was.
-pub(super) async fn pointer(response: Response<Body>) -> (Response<Body>, Option<Moved>) {
+pub(super) async fn pointer(response: Response<Body>) -> (Response<Body>, Option<Box<Moved>>) {
     let (parts, body) = response.into_parts();
     let bytes = body.read_to_end(MAX_JSON).await.unwrap_or_default();
     let said = serde_json::from_slice::<ErrorBody>(&bytes).ok();

@@ -328,7 +328,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let workspace = Workspace::of(dir.path(), crate::Config::default());
         keep(&workspace, |known| {
-            known.meet("https://a", &tenant(), Some(key()))
+            known.meet("https://a", &tenant(), Some(key()));
         })
         .unwrap();
         let path = workspace.private().join(FILE);
