@@ -528,19 +528,19 @@ impl Remote {
             body,
             idempotent,
         };
-        let response = self.client().send(call(body)).await?;
+        let mut response = self.client().send(call(body)).await?;
         let Some(trust) = &self.trust else {
             return Ok(response);
         };
         if response.status() == StatusCode::GONE {
-            let (response, moved) = pointer(response).await;
-            // Rare, so every other request is not to carry it.
+            let (refused, moved) = pointer(response).await;
+            response = refused;
+            // Rare, so no other request is to carry it.
             if let (Some(moved), Some(body)) = (moved, again)
                 && Box::pin(trust.follow(&moved)).await?
             {
-                return Ok(self.client().send(call(body)).await?);
+                response = self.client().send(call(body)).await?;
             }
-            return Ok(response);
         }
         if path.starts_with(&protocol::routes::heads(self.tenant.as_str())) {
             let (status, headers) = (response.status(), response.headers());

@@ -41,7 +41,7 @@ pub struct Trust {
     /// Who it is, once that was read.
     key: Mutex<Option<PublicKey>>,
     /// Where it was found to live, once it said so.
-    elsewhere: OnceLock<Client>,
+    elsewhere: OnceLock<(String, Client)>,
 }
 
 impl fmt::Debug for Trust {
@@ -82,7 +82,13 @@ impl Trust {
 
     /// The way to where the tenant was followed to.
     pub(crate) fn elsewhere(&self) -> Option<&Client> {
-        self.elsewhere.get()
+        let (_, client) = self.elsewhere.get()?;
+        Some(client)
+    }
+
+    /// Where the tenant is talked to.
+    fn url(&self) -> &str {
+        self.elsewhere.get().map_or(&self.url, |(url, _)| url)
     }
 
     fn key(&self) -> Option<PublicKey> {
@@ -105,39 +111,38 @@ impl Trust {
         status: StatusCode,
         headers: &HeaderMap,
     ) -> Result<(), Error> {
-        if self.is_by_place || self.elsewhere.get().is_some() {
+        if self.is_by_place && self.elsewhere.get().is_none() {
             return Ok(());
         }
         let named = headers.get(IDENTITY_HEADER);
-        let named = named.and_then(|value| value.to_str().ok()?.parse().ok());
-        match (self.key(), named) {
-            (known, named) if known == named => Ok(()),
-            (Some(known), None) => {
-                // A refusal names nobody.
-                let is_answer = status.is_success() || status == StatusCode::NOT_MODIFIED;
-                ensure!(!is_answer, self.other(known, None));
-                Ok(())
-            }
-            _ => {
-                let found = self.ask(remote.client()).await?;
-                if let Some(key) = self.judge(&found)? {
-                    self.meet(key, &found.successions)?;
-                    self.set_key(key);
-                }
-                Ok(())
-            }
+        let named: Option<PublicKey> = named.and_then(|value| value.to_str().ok()?.parse().ok());
+        let Some(key) = named else {
+            // A refusal names nobody.
+            let is_answer = status.is_success() || status == StatusCode::NOT_MODIFIED;
+            return match self.key() {
+                Some(known) if is_answer => self.other(known, None).fail(),
+                _ => Ok(()),
+            };
+        };
+        if self.key() == Some(key) {
+            return Ok(());
         }
-    }
-
-    fn meet(&self, key: PublicKey, chain: &[Succession]) -> Result<(), Error> {
-        keep(&self.workspace, |known| {
-            if known.is_met(&self.url, &self.tenant) {
-                known.meet(&self.url, &self.tenant, Some(key));
-            } else {
-                let named = self.workspace.named(known);
-                known.recognise(&self.url, &self.tenant, key, chain, &named);
+        let found = ask(remote.client(), &self.tenant).await?;
+        ensure!(
+            found.key == Some(key),
+            AnswerSnafu {
+                reason: "it names a key that it does not have",
             }
-        })
+        );
+        if let Some(known) = self.key() {
+            let is_same = Succession::leads(&found.successions, known, key);
+            ensure!(is_same, self.other(known, Some(key)));
+        }
+        keep(&self.workspace, |known| {
+            known.meet(self.url(), &self.tenant, Some(key));
+        })?;
+        self.set_key(key);
+        Ok(())
     }
 
     /// Finds out who is there before anything is asked of him, where nobody was met there and somebody was met at an address
@@ -152,32 +157,19 @@ impl Trust {
         if !is_new || !known.has_lost(&self.workspace.named(&known)) {
             return Ok(());
         }
-        let found = self.ask(client).await?;
-        match found.key {
-            Some(key) => {
-                self.meet(key, &found.successions)?;
-                self.set_key(key);
-                Ok(())
-            }
+        let found = ask(client, &self.tenant).await?;
+        let Some(key) = found.key else {
             // He is not asked again.
-            None => keep(&self.workspace, |known| {
+            return keep(&self.workspace, |known| {
                 known.meet(&self.url, &self.tenant, None);
-            }),
-        }
-    }
-
-    /// Asks whoever is at the other end of `client` who he is, and has him prove it.
-    async fn ask(&self, client: &Client) -> Result<Introduction, Error> {
-        ask(client, &self.tenant).await
-    }
-
-    /// Whose key it is, where that is the tenant that is known here, or nobody is.
-    fn judge(&self, found: &Introduction) -> Result<Option<PublicKey>, Error> {
-        if let (Some(known), Some(key)) = (self.key(), found.key) {
-            let is_same = Succession::leads(&found.successions, known, key);
-            ensure!(is_same, self.other(known, Some(key)));
-        }
-        Ok(found.key)
+            });
+        };
+        keep(&self.workspace, |known| {
+            let named = self.workspace.named(known);
+            known.recognise(&self.url, &self.tenant, key, &found.successions, &named);
+        })?;
+        self.set_key(key);
+        Ok(())
     }
 
     fn other(
@@ -185,7 +177,7 @@ impl Trust {
         known: PublicKey,
         found: Option<PublicKey>,
     ) -> OtherTenantSnafu<String, String, String> {
-        other(&self.url, &self.tenant, known, found)
+        other(self.url(), &self.tenant, known, found)
     }
 
     /// Follows the tenant to where it says that it lives, once; says whether it is there.
@@ -195,10 +187,10 @@ impl Trust {
     /// [`Error::Answer`] where the pointer is not by the tenant that is known here, [`Error::OtherTenant`] where somebody else is
     /// at the new address. Nothing is remembered then.
     pub(crate) async fn follow(&self, moved: &Moved) -> Result<bool, Error> {
-        if self.elsewhere.get().is_some() {
+        let said = &moved.statement;
+        if self.elsewhere.get().is_some() || said.url == self.url {
             return Ok(false);
         }
-        let said = &moved.statement;
         let known = self.key().unwrap_or(said.key);
         // Who was never met is believed as he would be in any first answer.
         let is_known = Succession::leads(&moved.successions, known, said.key);
@@ -209,7 +201,7 @@ impl Trust {
             }
         );
         let client = (self.dial)(&said.url)?;
-        let found = self.ask(&client).await?;
+        let found = ask(&client, &self.tenant).await?;
         let leads = |key| Succession::leads(&found.successions, said.key, key);
         ensure!(
             found.key.is_some_and(leads),
@@ -219,7 +211,8 @@ impl Trust {
         keep(&self.workspace, |known| {
             known.follow(&self.url, &said.url, &self.tenant, key);
         })?;
-        let _ = self.elsewhere.set(client);
+        self.set_key(key);
+        let _ = self.elsewhere.set((said.url.clone(), client));
         (self.followed)(&said.url);
         Ok(true)
     }
