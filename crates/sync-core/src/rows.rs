@@ -25,7 +25,9 @@ mod schedules;
 
 pub use key::KeyWriter;
 pub use merge::{Collision, ColumnRule, MergedRow, Rules, TableRule, merge_row};
-pub use merge_tables::{Choice, MergeError, MergedTables, RowConflict, TableCounts, merge_tables};
+pub use merge_tables::{
+    Choice, Decided, Decider, MergeError, MergedTables, RowConflict, TableCounts, merge_tables,
+};
 pub use row::{
     Cell, MAX_CELL, MAX_ROW, MAX_STORED_ROW, Row, RowError, RowValue, RowWriter, load_content,
     store_content,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sync_core::rows::{TableCounts, TableName};
+use sync_core::rows::{Decided, TableCounts, TableName};
 use sync_core::{SnapshotId, TreePath};
 use sync_local::{Change, LocalKind};
 use tokio::time::Instant;
@@ -86,14 +86,7 @@ pub enum Event<R = Box<SyncReport>> {
     MergeConflict(Undecided),
     /// Both sides changed the same, and it was decided.
     #[serde(rename = "merge:resolved")]
-    MergeResolved {
-        /// What it is part of.
-        target: Target,
-        /// Where.
-        path: TreePath,
-        /// How: `lines`, `ours`, `theirs` or `keep-both`.
-        by: &'static str,
-    },
+    MergeResolved(Resolved),
     /// How far something has come.
     #[serde(rename = "progress")]
     Progress(Progress),
@@ -236,6 +229,21 @@ pub enum Undecided {
         /// The columns that both sides changed.
         columns: Vec<String>,
     },
+}
+
+/// What was decided, though both sides had changed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "target", rename_all = "snake_case")]
+pub enum Resolved {
+    /// A path.
+    Files {
+        /// Which.
+        path: TreePath,
+        /// How: `lines`, `ours`, `theirs` or `keep-both`.
+        by: &'static str,
+    },
+    /// Rows of a table.
+    Database(Decided),
 }
 
 /// How far something has come. It is told for every file, from several threads: it allocates nothing.
@@ -421,6 +429,24 @@ mod tests {
             }),
             &json!({"event": "merge:conflict", "target": "database", "id": "1", "table": "agents",
                 "key": [["id", "7"]], "columns": []}),
+        );
+    }
+
+    #[test]
+    fn what_was_decided_says_of_what_and_by_what() {
+        let rows = Decided {
+            table: "agents".parse().unwrap(),
+            rows: 3,
+            by: sync_core::rows::Decider::Rules,
+        };
+        check(
+            &Event::MergeResolved(Resolved::Database(rows)),
+            &json!({"event": "merge:resolved", "target": "database", "table": "agents", "rows": 3, "by": "rules"}),
+        );
+        let path = "a.md".parse().unwrap();
+        check(
+            &Event::MergeResolved(Resolved::Files { path, by: "lines" }),
+            &json!({"event": "merge:resolved", "target": "files", "path": "a.md", "by": "lines"}),
         );
     }
 

@@ -15,7 +15,7 @@ use sync_files::{Patterns, merge_text};
 use self::draft::{Before, Draft, Edit};
 use crate::Error;
 use crate::error::MapSnafu;
-use crate::event::{Event, Target, Undecided};
+use crate::event::{Event, Resolved, Undecided};
 use crate::maps::Maps;
 use crate::report::FileChange;
 use crate::session::{Session, blocking};
@@ -288,11 +288,8 @@ impl Session {
         let by_policy = by_policy.map(|path| (path, on_conflict.as_str()));
         let by_line = outcome.merged.iter().map(|path| (path, "lines"));
         for (path, by) in by_line.chain(by_policy) {
-            self.tell(Event::MergeResolved {
-                target: Target::Files,
-                path: path.clone(),
-                by,
-            });
+            let path = path.clone();
+            self.tell(Event::MergeResolved(Resolved::Files { path, by }));
         }
         for conflict in &outcome.conflicts {
             self.tell(Event::MergeConflict(Undecided::Files(conflict.clone())));

@@ -8,6 +8,7 @@ mod plan;
 
 use serde::Serialize;
 use snafu::{ResultExt, ensure};
+use sync_core::rows::Decided;
 use sync_core::rows::TableCounts;
 use sync_core::{Roots, Snapshot, SnapshotId, TreePath};
 use sync_rows::OpenConflict;
@@ -66,6 +67,8 @@ pub struct PromotePlan {
     pub rows: Vec<TableCounts>,
     /// The rows that a person has to choose, likewise.
     pub row_conflicts: Vec<OpenConflict>,
+    /// Rows that both sides changed, and what decided about them, by table.
+    pub decided: Vec<Decided>,
     /// The snapshots that the target does not have, each after its parents, with one that it has by then.
     history: Vec<(SnapshotId, Option<SnapshotId>)>,
     /// What that comes after and nobody keeps: the target is told the names.

@@ -36,7 +36,7 @@ pub use look::{RowsRoots, RowsStatus};
 pub(crate) use memory::kept;
 pub use plan::{Direction, RowsPlan};
 pub use report::{RowsPlanned, RowsReport};
-pub use sync_core::rows::TableCounts;
+pub use sync_core::rows::{Decided, Decider, TableCounts};
 pub use sync_db::{Agreement, Database, Health, Hold, Holder, TableSpec, default_tables};
 pub use sync_rows::{OpenConflict, Resolution, RowChange, RowKind};
 

@@ -222,7 +222,15 @@ fn gather(
             copies.add(Class::Nodes, bytes, &mut send)?;
         }
     }
-    let holders = holders(maps, root, chunks)?;
+    let mut elsewhere = HashSet::new();
+    for digest in chunks {
+        // Large values of rows are in the private store, contents of files in the tree.
+        match maps.object(&digest).ok().flatten() {
+            Some(bytes) => copies.add(Class::Contents, bytes, &mut send)?,
+            None => drop(elsewhere.insert(digest)),
+        }
+    }
+    let holders = holders(maps, root, elsewhere)?;
     let tree = Tree::open(tree, private)?;
     let mut contents = tree.contents()?;
     for (path, entry, wanted) in holders {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use snafu::ResultExt;
 use sync_core::map::{self, Map};
 use sync_core::rows::{
-    Choice, RowConflict, Rules, TableCounts, TableEntry, TableName, merge_tables, tables,
+    Choice, Decided, RowConflict, Rules, TableCounts, TableEntry, TableName, merge_tables, tables,
 };
 use sync_core::{Digest, SnapshotId};
 use sync_db::{
@@ -52,6 +52,8 @@ pub struct Merged {
     pub counts: Vec<TableCounts>,
     /// What is left for a person to choose.
     pub conflicts: Vec<OpenConflict>,
+    /// What was decided, by table.
+    pub decided: Vec<Decided>,
 }
 
 impl<N: Serialize + for<'a> Deserialize<'a> + Default> Agreed<N> {
@@ -373,6 +375,7 @@ pub async fn merge(
         root: merged.root,
         counts: merged.counts,
         conflicts,
+        decided: merged.decided,
     })
 }
 

@@ -10,6 +10,7 @@ mod history;
 mod keep;
 mod lineage;
 mod node_cache;
+mod node_file;
 mod nodes;
 mod receive;
 mod signatures;
@@ -56,9 +57,9 @@ pub struct Repository {
 /// deleted: of one store, by all its tenants.
 pub(crate) type Storing = Arc<tokio::sync::RwLock<()>>;
 
-/// 12 MiB: large enough for an object store to like it, small enough for two to be held in memory, one that fills and one
+/// 8 MiB: large enough for an object store to like it, small enough for two to be held in memory, one that fills and one
 /// that is written.
-const ROLL_BYTES: u64 = 12 << 20;
+const ROLL_BYTES: u64 = 8 << 20;
 
 impl Repository {
     pub(crate) fn new(

@@ -91,7 +91,10 @@ impl Store {
             let synced = synced.map_err(BoxError::from);
             synced.with_context(|_| in_dir("make"))?;
         }
-        Ok(Self::new(Arc::new(blobs), Arc::new(catalogue)))
+        Ok(Self {
+            cached: Arc::new(NodeCache::with_file_in(dir)),
+            ..Self::new(Arc::new(blobs), Arc::new(catalogue))
+        })
     }
 
     /// Opens a copy of the store in `dir`, which is made at `to`: what is written to it stays there, and in `dir` nothing changes,

@@ -96,8 +96,16 @@ pub(super) const SCENARIOS: Suite = &[
         daemon::a_failing_database_holds_up_no_files,
     ),
     (
+        "a_database_without_an_address_holds_up_no_files",
+        daemon::a_database_without_an_address_holds_up_no_files,
+    ),
+    (
         "a_clock_that_jumps_holds_up_nothing",
         daemon::a_clock_that_jumps_holds_up_nothing,
+    ),
+    (
+        "a_server_that_is_ended_in_a_call_leaves_nothing_half_done",
+        agent::a_server_that_is_ended_in_a_call_leaves_nothing_half_done,
     ),
     (
         "an_operator_sees_what_a_server_does",
@@ -121,6 +129,10 @@ pub(super) const SCENARIOS: Suite = &[
     (
         "nobody_else_is_taken_for_a_tenant",
         moved::nobody_else_is_taken_for_a_tenant,
+    ),
+    (
+        "a_server_that_dies_in_a_promote_is_gone_on_with",
+        promote::a_server_that_dies_in_a_promote_is_gone_on_with,
     ),
     (
         "two_promotes_at_once_lose_nothing",

@@ -150,6 +150,10 @@ pub(super) const SCENARIOS: Suite = &[
         loss::lesson_31_a_restored_tenant_loses_nothing,
     ),
     (
+        "a_damaged_large_value_is_repaired",
+        loss::a_damaged_large_value_is_repaired,
+    ),
+    (
         "the_tenants_program_goes_on_writing",
         writers::the_tenants_program_goes_on_writing,
     ),

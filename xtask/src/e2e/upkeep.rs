@@ -78,7 +78,7 @@ fn packs(store: &Path) -> Vec<PathBuf> {
 }
 
 /// Flips a byte in the middle of every pack below a store's directory.
-fn flip(store: &Path) {
+pub(super) fn flip(store: &Path) {
     for pack in packs(store) {
         let mut bytes = fs::read(&pack).expect("read a pack");
         let middle = bytes.len() / 2;

@@ -9,17 +9,17 @@ mod report;
 use std::sync::Arc;
 
 use sync_engine::all::{AllDone, ROUNDS};
-use sync_engine::rows::TableCounts;
-use sync_engine::{AllRequest, Counts, Direction, OnConflict, Session, Standing, WithDatabase};
+use sync_engine::{AllRequest, Direction, OnConflict, Session, WithDatabase};
 
-use super::transfer::{Planned, Verb, begin, collect, limits};
-use super::{Place, ask, rows};
+use super::ask::Asking;
+use super::transfer::{Verb, begin, collect, limits};
+use super::{Place, rows};
 use crate::args::{Pull, Push, SyncBoth};
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 pub(super) use self::look::{diff, status};
-pub(super) use self::report::show_both;
+pub(super) use self::report::{preview, show_both};
 
 /// What was asked for.
 struct Asked {
@@ -72,7 +72,7 @@ pub(super) async fn sync(place: &Place<'_>, both: SyncBoth) -> Result<Outcome, E
 }
 
 /// The database of the workspace, as far as it is part of a command.
-fn with_database(place: &Place<'_>, filter: &[String]) -> Result<WithDatabase, Error> {
+pub(super) fn with_database(place: &Place<'_>, filter: &[String]) -> Result<WithDatabase, Error> {
     let absent = |reason: String, is_told| WithDatabase::Absent { reason, is_told };
     if !place.workspace()?.config().database.is_named {
         let reason = "no database is configured: sync.toml has no [database]";
@@ -137,60 +137,8 @@ async fn operate(
     if asked.dry_run {
         return Ok(planned.outline());
     }
-    let (files, rows) = (planned.files(), planned.rows());
-    let question = question(asked.on_conflict, files, rows);
-    let (verb, limits) = (asked.verb, &mut asked.limits);
-    ask::confirm(place, question, limits, || {
-        progress.finish();
-        report::preview(place, verb, files, rows);
-    })?;
+    let asking = Asking::new(place, progress, asked.verb, asked.on_conflict);
+    asking.about(planned.files(), planned.rows(), &mut asked.limits)?;
     let applied = session.apply_run(database, planned, request, &asked.limits, ROUNDS);
     Ok(Box::pin(applied).await?)
-}
-
-/// What a person is to be asked; `None` where the plan just runs.
-fn question(
-    on_conflict: OnConflict,
-    files: Option<&Planned>,
-    rows: Option<&rows::Planned>,
-) -> Option<String> {
-    let files_gone = files.map_or(0, |files| {
-        Counts::of(files.changes.iter()).removed + Counts::of(&files.pulled).removed
-    });
-    let gone = |tables: &[TableCounts]| tables.iter().map(|table| table.deleted).sum::<u64>();
-    let rows_gone = rows.map_or(0, |rows| gone(&rows.pulled) + gone(&rows.pushed));
-    let diverged = |standing: Option<Standing>| standing == Some(Standing::Diverged);
-    let is_decided = files.is_some_and(|files| diverged(files.standing))
-        || rows.is_some_and(|rows| diverged(rows.standing));
-    ask::question(files_gone, rows_gone, is_decided.then_some(on_conflict))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_person_is_asked_about_removals_and_policies_alone() {
-        let rows = |deleted, standing| rows::Planned {
-            standing: Some(standing),
-            pushed: vec![TableCounts {
-                deleted,
-                created: 3,
-                ..TableCounts::new("agents".parse().unwrap())
-            }],
-            ..rows::Planned::default()
-        };
-        let ask = |policy, rows: &rows::Planned| question(policy, None, Some(rows));
-        let ahead = Standing::LocalAhead;
-        assert_eq!(ask(OnConflict::Ask, &rows(0, ahead)), None);
-        assert_eq!(
-            ask(OnConflict::Ask, &rows(2, ahead)).as_deref(),
-            Some("2 rows are removed: go on?")
-        );
-        assert_eq!(ask(OnConflict::Ours, &rows(0, ahead)), None);
-        assert_eq!(
-            ask(OnConflict::Ours, &rows(1, Standing::Diverged)).as_deref(),
-            Some("1 row is removed, conflicts are decided: ours: go on?")
-        );
-    }
 }

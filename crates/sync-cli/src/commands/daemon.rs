@@ -2,7 +2,7 @@
 
 mod control;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use sync_engine::jobs::{JobEvent, Jobs, jobs_of};
 use sync_engine::local::{Direction, LocalOptions};
 use sync_engine::{
     Event, Items, Listener, LocalRun, ManagerOptions, SyncConfig, SyncDirection, SyncManager,
-    SyncReport, SyncService, Workspace,
+    SyncReport, SyncService, WithDatabase, Workspace,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -44,7 +44,8 @@ async fn daemon(place: &Place<'_>) -> Result<Outcome, Error> {
     let mut terminate = signal(SignalKind::terminate()).context(SetupSnafu)?;
     let mut interrupt = signal(SignalKind::interrupt()).context(SetupSnafu)?;
     let workspace = place.workspace()?;
-    let targets = workspace.config().daemon_targets();
+    let mut targets = workspace.config().daemon_targets();
+    let left_out = leave_out(place, &mut targets)?;
     let scheduled = jobs_of(&workspace.config().jobs)?;
     let has_jobs = scheduled.iter().any(|job| job.schedule.is_some());
     ensure!(has_jobs || !targets.is_empty(), NothingToRunSnafu);
@@ -67,6 +68,7 @@ async fn daemon(place: &Place<'_>) -> Result<Outcome, Error> {
     let control = Arc::new(Control {
         manager,
         targets,
+        left_out,
         jobs: scheduled,
         started: Env::now(),
         stop,
@@ -75,7 +77,7 @@ async fn daemon(place: &Place<'_>) -> Result<Outcome, Error> {
     let serving = tokio::spawn(control::serve(socket, Arc::clone(&control)));
     if let Some(manager) = &control.manager {
         manager.start()?;
-        watching(place, &control.targets);
+        watching(place, &control);
     }
     let ended = tokio::select! {
         ended = work(&place.terminal, jobs, stopped.clone()) => ended,
@@ -105,6 +107,22 @@ async fn daemon(place: &Place<'_>) -> Result<Outcome, Error> {
     ended?;
     place.terminal.line("stopped");
     Ok(Outcome::Done)
+}
+
+/// Takes the database out of `targets` where its address is not to be had and others can be kept in sync meanwhile; gives the
+/// reason.
+fn leave_out(
+    place: &Place<'_>,
+    targets: &mut BTreeSet<Target>,
+) -> Result<BTreeMap<Target, String>, Error> {
+    if targets.len() > 1
+        && targets.contains(&Target::Database)
+        && let WithDatabase::Absent { reason, .. } = all::with_database(place, &[])?
+    {
+        targets.remove(&Target::Database);
+        return Ok(BTreeMap::from([(Target::Database, reason)]));
+    }
+    Ok(BTreeMap::new())
 }
 
 /// Runs jobs until somebody says stop; waits for that where there are none.
@@ -177,12 +195,16 @@ async fn manager(
     Ok(SyncManager::new(service, options))
 }
 
-fn watching(place: &Place<'_>, targets: &BTreeSet<Target>) {
-    let names: Vec<&str> = targets.iter().map(|target| target.as_str()).collect();
+fn watching(place: &Place<'_>, control: &Control) {
+    let targets = control.targets.iter();
+    let names: Vec<&str> = targets.map(|target| target.as_str()).collect();
     place
         .terminal
         .line(&format!("keeping in sync: {}", names.join(", ")));
-    let targets = targets.iter().copied().collect();
+    for (target, reason) in &control.left_out {
+        Terminal::note(&format!("{} is left out: {reason}", target.as_str()));
+    }
+    let targets = control.targets.iter().copied().collect();
     let event: Event = Event::WatchStart { targets };
     place.terminal.event(&event);
 }

@@ -8,6 +8,7 @@ use sync_engine::{
     Traffic,
 };
 
+use super::ask::by_rules;
 use super::transfer::{limits, snapshot_line};
 use super::{Place, ask, rows};
 use crate::args::{Format, Promote, RemoteBranch};
@@ -201,7 +202,12 @@ fn question(asked: &Promote, plan: &PromotePlan) -> Option<String> {
     let files = Counts::of(&plan.changes).removed;
     let rows = plan.rows.iter().map(|table| table.deleted).sum();
     let is_decided = plan.standing == Promoting::Merge;
-    let question = ask::question(files, rows, is_decided.then_some(asked.on_conflict.0));
+    let question = ask::question(
+        files,
+        rows,
+        by_rules(&plan.decided),
+        is_decided.then_some(asked.on_conflict.0),
+    );
     question.map(|question| format!("on `{}`: {question}", asked.to))
 }
 

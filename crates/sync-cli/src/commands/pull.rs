@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use sync_engine::OnConflict;
+
+use super::ask::Asking;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
 use super::{Place, all, local, rows};
 use crate::args::{Chosen, Pull, Target};
@@ -40,7 +43,9 @@ pub(super) async fn run(place: &Place<'_>, pull: Pull) -> Result<Outcome, Error>
         drop(plan);
         None
     } else {
-        let limits = limits(pull.max_delete, pull.yes);
+        let mut limits = limits(pull.max_delete, pull.yes);
+        let asking = Asking::new(place, &progress, Verb::Pull, OnConflict::Ask);
+        asking.about(Some(&planned), None, &mut limits)?;
         let outcome = Box::pin(session.apply_pull(plan, &limits)).await?;
         planned.changes = Arc::new(outcome.changes);
         Some(Applied {

@@ -1,5 +1,8 @@
 //! `push`: workspace to tenant.
 
+use sync_engine::OnConflict;
+
+use super::ask::Asking;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
 use super::{Place, all, local, rows};
 use crate::args::{Chosen, Push, Target};
@@ -33,7 +36,9 @@ pub(super) async fn run(place: &Place<'_>, push: Push) -> Result<Outcome, Error>
     let applied = if push.dry_run {
         None
     } else {
-        let limits = limits(push.max_delete, push.yes);
+        let mut limits = limits(push.max_delete, push.yes);
+        let asking = Asking::new(place, &progress, Verb::Push, OnConflict::Ask);
+        asking.about(Some(&planned), None, &mut limits)?;
         let outcome = session.apply_push(plan, push.message, &limits).await?;
         Some(Applied {
             snapshot: outcome.snapshot,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ask::Asking;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
 use super::{Place, rows};
 use crate::args::{Rollback, Target};
@@ -33,7 +34,9 @@ pub(super) async fn run(place: &Place<'_>, rollback: Rollback) -> Result<Outcome
     let applied = if rollback.dry_run || !plan.conflicts.is_empty() {
         None
     } else {
-        let limits = limits(rollback.max_delete, rollback.yes);
+        let mut limits = limits(rollback.max_delete, rollback.yes);
+        let asking = Asking::new(place, &progress, Verb::Rollback, rollback.on_conflict);
+        asking.about(Some(&planned), None, &mut limits)?;
         let snapshot = session
             .apply_rollback(plan, rollback.message, &limits)
             .await?;

@@ -9,8 +9,9 @@ use sync_engine::{Direction, Limits, OnConflict, RowsStatus, Session, Side, Stan
 
 pub(super) use self::show::sum_line;
 use super::Place;
-use super::transfer::{ROUNDS, begin, limits, snapshot_line};
-use crate::args::{Diff, Pull, Push, Status, SyncBoth};
+use super::ask::Asking;
+use super::transfer::{ROUNDS, Verb, begin, limits, snapshot_line};
+use crate::args::{Diff, Pull, Push, Status, SyncBoth, Target};
 use crate::connect::{Connection, Purpose};
 use crate::error::{NoDatabaseSnafu, NoFilterSnafu};
 use crate::progress::Progress;
@@ -105,28 +106,47 @@ async fn run(place: &Place<'_>, direction: Direction, asked: Asked) -> Result<Ou
     let database = database(place)?;
     let progress = Progress::new(&place.terminal);
     let verb = match direction {
-        Direction::Push => "push database",
-        Direction::Pull => "pull database",
-        Direction::Sync => "sync database",
+        Direction::Push => Verb::Push,
+        Direction::Pull => Verb::Pull,
+        Direction::Sync => Verb::Sync,
     };
-    let start = (verb.to_owned(), Some(direction));
+    let operation = verb.operation(Target::Database.as_str());
+    let start = verb.start(Target::Database.as_str());
     let (session, connection) = begin(place, &progress, start, asked.dry_run).await?;
-    let done = Box::pin(transfer(&session, database, direction, &asked)).await;
+    let asking = Asking::new(place, &progress, verb, asked.on_conflict);
+    let done = Box::pin(transfer(
+        &session,
+        database,
+        direction,
+        &asked,
+        Some(&asking),
+    ))
+    .await;
     progress.finish();
-    conclude(place, verb, (session, connection), asked.dry_run, done).await
+    conclude(
+        place,
+        &operation,
+        (session, connection),
+        asked.dry_run,
+        done,
+    )
+    .await
 }
 
 /// What was planned, and what came of it.
 pub(super) type Done = (Planned, Option<RowsOutcome>);
 
-/// Plans, and applies unless it is a dry run; anew where rows or the branch moved in between.
+/// Plans, and applies unless it is a dry run, once somebody was asked where somebody is; anew where rows or the branch moved in
+/// between.
 pub(super) async fn transfer(
     session: &Session,
     database: Database,
     direction: Direction,
     asked: &Asked,
+    asking: Option<&Asking<'_>>,
 ) -> Result<Done, Error> {
     let rows = session.rows(database).await?;
+    let mut limits = asked.limits;
     let mut round = 1;
     loop {
         let plan = rows.plan(direction, asked.on_conflict).await?;
@@ -136,13 +156,16 @@ pub(super) async fn transfer(
         }
         if !planned.conflicts.is_empty() {
             // They are kept, so that they can be looked at and resolved; the error says so again.
-            let refused = rows.apply(plan, None, &asked.limits).await;
+            let refused = rows.apply(plan, None, &limits).await;
             return match refused {
                 Err(sync_engine::Error::Conflict { .. }) | Ok(_) => Ok((planned, None)),
                 Err(error) => Err(error.into()),
             };
         }
-        match rows.apply(plan, asked.message.clone(), &asked.limits).await {
+        if let Some(asking) = asking {
+            asking.about(None, Some(&planned), &mut limits)?;
+        }
+        match rows.apply(plan, asked.message.clone(), &limits).await {
             Ok(outcome) => return Ok((planned, Some(outcome))),
             Err(error) if error.is_race() && round < ROUNDS => round += 1,
             Err(error) => return Err(error.into()),

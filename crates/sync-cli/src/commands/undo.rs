@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ask::Asking;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
 use super::{Place, rows};
 use crate::args::{Target, Undo};
@@ -36,7 +37,9 @@ pub(super) async fn run(place: &Place<'_>, undo: &Undo) -> Result<Outcome, Error
     let applied = if undo.dry_run || !plan.conflicts.is_empty() {
         None
     } else {
-        let limits = limits(undo.max_delete, undo.yes);
+        let mut limits = limits(undo.max_delete, undo.yes);
+        let asking = Asking::new(place, &progress, Verb::Undo, undo.on_conflict);
+        asking.about(Some(&planned), None, &mut limits)?;
         session.apply_undo(plan, &limits).await?;
         Some(Applied::default())
     };

@@ -99,7 +99,7 @@ async fn once(place: &Place<'_>, watch: &Watch, on_conflict: OnConflict) -> Resu
     )
     .await?;
     let limits = limits(watch.max_delete, false);
-    let synced = Box::pin(sync(&session, on_conflict, Some(&limits), None)).await;
+    let synced = Box::pin(sync(&session, on_conflict, Some(limits), None, None)).await;
     progress.finish();
     let traffic = session.remote().traffic();
     if synced.is_ok() {

@@ -158,6 +158,7 @@ async fn once(
         database.clone(),
         Direction::Sync,
         &wanted,
+        None,
     ))
     .await;
     progress.finish();

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::{
-    Cell, Choice, Collision, Column, ColumnRule, Kind, MergedRow, MergedTables, Row, RowWriter,
-    Rules, Schema, TableEntry, TableRule, merge_row, merge_tables,
+    Cell, Choice, Collision, Column, ColumnRule, Decider, Kind, MergedRow, MergedTables, Row,
+    RowWriter, Rules, Schema, TableEntry, TableRule, merge_row, merge_tables,
 };
 use crate::Digest;
 use crate::map::{self, Map, MemoryNodes};
@@ -324,6 +324,24 @@ proptest! {
         prop_assert_eq!((there.root, there.conflicts.len()), (a, 0));
         let here = merged(&mut nodes, [base, a, base], &rules, Choice::Open);
         prop_assert_eq!((here.root, here.counts.len()), (a, 0));
+    }
+
+    /// What was decided is counted, by rules or by a choice, and nothing that merges by itself.
+    #[test]
+    fn decisions_are_counted(base in databases(), a in databases(), b in databases()) {
+        let mut nodes = MemoryNodes::new();
+        let roots = [base, a, b].map(|database| store(&database, &mut nodes));
+        let rules = Rules::default();
+        let open = merged(&mut nodes, roots, &rules, Choice::Open);
+        prop_assert_eq!(&open.decided, &[]);
+        let total = |merged: &MergedTables, by| -> u64 {
+            merged.decided.iter().filter(|one| one.by == by).map(|one| one.rows).sum()
+        };
+        let ours = merged(&mut nodes, roots, &rules, Choice::Ours);
+        prop_assert_eq!(total(&ours, Decider::Ours), open.conflicts.len() as u64);
+        let theirs = merged(&mut nodes, roots, &Rules { table: TableRule::Theirs, ..rules }, Choice::Open);
+        prop_assert_eq!(total(&theirs, Decider::Rules), open.conflicts.len() as u64);
+        prop_assert_eq!(theirs.conflicts.len(), 0);
     }
 
     /// Three working copies and a tenant: whoever syncs first, all end with the same rows, and what is not in them was listed.

@@ -74,6 +74,18 @@ impl Rules {
         self.column(name) == ColumnRule::Later
     }
 
+    /// Of these rules those alone that hold for columns in which there is nothing to lose: where they are enough, nobody's change
+    /// gave way.
+    #[must_use]
+    pub fn only_later(&self) -> Self {
+        let later = self.columns.iter();
+        let later = later.filter(|(_, rule)| **rule == ColumnRule::Later);
+        Self {
+            table: TableRule::Manual,
+            columns: later.map(|(name, rule)| (name.clone(), *rule)).collect(),
+        }
+    }
+
     /// The same rules, as the other side has them.
     #[must_use]
     pub fn exchanged(&self) -> Self {

@@ -40,6 +40,40 @@ pub enum Choice {
     Theirs,
 }
 
+/// Rows of one table that both sides changed, and about which it was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Decided {
+    /// The table.
+    pub table: TableName,
+    /// How many rows.
+    pub rows: u64,
+    /// What decided.
+    pub by: Decider,
+}
+
+/// What decides about a row that both sides changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decider {
+    /// The rules of its table and columns. What [`ColumnRule::Later`](super::ColumnRule::Later) decides alone is not counted.
+    Rules,
+    /// A choice for our row.
+    Ours,
+    /// A choice for their row.
+    Theirs,
+}
+
+impl Decider {
+    /// The word that people and programs read.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rules => "rules",
+            Self::Ours => "ours",
+            Self::Theirs => "theirs",
+        }
+    }
+}
+
 /// How many rows of one table differ between two sides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableCounts {
@@ -89,6 +123,8 @@ pub struct MergedTables {
     pub counts: Vec<TableCounts>,
     /// What is left for a person to choose.
     pub conflicts: Vec<RowConflict>,
+    /// What was decided, by table.
+    pub decided: Vec<Decided>,
 }
 
 /// Why maps of tables could not be merged.
@@ -156,6 +192,7 @@ pub fn merge_tables<N: NodeSource + Clone>(
         root: ours,
         counts: Vec::new(),
         conflicts: Vec::new(),
+        decided: Vec::new(),
     };
     let mut edits = Vec::new();
     for name in names {
@@ -170,6 +207,7 @@ pub fn merge_tables<N: NodeSource + Clone>(
             rules: rules(name),
             counts: TableCounts::new(name.clone()),
             conflicts: &mut merged.conflicts,
+            decided: &mut merged.decided,
         };
         let after = table.merge(sides, &mut choose, sink)?;
         if table.counts.total() > 0 {
@@ -200,6 +238,7 @@ struct OneTable<'m, N> {
     rules: Rules,
     counts: TableCounts,
     conflicts: &'m mut Vec<RowConflict>,
+    decided: &'m mut Vec<Decided>,
 }
 
 impl<N: NodeSource + Clone> OneTable<'_, N> {
@@ -285,7 +324,15 @@ impl<N: NodeSource + Clone> OneTable<'_, N> {
         };
         let rows = [load(&base)?, load(&ours)?, load(&theirs)?];
         let [before, here, there] = rows.each_ref().map(Option::as_ref);
-        match merge_row(before, here, there, &self.rules) {
+        let merged = merge_row(before, here, there, &self.rules);
+        if !matches!(merged, MergedRow::Collision(_)) {
+            let only_later = self.rules.only_later();
+            let by_itself = merge_row(before, here, there, &only_later);
+            if matches!(by_itself, MergedRow::Collision(_)) {
+                self.decide(Decider::Rules);
+            }
+        }
+        match merged {
             MergedRow::Gone => Ok(None),
             MergedRow::Row(row) => {
                 // Collecting them cannot fail.
@@ -302,8 +349,14 @@ impl<N: NodeSource + Clone> OneTable<'_, N> {
                     theirs,
                 };
                 match choose(&conflict) {
-                    Choice::Ours => Ok(conflict.ours),
-                    Choice::Theirs => Ok(conflict.theirs),
+                    Choice::Ours => {
+                        self.decide(Decider::Ours);
+                        Ok(conflict.ours)
+                    }
+                    Choice::Theirs => {
+                        self.decide(Decider::Theirs);
+                        Ok(conflict.theirs)
+                    }
                     Choice::Open => {
                         if self.conflicts.len() >= MAX_CONFLICTS {
                             let table = self.name.clone();
@@ -316,6 +369,19 @@ impl<N: NodeSource + Clone> OneTable<'_, N> {
                     }
                 }
             }
+        }
+    }
+
+    /// Counts one more row that was decided about.
+    fn decide(&mut self, by: Decider) {
+        let of_table = |one: &&mut Decided| one.table == *self.name && one.by == by;
+        match self.decided.iter_mut().find(of_table) {
+            Some(decided) => decided.rows += 1,
+            None => self.decided.push(Decided {
+                table: self.name.clone(),
+                rows: 1,
+                by,
+            }),
         }
     }
 }

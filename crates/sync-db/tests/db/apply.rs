@@ -1,6 +1,7 @@
 //! Maps into databases: what two databases hold is brought from one to the other.
 
 mod constraints;
+mod lost;
 mod plain;
 mod triggers;
 

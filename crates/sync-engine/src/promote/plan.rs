@@ -90,6 +90,7 @@ impl Promotion {
             conflicts: Vec::new(),
             rows: Vec::new(),
             row_conflicts: Vec::new(),
+            decided: Vec::new(),
             history: way.history,
             expired: way.expired,
             roots: source.roots,
@@ -308,7 +309,10 @@ impl Promotion {
         plan.merged = merge.files.merged;
         plan.conflicts = merge.files.conflicts;
         plan.texts = merge.files.texts.into_values().map(Into::into).collect();
-        plan.row_conflicts = merge.rows.map(|rows| rows.conflicts).unwrap_or_default();
+        if let Some(rows) = merge.rows {
+            plan.row_conflicts = rows.conflicts;
+            plan.decided = rows.decided;
+        }
         let Told {
             changes,
             rows,

@@ -1,7 +1,7 @@
 //! What a push, pull or sync of rows would do.
 
 use serde::Serialize;
-use sync_core::rows::{Choice, TableCounts};
+use sync_core::rows::{Choice, Decided, TableCounts};
 use sync_core::{Digest, SnapshotId};
 use sync_rows::{Merged, OpenConflict, RowChange};
 
@@ -9,7 +9,7 @@ use super::look::Look;
 use super::{Rows, conflicts, rows_of};
 use crate::decide::Standing;
 use crate::error::DivergedSnafu;
-use crate::event::{Event, Undecided};
+use crate::event::{Event, Resolved, Undecided};
 use crate::guard::{Place, Removal, What};
 use crate::{Error, OnConflict};
 
@@ -56,6 +56,8 @@ pub struct RowsPlan {
     pub omitted: u64,
     /// What a person has to choose; nothing is applied while there are any.
     pub conflicts: Vec<OpenConflict>,
+    /// Rows that both sides changed, and what decided about them, by table.
+    pub decided: Vec<Decided>,
     pub(super) direction: Direction,
     pub(super) look: Look,
     /// The map of tables that the workspace stands for afterwards.
@@ -119,6 +121,7 @@ impl Rows<'_> {
                 root: local,
                 counts: Vec::new(),
                 conflicts: Vec::new(),
+                decided: Vec::new(),
             }
         };
         let goes = match direction {
@@ -153,6 +156,7 @@ impl Rows<'_> {
             pushed,
             omitted,
             conflicts: merged.conflicts,
+            decided: merged.decided,
             direction,
             look,
             merged: merged.root,
@@ -174,6 +178,10 @@ impl Rows<'_> {
         };
         let resolutions = conflicts::resolutions(&self.session.workspace)?;
         let merged = self.copy.merge(roots, resolutions, otherwise).await?;
+        for decided in &merged.decided {
+            let resolved = Resolved::Database(decided.clone());
+            self.session.tell(Event::MergeResolved(resolved));
+        }
         for conflict in &merged.conflicts {
             let undecided = Undecided::Database {
                 id: conflict.id.clone(),

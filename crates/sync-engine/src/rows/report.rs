@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use sync_core::SnapshotId;
-use sync_core::rows::TableCounts;
+use sync_core::rows::{Decided, TableCounts};
 use sync_rows::{OpenConflict, RowChange};
 
 use super::{RowsOutcome, RowsPlan};
@@ -24,6 +24,8 @@ pub struct RowsPlanned {
     pub omitted: u64,
     /// What a person has to choose.
     pub conflicts: Vec<OpenConflict>,
+    /// Rows that both sides changed, and what decided about them, by table.
+    pub decided: Vec<Decided>,
     /// Where the branch was.
     pub head: Option<SnapshotId>,
     /// Whether transactions were writing while the database was read.
@@ -66,6 +68,9 @@ pub struct RowsReport {
     /// What a person has to choose.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<OpenConflict>,
+    /// Rows that both sides changed, and what decided about them, by table.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decided: Vec<Decided>,
     /// What went over the wire; `None` where that is told of several operations together.
     #[serde(flatten)]
     pub traffic: Option<Traffic>,
@@ -87,6 +92,7 @@ impl RowsPlanned {
             rows: rows.cloned().collect(),
             omitted: plan.omitted,
             conflicts: plan.conflicts.clone(),
+            decided: plan.decided.clone(),
             head: plan.head(),
             is_writing: plan.is_writing(),
         }
@@ -165,6 +171,7 @@ impl RowsPlanned {
             rows: self.rows,
             omitted: self.omitted,
             conflicts: self.conflicts,
+            decided: self.decided,
             traffic,
             duration_ms,
             is_writing: self.is_writing,

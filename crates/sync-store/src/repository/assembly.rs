@@ -82,7 +82,7 @@ impl Pending {
     /// The stored block that starts at `offset`.
     pub(crate) fn block(&self, offset: u32) -> Option<Bytes> {
         let mut at = 0u64;
-        // A pack of 12 MiB has some fifty blocks.
+        // A pack of 8 MiB has some thirty blocks.
         let part = self.parts.iter().find(|part| {
             let found = at == u64::from(offset);
             at += part.len() as u64;

@@ -60,7 +60,7 @@ impl Repository {
     /// Takes in a pack as it arrives: checks it, digests every object, and stores what is new.
     ///
     /// The work is done on a blocking thread that the stream is fed to; a bounded number of pieces is in between,
-    /// so a fast sender is held back. Memory is bounded by two stored packs of 12 MiB, one that fills and one that is
+    /// so a fast sender is held back. Memory is bounded by two stored packs of 8 MiB, one that fills and one that is
     /// written, and their index.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Repository {
     }
 
     /// Makes a pack of objects of this process: those that are not stored yet, each once.
-    /// Nothing is stored until the outcome is recorded; a pack that grows beyond 12 MiB is stored and recorded on the way.
+    /// Nothing is stored until the outcome is recorded; a pack that grows beyond 8 MiB is stored and recorded on the way.
     pub async fn prepare<I>(&self, objects: I) -> Result<Received, Error>
     where
         I: IntoIterator<Item = (Class, Vec<u8>)> + Send + 'static,

@@ -7,7 +7,6 @@ use sync_core::map::{NodeSink, StoreError};
 use tokio::task::JoinHandle;
 
 use super::Repository;
-use super::node_cache;
 use super::receive::Named;
 use crate::Error;
 use crate::pack::Class;
@@ -35,7 +34,7 @@ impl Repository {
         let (sender, receiver) = sync_channel(WAITING);
         let repository = self.clone();
         let storing = tokio::spawn(async move {
-            let (cached, mut left) = (repository.clone(), node_cache::MAX_BYTES / 2);
+            let (cached, mut left) = (repository.clone(), repository.cached.capacity() / 2);
             let objects = move || {
                 receiver.into_iter().inspect(move |named: &Named| {
                     // A few nodes are those of a change, which is looked at next. Of many none will be there by then.
@@ -43,7 +42,7 @@ impl Repository {
                     if *class != Class::Nodes || left == 0 {
                         return;
                     }
-                    left = left.saturating_sub(object.len());
+                    left = left.saturating_sub(object.len() as u64);
                     if left == 0 {
                         cached.cached.clear();
                     } else {

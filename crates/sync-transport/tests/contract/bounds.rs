@@ -186,6 +186,35 @@ async fn a_connect_that_takes_too_long() {
     }
 }
 
+#[tokio::test]
+async fn a_server_without_tls_that_takes_everything_and_says_nothing() {
+    let listener = TcpListener::bind(LOOPBACK).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicU64::new(0));
+    let accepted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            accepted.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(
+                async move { while socket.read(&mut [0; 4096]).await.unwrap_or(0) > 0 {} },
+            );
+        }
+    });
+    let options = ClientOptions {
+        response_timeout: Duration::from_millis(50),
+        backoff: Backoff {
+            base: Duration::from_millis(1),
+            ..Backoff::default()
+        },
+        ..ClientOptions::default()
+    };
+    let tries = u64::from(options.backoff.attempts);
+    let client = Client::new(Endpoint::parse(&url).unwrap(), None, None, options);
+    let error = client.send(Call::get("/")).await.unwrap_err();
+    assert!(is_timeout(&error, Wait::Answer), "{error:?}");
+    assert_eq!(connections.load(Ordering::Relaxed), tries);
+}
+
 /// A client that says the given bytes and then nothing is sent away.
 async fn is_sent_away(tls: bool, says: &[u8]) {
     let options = ServerOptions {

@@ -1,21 +1,26 @@
 //! An agent: `sync-cli mcp` beside a client of another ecosystem, the official SDK of Python.
 
 use std::{
-    io::Write as _,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
+
+use rustix::process::{Pid, Signal};
 
 use serde_json::{Value, json};
 
 use super::{
     super::{
-        rows::stage::{DEFAULTS, ITEMS, Side, Stage},
+        files::watching::wait_until,
+        rows::stage::{DEFAULTS, ITEMS, Served, Side, Stage},
         scenario::{Place, done},
+        server::signal,
         trees,
     },
     all::{save, snapshots, state},
 };
-use crate::python;
+use crate::{proxy::Proxy, python};
 
 /// The SDK from `PyPI` that stands for all clients.
 const SDK: &str = "2.3.0";
@@ -386,4 +391,80 @@ pub(super) fn an_agent_calls_several_at_once(place: &Place) {
     }
     assert_eq!(snapshots(&here), 1);
     stage.assert_equal(&here);
+}
+
+/// Calls a tool as the protocol has it, without an SDK, and ends the server by SIGTERM once so many bytes came through the proxy;
+/// whether it had answered.
+#[track_caller]
+fn ended_in_a_call(side: &Side<'_>, arguments: &Value, proxy: &Proxy, bytes: u64) -> bool {
+    let before = proxy.passed();
+    let mut command = side.workspace.cli().command(&["mcp"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut server = command.stderr(Stdio::null()).spawn().expect("start it");
+    let pid = Pid::from_child(&server);
+    let mut stdin = server.stdin.take().expect("its stdin");
+    let mut stdout = BufReader::new(server.stdout.take().expect("its stdout"));
+    let client = json!({"name": "raw", "version": "1"});
+    let greeting =
+        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
+    let call = json!({"name": "sync", "arguments": arguments});
+    let mut say = |message: Value| writeln!(stdin, "{message}").expect("say something");
+    say(json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": greeting}));
+    let mut said = String::new();
+    stdout.read_line(&mut said).expect("a greeting");
+    say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    say(json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}));
+    wait_until("what the call fetches", || {
+        proxy.passed().since(before).received >= bytes
+    });
+    let told = Instant::now();
+    signal(pid, Signal::TERM);
+    let status = server.wait().expect("wait for it");
+    let took = told.elapsed();
+    assert!(status.success(), "{status:?}");
+    assert!(took < Duration::from_secs(5), "it took {took:?} to end");
+    stdout.read_to_string(&mut said).expect("text");
+    let mut answers = said.lines().map(|line| {
+        let answer: Value = serde_json::from_str(line).expect("every line is a message");
+        answer
+    });
+    answers.any(|answer| answer["id"] == 2 && answer["result"]["isError"] == false)
+}
+
+pub(super) fn a_server_that_is_ended_in_a_call_leaves_nothing_half_done(place: &Place) {
+    const FILES: u64 = 300;
+    let own = place.own_server();
+    let served = Served::by(&own);
+    let stage = Stage::at(place, place.postgres(), served, ITEMS);
+    let (here, there) = (stage.side("here"), stage.side("there"));
+    there.track();
+    let mut unanswered = 0;
+    for (round, bytes) in (1u64..).zip([1, 5_000, 200_000, 1_000_000, 2_000_000, 2_900_000]) {
+        for n in 0..FILES {
+            let noise = trees::noise(round * FILES + n, 10_000);
+            trees::write(&here.workspace.services(), format!("web/{n}.bin"), noise);
+        }
+        here.ask(&format!(
+            "INSERT INTO items (id, n) SELECT 'r{round}-' || i, {round} FROM generate_series(1, 500) i"
+        ));
+        here.call(&["push", "--yes"]).ok();
+        // An edit that nobody may lose.
+        save(&there, "mine.md", &format!("round {round}\n"));
+        let arguments = json!({"target": "all", "direction": "pull", "dry_run": false});
+        let was_answered = ended_in_a_call(&there, &arguments, &own.proxy, bytes);
+        unanswered += u32::from(!was_answered);
+        there.call(&["pull"]).ok();
+        for n in 0..FILES {
+            let read = |side: &Side<'_>| {
+                let path = side.workspace.services().join(format!("web/{n}.bin"));
+                std::fs::read(path).expect("read a file")
+            };
+            assert!(read(&here) == read(&there), "round {round}, file {n}");
+        }
+        let mine = there.workspace.services().join("mine.md");
+        let mine = std::fs::read_to_string(mine).expect("read a file");
+        assert_eq!(mine, format!("round {round}\n"));
+        assert_eq!(here.rows(), there.rows());
+    }
+    assert!(unanswered > 0, "every call was answered before the end");
 }

@@ -256,4 +256,35 @@ pub(super) fn a_person_is_asked_once(place: &Place) {
     assert_eq!(code, 0, "{said}");
     assert!(!said.contains("go on?"), "{said}");
     stage.assert_equal(&here);
+    // Each alone asks, too, and so does what takes something back.
+    here.ask("INSERT INTO items (id) VALUES ('i1'), ('i2')");
+    save(&here, "c.md", "c\n");
+    here.call(&["push"]).ok();
+    let there = stage.side("there");
+    there.call(&["pull"]).ok();
+    std::fs::remove_file(here.workspace.services().join("c.md")).expect("remove");
+    here.ask("DELETE FROM items WHERE id = 'i1'");
+    let before = snapshots(&here);
+    for (side, words, question) in [
+        (&here, "push files", "1 file is removed: go on?"),
+        (&here, "push database", "1 row is removed: go on?"),
+        (&there, "pull files", "1 file is removed: go on?"),
+        (&there, "pull database", "1 row is removed: go on?"),
+        (&here, "sync files", "nothing changed"),
+    ] {
+        let (code, said) = typed(side, words, "n");
+        let is_asked = question.ends_with('?');
+        assert_eq!(code, i32::from(is_asked), "{words}: {said}");
+        assert!(said.contains(question), "{words}: {said}");
+        if is_asked {
+            assert_eq!(typed(side, words, "y").0, 0, "{words}");
+        }
+    }
+    assert_eq!(snapshots(&here), before + 2);
+    save(&there, "d.md", "d\n");
+    there.call(&["push"]).ok();
+    here.call(&["pull"]).ok();
+    let (code, said) = typed(&here, "undo", "n");
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("1 file is removed: go on?"), "{said}");
 }

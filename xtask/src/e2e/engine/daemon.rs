@@ -260,6 +260,27 @@ pub(super) fn a_failing_database_holds_up_no_files(place: &Place) {
     stage.assert_equal(&here);
 }
 
+pub(super) fn a_database_without_an_address_holds_up_no_files(place: &Place) {
+    let own = place.own_server();
+    configure(&own.workspace, "[database]\nurl_env = \"NOWHERE\"\n");
+    let daemon = Daemon::start(&own.workspace, place.directory(), "here");
+    daemon.until("watching");
+    put(&own.workspace, "a.md", "saved\n");
+    let there = place.workspace_at("there", own.proxy.address(), &own.token);
+    wait_until("files without rows", || {
+        there.call(&["pull", "files"]);
+        fs::read_to_string(there.services().join("a.md")).is_ok_and(|found| found == "saved\n")
+    });
+    let status = daemon.status();
+    assert_eq!(status["targets"], serde_json::json!(["files"]));
+    let reason = status["left_out"]["database"].as_str().unwrap_or_default();
+    assert!(reason.contains("`NOWHERE` is not set"), "{status:#}");
+    daemon.ends_at_once();
+    // With nothing else to do it does not start.
+    configure(&own.workspace, "[daemon]\ntargets = [\"database\"]\n");
+    own.workspace.call(&["daemon"]).exits(2).says("NOWHERE");
+}
+
 /// The daemon with a clock that a file sets, whenever it is read.
 fn with_clock(workspace: &Workspace, file: &Path) -> Command {
     let command = workspace.cli().command(&["daemon"]);

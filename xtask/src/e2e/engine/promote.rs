@@ -1,6 +1,6 @@
 //! Two tenants on two servers, with a database each: what is tried on the one comes to the other.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use rustix::process::{Pid, Signal};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::{
     cli::Answer,
+    files::watching::wait_until,
     rows::stage::{ITEMS, Served, Side, Stage, assert_same},
     scenario::{OwnServer, Place},
     server::signal,
@@ -30,11 +31,7 @@ impl<'p> Two<'p> {
     #[track_caller]
     fn new(place: &'p Place<'p>, server: &OwnServer) -> Self {
         let staging = Stage::new(place, ITEMS);
-        let there = Served {
-            data: server.data.clone(),
-            url: format!("https://localhost:{}", server.proxy.address().port()),
-            token: server.token.clone(),
-        };
+        let there = Served::by(server);
         let production = Stage::at(place, place.postgres(), there, ITEMS);
         let here = staging.side("staging");
         let there = production.side("production");
@@ -87,6 +84,46 @@ impl<'p> Two<'p> {
         save(side, path, text);
         side.ask(sql);
         side.call(&["push", "--yes"]).ok().json()["snapshot"].clone()
+    }
+
+    /// Forty files and all rows change on staging; the snapshot of that.
+    #[track_caller]
+    fn go_on(&self, round: u64) -> Value {
+        for n in 0..40 {
+            let noise = trees::noise(round * 100 + n, 20_000);
+            let services = self.here.workspace.services();
+            trees::write(&services, format!("web/{n}.bin"), noise);
+        }
+        let (text, sql) = (
+            format!("round {round}\n"),
+            format!("UPDATE items SET b = 'round {round}'"),
+        );
+        Self::edit(&self.here, "agents/0.yaml", &text, &sql)
+    }
+
+    /// A promote that says nothing.
+    fn silent_promote(&self) -> Command {
+        let words = ["promote", "default", "production"];
+        let mut command = self.here.workspace.cli().command(&words);
+        command
+            .env("SYNC_TOKEN_PRODUCTION", &self.production.served.token)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    /// One more promote, and production is at `last`, going on from where it was; its snapshots.
+    #[track_caller]
+    fn arrives(&self, last: &Value, before: &[Value]) -> Vec<Value> {
+        self.promote(&["--yes"]).ok();
+        let now = self.log();
+        assert_eq!(now.first(), Some(last), "{now:#?}");
+        assert!(
+            now.ends_with(before),
+            "{now:#?} does not go on from {before:#?}"
+        );
+        assert_same(&self.staging.rows(), &self.production.rows());
+        now
     }
 
     /// Three snapshots on staging; the last one.
@@ -210,25 +247,8 @@ pub(super) fn a_promote_that_is_killed_is_made_again(place: &Place) {
     two.fill();
     let (mut old, mut killed) = (two.log(), 0);
     for (round, at_bytes) in (0u64..).zip(KILLED_AT) {
-        for n in 0..40 {
-            let seed = round * 100 + n;
-            trees::write(
-                &two.here.workspace.services(),
-                format!("web/{n}.bin"),
-                trees::noise(seed, 20_000),
-            );
-        }
-        let sql = format!("UPDATE items SET b = 'round {round}'");
-        let last = Two::edit(
-            &two.here,
-            "agents/0.yaml",
-            &format!("round {round}\n"),
-            &sql,
-        );
-        let words = ["promote", "default", "production"];
-        let mut command = two.here.workspace.cli().command(&words);
-        command.env("SYNC_TOKEN_PRODUCTION", &two.production.served.token);
-        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let last = two.go_on(round);
+        let mut command = two.silent_promote();
         // What the client sends meanwhile waits until it is gone.
         let (tell, told) = mpsc::channel();
         server.proxy.when_sent(at_bytes, move |_| {
@@ -244,12 +264,7 @@ pub(super) fn a_promote_that_is_killed_is_made_again(place: &Place) {
         server.proxy.when_sent(u64::MAX / 2, |_| {});
         killed += u32::from(!ended.success());
         // The server may still be at it: a request that has arrived is done to its end.
-        two.promote(&["--yes"]).ok();
-        let now = two.log();
-        assert_eq!(now.first(), Some(&last), "{now:#?}");
-        assert!(now.ends_with(&old), "{now:#?} does not go on from {old:#?}");
-        assert_same(&two.staging.rows(), &two.production.rows());
-        old = now;
+        old = two.arrives(&last, &old);
     }
     assert!(
         killed >= 5,
@@ -261,6 +276,40 @@ pub(super) fn a_promote_that_is_killed_is_made_again(place: &Place) {
         .filter(|name| name.to_string_lossy().starts_with("promote"))
         .collect();
     assert!(names.is_empty(), "{names:?} were left behind");
+}
+
+/// The target's server dies when it has been sent so many bytes: with a client that tries again meanwhile, and with one that
+/// gives up.
+pub(super) fn a_server_that_dies_in_a_promote_is_gone_on_with(place: &Place) {
+    let mut server = place.own_server();
+    let two = Two::new(place, &server);
+    two.fill();
+    let (mut old, mut died) = (two.log(), 0);
+    for (round, at_bytes) in (0u64..).zip(KILLED_AT) {
+        let last = two.go_on(round);
+        let pid = server.server.pid().expect("the server runs");
+        server
+            .proxy
+            .when_sent(at_bytes, move |_| signal(pid, Signal::KILL));
+        let mut child = two.silent_promote().spawn().expect("start sync-cli");
+        let mut has_ended = || child.try_wait().expect("wait for sync-cli").is_some();
+        wait_until("an end of either", || {
+            server.server.has_ended() || has_ended()
+        });
+        let is_dead = server.server.has_ended();
+        died += u32::from(is_dead);
+        if is_dead && round % 2 == 1 {
+            child.wait().expect("wait for sync-cli");
+        }
+        server.proxy.when_sent(u64::MAX / 2, |_| {});
+        if is_dead {
+            server.server = place.start(&server.data);
+            server.proxy.retarget(server.server.address());
+        }
+        child.wait().expect("wait for sync-cli");
+        old = two.arrives(&last, &old);
+    }
+    assert!(died >= 5, "only {died} servers died in a promote");
 }
 
 /// Two at once: nobody's is lost, whoever is late is told, and once more is enough.

@@ -11,10 +11,10 @@ use super::{
     super::{
         cli::Answer,
         faults::tracer,
-        scenario::{OwnServer, Place, done},
+        scenario::{Place, done},
         server::{Server, signal},
     },
-    stage::{ITEMS, Served, Side, Stage, assert_same, over_tls},
+    stage::{ITEMS, Served, Side, Stage, assert_same},
 };
 use crate::{noise::Random, postgres::Postgres};
 
@@ -139,14 +139,6 @@ impl<'p> Players<'p> {
     }
 }
 
-fn served(own: &OwnServer) -> Served {
-    Served {
-        data: own.data.clone(),
-        url: over_tls(own.proxy.address()),
-        token: own.token.clone(),
-    }
-}
-
 pub(super) fn a_client_killed_anywhere_goes_on(place: &Place) {
     let stage = Stage::new(place, ITEMS);
     let mut players = Players::new(stage, place.postgres());
@@ -175,7 +167,7 @@ pub(super) fn a_client_killed_anywhere_goes_on(place: &Place) {
 
 pub(super) fn a_server_killed_anywhere_goes_on(place: &Place) {
     let own = place.own_server();
-    let stage = Stage::at(place, place.postgres(), served(&own), ITEMS);
+    let stage = Stage::at(place, place.postgres(), Served::by(&own), ITEMS);
     let mut players = Players::new(stage, place.postgres());
     let (data, proxy, mut sound) = (own.data, own.proxy, own.server);
     let serve = place.serve(&data);
@@ -245,7 +237,7 @@ pub(super) fn a_postgres_killed_at_any_time_goes_on(place: &Place) {
     let seed = u64::from(std::process::id());
     let mut random = Random::new(seed);
     let own = place.own_server();
-    let stage = Stage::at(place, &remote, served(&own), ITEMS);
+    let stage = Stage::at(place, &remote, Served::by(&own), ITEMS);
     let mut players = Players::new(stage, &local);
     // How long a run takes where nothing happens.
     players.begin(Verb::Sync);

@@ -3,17 +3,16 @@
 use std::{fs, path::Path};
 
 use super::{
-    super::scenario::Place,
-    stage::{ITEMS, Served, Side, Stage, over_tls},
+    super::{
+        scenario::{Place, done},
+        upkeep::flip,
+    },
+    stage::{ITEMS, Served, Side, Stage},
 };
 
 pub(super) fn lesson_19_a_new_peer_gets_everything(place: &Place) {
     let own = place.own_server();
-    let served = Served {
-        data: own.data.clone(),
-        url: over_tls(own.proxy.address()),
-        token: own.token.clone(),
-    };
+    let served = Served::by(&own);
     let stage = Stage::at(place, place.postgres(), served, ITEMS);
     let first = stage.side("first");
     for round in 0..5 {
@@ -236,4 +235,25 @@ pub(super) fn lesson_31_a_restored_tenant_loses_nothing(place: &Place) {
     assert_eq!(lines(&before), lines(&here.rows()));
     there.sync().ok();
     stage.assert_equal(&there);
+}
+
+pub(super) fn a_damaged_large_value_is_repaired(place: &Place) {
+    let mut own = place.own_server();
+    let served = Served::by(&own);
+    let stage = Stage::at(place, place.postgres(), served, ITEMS);
+    let here = stage.side("here");
+    here.ask("INSERT INTO items (id, a) SELECT 'large', string_agg(md5(i::text), '') FROM generate_series(1, 60000) i");
+    here.push().ok();
+    done(own.server.stop());
+    flip(&own.data);
+    place.operator(&own.data, &["verify"]).exits(5);
+    own.server = place.start(&own.data);
+    own.proxy.retarget(own.server.address());
+    // No file has it: the copy is in the workspace's own store.
+    let repaired = here.call(&["verify"]).ok().says("\"repaired\"");
+    assert!(repaired.json()["verification"]["repaired"].as_u64() > Some(0));
+    here.call(&["verify"]).ok().says("\"sound\"");
+    let late = stage.side("late");
+    late.pull().ok();
+    stage.assert_equal(&late);
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::super::{
     cli::Answer,
-    scenario::{Place, Workspace, done},
+    scenario::{OwnServer, Place, Workspace, done},
 };
 use crate::postgres::{Postgres, Session};
 
@@ -131,6 +131,17 @@ pub(in crate::e2e) struct Served {
     pub(in crate::e2e) data: PathBuf,
     pub(in crate::e2e) url: String,
     pub(in crate::e2e) token: String,
+}
+
+impl Served {
+    /// On a scenario's own server, through its proxy.
+    pub(in crate::e2e) fn by(own: &OwnServer) -> Self {
+        Self {
+            data: own.data.clone(),
+            url: over_tls(own.proxy.address()),
+            token: own.token.clone(),
+        }
+    }
 }
 
 /// A tenant with a database, and what its workspaces need.

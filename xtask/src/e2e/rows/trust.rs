@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::{
     super::scenario::Place,
-    stage::{DEFAULTS, ITEMS, Served, Side, Stage, over_tls},
+    stage::{DEFAULTS, ITEMS, Served, Side, Stage},
 };
 
 pub(super) fn lesson_26_rows_are_only_for_their_tenant(place: &Place) {
@@ -59,11 +59,7 @@ pub(super) fn lesson_26_rows_are_only_for_their_tenant(place: &Place) {
 
 pub(super) fn lesson_27_what_was_tampered_with_is_refused(place: &Place) {
     let own = place.own_server();
-    let served = Served {
-        data: own.data.clone(),
-        url: over_tls(own.proxy.address()),
-        token: own.token.clone(),
-    };
+    let served = Served::by(&own);
     let stage = Stage::at(place, place.postgres(), served, ITEMS);
     let here = stage.side("first");
     here.ask(

@@ -92,7 +92,7 @@ pub(super) fn named(report: serde_json::Result<Value>, target: Target) -> Value 
 }
 
 /// Shows a person what is about to be done.
-pub(super) fn preview(
+pub(in crate::commands) fn preview(
     place: &Place<'_>,
     verb: Verb,
     files: Option<&Planned>,

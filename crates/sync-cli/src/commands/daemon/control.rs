@@ -1,6 +1,6 @@
 //! How a daemon is talked to: a socket that only its user may open, a line of JSON each way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -60,6 +60,8 @@ struct Question {
 pub(super) struct Control {
     pub(super) manager: Option<SyncManager>,
     pub(super) targets: BTreeSet<Target>,
+    /// What it was to keep in sync as well and cannot, and why.
+    pub(super) left_out: BTreeMap<Target, String>,
     pub(super) jobs: Vec<Job>,
     /// When it was started, in milliseconds since 1970-01-01T00:00:00Z.
     pub(super) started: u64,
@@ -80,6 +82,7 @@ impl Control {
             "process": std::process::id(),
             "started": self.started,
             "targets": self.targets,
+            "left_out": self.left_out,
             "sync": self.manager.as_ref().map(SyncManager::status),
             "jobs": scheduled.collect::<Vec<_>>(),
         })
@@ -271,6 +274,10 @@ fn show(terminal: &Terminal, daemon: &Value) {
             let code = error["code"].as_str().unwrap_or_default();
             terminal.line(&format!("          {} [{code}]", one_line(message)));
         }
+    }
+    for (target, reason) in daemon["left_out"].as_object().into_iter().flatten() {
+        let reason = reason.as_str().unwrap_or_default();
+        terminal.line(&format!("{target:<9} left out: {}", one_line(reason)));
     }
     for job in daemon["jobs"].as_array().into_iter().flatten() {
         let name = job["name"].as_str().unwrap_or_default();

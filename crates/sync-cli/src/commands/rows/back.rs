@@ -4,7 +4,8 @@ use sync_engine::Limits;
 use sync_engine::rows::Rows;
 
 use super::super::Place;
-use super::super::transfer::{begin, limits};
+use super::super::ask::Asking;
+use super::super::transfer::{Verb, begin, limits};
 use super::{Done, Planned, conclude, database};
 use crate::args::{Rollback, Undo};
 use crate::progress::Progress;
@@ -29,8 +30,9 @@ pub(in crate::commands) async fn rollback(
         let plan = rows
             .plan_rollback(&rollback.snapshot, rollback.on_conflict)
             .await?;
-        let limits = limits(rollback.max_delete, rollback.yes);
-        back(&rows, plan, rollback.dry_run, rollback.message, &limits).await
+        let asking = Asking::new(place, &progress, Verb::Rollback, rollback.on_conflict);
+        let limits = (!rollback.dry_run).then(|| limits(rollback.max_delete, rollback.yes));
+        back(&rows, plan, limits, rollback.message, &asking).await
     };
     let done = Box::pin(done).await;
     progress.finish();
@@ -61,8 +63,9 @@ pub(in crate::commands) async fn undo(place: &Place<'_>, undo: &Undo) -> Result<
             let what = format!("the {} of {}", undone.operation, moment(undone.time));
             place.terminal.line(&format!("undo      {what}"));
         }
-        let limits = limits(undo.max_delete, undo.yes);
-        back(&rows, plan, undo.dry_run, None, &limits).await
+        let asking = Asking::new(place, &progress, Verb::Undo, undo.on_conflict);
+        let limits = (!undo.dry_run).then(|| limits(undo.max_delete, undo.yes));
+        back(&rows, plan, limits, None, &asking).await
     };
     let done = Box::pin(done).await;
     progress.finish();
@@ -76,17 +79,19 @@ pub(in crate::commands) async fn undo(place: &Place<'_>, undo: &Undo) -> Result<
     .await
 }
 
+/// Applies where there are `limits` and nothing to choose, once somebody was asked where somebody is.
 async fn back(
     rows: &Rows<'_>,
     plan: sync_engine::rows::BackPlan,
-    dry_run: bool,
+    limits: Option<Limits>,
     message: Option<String>,
-    limits: &Limits,
+    asking: &Asking<'_>,
 ) -> Result<Done, Error> {
     let planned = Planned::of_back(&plan);
-    if dry_run || !planned.conflicts.is_empty() {
+    let Some(mut limits) = limits.filter(|_| planned.conflicts.is_empty()) else {
         return Ok((planned, None));
-    }
-    let outcome = rows.apply_back(plan, message, limits).await?;
+    };
+    asking.about(None, Some(&planned), &mut limits)?;
+    let outcome = rows.apply_back(plan, message, &limits).await?;
     Ok((planned, Some(outcome)))
 }

@@ -1,7 +1,7 @@
 //! How rows are shown to people, and what programs are told of them.
 
 use sync_core::ByteCount;
-use sync_engine::rows::{OpenConflict, RowChange, RowKind, RowsReport, TableCounts};
+use sync_engine::rows::{Decided, OpenConflict, RowChange, RowKind, RowsReport, TableCounts};
 use sync_engine::{RowsDifference, Standing, Traffic};
 
 use crate::args::Format;
@@ -44,6 +44,14 @@ pub(in crate::commands) fn show(
         for sum in tables {
             terminal.line(&format!("  {way:<8} {}", sum_line(sum)));
         }
+    }
+    for decided in &report.decided {
+        let Decided { table, rows, by } = decided;
+        let line = format!(
+            "  decided  {table}: {rows} changed on both sides, by {}",
+            by.as_str()
+        );
+        terminal.line(&line);
     }
     let (mut cost, mut moved) = (String::new(), String::new());
     if let Some(traffic) = traffic {

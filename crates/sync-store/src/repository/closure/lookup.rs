@@ -194,7 +194,7 @@ impl<'r> Lookup<'r> {
         };
         let items = if node.level() == 0 {
             let owned = |(key, value): (&[u8], &[u8])| {
-                (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value))
+                (Bytes::copy_from_slice(key), node.bytes().slice_ref(value))
             };
             Items::Leaf(node.entries().map(owned).collect())
         } else {
