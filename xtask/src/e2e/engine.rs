@@ -127,6 +127,14 @@ pub(super) const SCENARIOS: Suite = &[
         moved::a_tenant_that_moves_is_followed,
     ),
     (
+        "what_a_database_agreed_on_moves_along",
+        moved::what_a_database_agreed_on_moves_along,
+    ),
+    (
+        "a_daemon_follows_its_tenant",
+        moved::a_daemon_follows_its_tenant,
+    ),
+    (
         "nobody_else_is_taken_for_a_tenant",
         moved::nobody_else_is_taken_for_a_tenant,
     ),

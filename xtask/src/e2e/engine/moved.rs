@@ -6,7 +6,11 @@ use serde_json::{Value, json};
 
 use super::super::{
     cli::Answer,
-    scenario::{Place, Workspace, done},
+    daemon::Daemon,
+    files::watching::wait_until,
+    rows::stage::{ITEMS, Served, Stage, over_tls},
+    scenario::{OwnServer, Place, Workspace, done},
+    server::Server,
     trees::{self, write},
 };
 
@@ -44,11 +48,38 @@ fn toml(workspace: &Workspace) -> String {
     trees::read(workspace.root(), "sync.toml")
 }
 
+/// A server with a copy of what another one has, which says so.
+struct Moved {
+    server: Server,
+    url: String,
+}
+
+impl Moved {
+    #[track_caller]
+    fn from(place: &Place<'_>, old: &mut OwnServer) -> Self {
+        // As long as it takes to copy, nobody is there.
+        let stand_in = place.start(&place.directory().join("nobody"));
+        let stopped = std::mem::replace(&mut old.server, stand_in);
+        done(stopped.stop());
+        let data = place.directory().join("new");
+        copy(&old.data, &data);
+        let server = place.start(&data);
+        let url = over_tls(server.address());
+        let stand_in = std::mem::replace(&mut old.server, place.start(&old.data));
+        done(stand_in.stop());
+        let mut words = vec!["tenant", "moved", "--to", &url];
+        words.extend(["--tenant", place.tenant()]);
+        place.operator(&old.data, &words).ok();
+        old.proxy.retarget(old.server.address());
+        Self { server, url }
+    }
+}
+
 /// The base, what undo brings back, and what was saved meanwhile are as they were; a colleague who never followed is recognised.
 pub(super) fn a_tenant_that_moves_is_followed(place: &Place) {
     let mut old = place.own_server();
     let here = old.workspace.clone();
-    let url = format!("https://localhost:{}", old.proxy.address().port());
+    let url = over_tls(old.proxy.address());
     let there = place.workspace_in(&place.directory().join("there"), &url, &old.token);
     let late = place.workspace_in(&place.directory().join("late"), &url, &old.token);
     write(&here.services(), "a.txt", "one\n");
@@ -73,22 +104,8 @@ pub(super) fn a_tenant_that_moves_is_followed(place: &Place) {
     here.push().ok();
     there.pull().ok();
 
-    done(old.server.stop());
-    let data = place.directory().join("new");
-    copy(&old.data, &data);
-    let new = place.start(&data);
-    let new_url = format!("https://localhost:{}", new.address().port());
-    old.server = place.start(&old.data);
-    old.proxy.retarget(old.server.address());
-    let moved = [
-        "tenant",
-        "moved",
-        "--to",
-        &new_url,
-        "--tenant",
-        place.tenant(),
-    ];
-    place.operator(&old.data, &moved).ok();
+    let new = Moved::from(place, &mut old);
+    let new_url = new.url.clone();
 
     let before = toml(&here);
     write(&here.services(), "b.txt", "two\n");
@@ -146,10 +163,73 @@ pub(super) fn a_tenant_that_moves_is_followed(place: &Place) {
             &["tenant", "moved", "--back", "--tenant", place.tenant()],
         )
         .ok();
-    done(new.stop());
+    done(new.server.stop());
     there.call(&["status", "files"]).exits(4);
     there.call(&["remote", "set-url", &url]).ok();
     there.call(&["status", "files"]).ok();
+}
+
+/// Rows, too, have the base that they had, with the tenant's database beside the new server; a choice that is open stays so.
+pub(super) fn what_a_database_agreed_on_moves_along(place: &Place) {
+    let mut old = place.own_server();
+    let stage = Stage::at(place, place.postgres(), Served::by(&old), ITEMS);
+    let (here, there) = (stage.side("rows-here"), stage.side("rows-there"));
+    here.ask("INSERT INTO items (id, a) SELECT 'i' || i, 'first' FROM generate_series(1, 50) i");
+    here.track();
+    here.push().ok();
+    there.pull().ok();
+    here.ask("UPDATE items SET a = 'of here' WHERE id IN ('i1', 'i2')");
+    there.ask("UPDATE items SET a = 'of there' WHERE id IN ('i1', 'i3')");
+    there.push().ok();
+    here.sync().exits(3);
+    let open = here.call(&["conflicts", "list"]).exits(3).json();
+    let new = Moved::from(place, &mut old);
+
+    let again = here.call(&["conflicts", "list"]).exits(3).json();
+    assert_eq!(again["conflicts"], open["conflicts"], "{again:#}");
+    let id = open["conflicts"][0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    here.call(&["conflicts", "resolve", &id, "ours"]).ok();
+    here.sync().ok().says("has moved");
+    let rows = "SELECT string_agg(a, ',' ORDER BY id) FROM items WHERE id IN ('i1', 'i2', 'i3')";
+    assert_eq!(here.ask(rows), "of here,of here,of there");
+    assert_eq!(stage.tenant.ask(rows), "of here,of here,of there");
+    here.call(&["remote", "set-url", &new.url]).ok();
+    there.sync().ok();
+    stage.assert_equal(&here);
+    stage.assert_equal(&there);
+    here.undo().ok();
+    assert_eq!(here.ask("SELECT a FROM items WHERE id = 'i3'"), "first");
+}
+
+/// It is neither started again nor told.
+pub(super) fn a_daemon_follows_its_tenant(place: &Place) {
+    let mut old = place.own_server();
+    let here = old.workspace.clone();
+    write(&here.services(), "a.txt", "one\n");
+    let daemon = Daemon::start(&here, place.directory(), "here");
+    daemon.until("watching");
+    let new = Moved::from(place, &mut old);
+    write(&here.services(), "a.txt", "two\n");
+    let there = place.workspace_in(&place.directory().join("there"), &new.url, &old.token);
+    let arrives = |text: &str| {
+        wait_until(text, || {
+            there.pull();
+            let path = there.services().join("a.txt");
+            fs::read_to_string(path).is_ok_and(|found| found == text)
+        });
+    };
+    arrives("two\n");
+    // A key of the new place, too.
+    let words = ["identity", "rotate", "--tenant", place.tenant()];
+    place.operator(&place.directory().join("new"), &words).ok();
+    write(&here.services(), "a.txt", "three\n");
+    arrives("three\n");
+    daemon.ends_at_once();
+    done(old.server.stop());
+    stands(&here, "in_sync", 1);
 }
 
 /// Somebody else at an address, or behind a pointer, is refused with both keys, and nothing goes to him.
@@ -177,7 +257,7 @@ pub(super) fn nobody_else_is_taken_for_a_tenant(place: &Place) {
         place.operator(data, &words).ok().text("key")
     };
     let (known, other) = (key(&old.data), key(&data));
-    let url = format!("https://localhost:{}", impostor.address().port());
+    let url = over_tls(impostor.address());
     let fooled = here.with_token(&token);
     let before = toml(&here);
 
@@ -197,7 +277,7 @@ pub(super) fn nobody_else_is_taken_for_a_tenant(place: &Place) {
     let home = place.directory().join("home/.config/sync");
     fs::create_dir_all(&home).expect("make a directory");
     let name = |url: &str| format!("{url} {}", place.tenant());
-    let address = format!("https://localhost:{}", old.proxy.address().port());
+    let address = over_tls(old.proxy.address());
     let tokens = json!({"tokens": {name(&address): old.token, name(&url): token}});
     fs::write(home.join("credentials.json"), tokens.to_string()).expect("write credentials");
     trees::chmod(&home, "credentials.json", 0o600);
