@@ -173,7 +173,7 @@ pub(super) fn a_tenant_that_moves_is_followed(place: &Place) {
 pub(super) fn what_a_database_agreed_on_moves_along(place: &Place) {
     let mut old = place.own_server();
     let stage = Stage::at(place, place.postgres(), Served::by(&old), ITEMS);
-    let (here, there) = (stage.side("rows-here"), stage.side("rows-there"));
+    let (here, there) = (stage.side("mine"), stage.side("yours"));
     here.ask("INSERT INTO items (id, a) SELECT 'i' || i, 'first' FROM generate_series(1, 50) i");
     here.track();
     here.push().ok();
