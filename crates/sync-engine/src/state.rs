@@ -17,7 +17,7 @@ use crate::tree_map::empty_root;
 
 const FILE: &str = "state.json";
 
-/// The state of a workspace, kept in `.sync/state.json`; everything is keyed by [`key`].
+/// The state of a workspace, kept in `.sync/state.json`; everything is keyed by a branch of a tenant and where that was first met.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {
     /// The base for each tenant and branch that the workspace has synced with.
