@@ -13,6 +13,7 @@ mod killed;
 mod moved;
 mod operator;
 mod promote;
+mod terminated;
 mod untouched;
 
 use super::scenario::Suite;
@@ -74,6 +75,10 @@ pub(super) const SCENARIOS: Suite = &[
     (
         "an_agent_calls_several_at_once",
         agent::an_agent_calls_several_at_once,
+    ),
+    (
+        "an_agent_that_is_terminated_is_gone_on_with",
+        terminated::an_agent_that_is_terminated_is_gone_on_with,
     ),
     (
         "a_daemon_brings_both_ways",
