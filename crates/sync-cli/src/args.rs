@@ -500,7 +500,7 @@ mod tests {
             "remote list",
             "remote add staging https://a --tenant acme --branch main --ca-file ca.pem",
             "remote remove staging",
-            "remote set-url https://new --remote staging",
+            "--remote staging remote set-url https://new",
             "remote trust",
             "identity show",
             "identity generate --tenant acme --data d",
