@@ -297,7 +297,7 @@ async fn embedded_store(
 /// What is shown of a tenant that is not there.
 async fn vacant_store(tenant: &Name) -> Result<Store, Error> {
     let store = Store::in_memory();
-    store.create_tenant(tenant.as_str()).await?;
+    store.create_nobody(tenant.as_str()).await?;
     Ok(store)
 }
 

@@ -133,10 +133,8 @@ impl Store {
     ///
     /// [`Error::Name`] or [`Error::Exists`]; nothing has changed then. [`Error::Randomness`].
     pub async fn create_tenant(&self, name: &str) -> Result<Repository, Error> {
-        check_tenant(name)?;
         let identity = TenantIdentity::generate()?;
-        let tenant = self.catalogue.create_tenant(name).await?;
-        let repository = self.repository(tenant);
+        let repository = self.create_nobody(name).await?;
         repository.set_identity(&identity).await?;
         Ok(repository)
     }
@@ -145,6 +143,16 @@ impl Store {
     pub async fn tenants(&self) -> Result<Vec<String>, Error> {
         let tenants = self.catalogue.tenants().await?.into_iter();
         Ok(tenants.map(|tenant| tenant.name).collect())
+    }
+
+    /// Makes a tenant that is nobody yet, as those were that were made before tenants had identities.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::create_tenant`].
+    pub async fn create_nobody(&self, name: &str) -> Result<Repository, Error> {
+        check_tenant(name)?;
+        Ok(self.repository(self.catalogue.create_tenant(name).await?))
     }
 
     /// One tenant's view of the store, `None` where there is no such tenant.
@@ -195,6 +203,10 @@ fn copy(dir: &Path, to: &Path) -> std::io::Result<()> {
     }
     std::fs::copy(catalogue, to.join(CATALOGUE))?;
     let packs = std::fs::canonicalize(dir)?.join(PACKS);
+    // A run that ended between the making of the two has left none.
+    if !packs.exists() {
+        return Ok(());
+    }
     std::fs::create_dir(to.join(PACKS))?;
     for below in std::fs::read_dir(packs)? {
         let below = below?;

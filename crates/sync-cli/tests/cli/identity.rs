@@ -29,6 +29,10 @@ fn toml(root: &Path) -> String {
 fn a_tenant_has_a_key_and_may_have_another() {
     let desk = Desk::new();
     let work = desk.workspace("work");
+    // One that is not there is nobody, and is not made.
+    let nobody = desk.json(&work, &["identity", "show"], 0);
+    assert_eq!(nobody["key"], Value::Null);
+    assert!(!desk.root("tenant").exists());
     desk.json(&work, &["push"], 0);
     let shown = desk.json(&work, &["identity", "show"], 0);
     assert!(shown["key"].as_str().unwrap().starts_with("ed25519:"));
