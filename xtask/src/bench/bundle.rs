@@ -66,14 +66,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         .runs
         .unwrap_or(if arguments.quick { 1 } else { 3 });
     let server = Server::new()?;
-    let desk = Desk::new(&server, &program, root.path(), items)?;
+    let place = Desk::new(&server, &program, root.path(), items)?;
     let mut found = Found::new();
     let mut sizes = BTreeMap::new();
     for run in 1..=runs {
         println!("run {run} of {runs}");
-        desk.ours(&mut found, &mut sizes)?;
+        place.ours(&mut found, &mut sizes)?;
         if !arguments.ours_only {
-            desk.peers(&mut found, &mut sizes)?;
+            place.peers(&mut found, &mut sizes)?;
         }
     }
     let how = format!(" --runs {runs}");
@@ -82,14 +82,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.quick && !arguments.ours_only {
         write("bundle", &text)?;
     }
-    drop(desk);
+    drop(place);
     server.down()
 }
 
 impl<'s> Desk<'s> {
     /// A tenant that has so many files and rows, in two snapshots.
     fn new(server: &'s Server, program: &'s Path, root: &Path, items: u64) -> Result<Self> {
-        let desk = Self {
+        let place = Self {
             root: root.to_owned(),
             server,
             database: server.database("bundle", None)?,
@@ -103,21 +103,22 @@ impl<'s> Desk<'s> {
                 let _ = write!(body, "{:x} ", random.word() & 0xff_ffff);
             }
             let path = format!("services/{:04}/{number}.md", number / SHARED);
-            put(&desk.root.join(path), &body)?;
+            put(&place.root.join(path), &body)?;
         }
-        desk.database.run(&format!("{TABLE}{items}) i"))?;
+        place.database.run(&format!("{TABLE}{items}) i"))?;
         put(
-            &desk.root.join("sync.toml"),
+            &place.root.join("sync.toml"),
             "[remote]\nurl = \"embedded:data\"\ntenant = \"source\"\nbranch = \"main\"\n\n[database]\nurl_file = \"database.url\"\n[[database.tables]]\nname = \"items\"\n",
         )?;
-        put(&desk.root.join("database.url"), &desk.database.url())?;
-        desk.call(&["db", "migrate", "--bookkeeping"])?;
-        desk.call(&["push", "--yes"])?;
-        desk.database
+        put(&place.root.join("database.url"), &place.database.url())?;
+        place.call(&["db", "migrate", "--bookkeeping"])?;
+        place.call(&["push", "--yes"])?;
+        place
+            .database
             .run("UPDATE items SET b = 'changed' WHERE n % 100 = 0")?;
-        put(&desk.root.join("services/0000/0.md"), "changed\n")?;
-        desk.call(&["push", "--yes"])?;
-        Ok(desk)
+        put(&place.root.join("services/0000/0.md"), "changed\n")?;
+        place.call(&["push", "--yes"])?;
+        Ok(place)
     }
 
     fn command(&self) -> Command {
