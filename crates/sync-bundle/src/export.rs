@@ -26,7 +26,7 @@ use crate::tar;
 use crate::walk::{self, Sent, Walk};
 
 /// A pack is closed when it has this many bytes: with its last block it fits into one that is stored.
-const PACK_BYTES: u64 = 11 << 20;
+const PACK_BYTES: u64 = 7 << 20;
 /// A list of snapshots is closed when it has this many.
 const LIST_BYTES: usize = 4 << 20;
 /// How many pieces wait for whoever reads.
