@@ -215,6 +215,11 @@ impl Export {
         &self.manifest
     }
 
+    /// Manifest and signature, as the tar begins.
+    pub fn opening(&self) -> &[u8] {
+        &self.opening
+    }
+
     /// The tar, made on a blocking thread that a slow reader holds back.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What travels arrives as it was.
 
-use sync_bundle::{AskExport, Only};
+use sync_bundle::{AskExport, Only, plain};
 use sync_core::Fault;
 use sync_store::protocol::Retention;
 
@@ -233,6 +233,56 @@ async fn many_packs_and_equal_bytes_in_different_roles() {
     let copy = tenant("copy").await;
     imported(&tar, &copy).await.unwrap();
     assert_equal(&source, &copy).await;
+}
+
+/// Files and rows as anybody reads them, and back to the same roots.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_as_files_and_lines() {
+    let source = example().await;
+    let head = source.head("main").await.unwrap().unwrap();
+    let snapshot = source.snapshot(head).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let plain = dir.path().join("plain");
+    let (nodes, roots) = (source.nodes(), snapshot.roots);
+    let to = plain.clone();
+    let writing = move || plain::write(&nodes, (head, &snapshot), &"acme".parse().unwrap(), &to);
+    let extent = tokio::task::spawn_blocking(writing).await.unwrap().unwrap();
+    assert_eq!((extent.files, extent.rows), (2, 3));
+    assert_eq!(
+        std::fs::read(plain.join("files/a/one.md")).unwrap(),
+        noise(1, 100)
+    );
+    let rows = std::fs::read_to_string(plain.join("rows/notes.ndjson")).unwrap();
+    assert!(rows.contains("\"body\":\"plain\",\"id\":\"k3\""), "{rows}");
+
+    let copy = tenant("copy").await;
+    let back = async |plain: std::path::PathBuf| {
+        let (mut sink, writing) = copy.writer();
+        let reading = move || plain::read(&plain, &mut sink);
+        let read = tokio::task::spawn_blocking(reading).await.unwrap();
+        writing.finish().await.unwrap();
+        read
+    };
+    let (manifest, read, again) = back(plain.clone()).await.unwrap();
+    assert_eq!((manifest.snapshot, again), (head, extent));
+    // Files of these trees are not cut as a capture cuts them.
+    assert_eq!(read.roots.rows, roots.rows);
+    assert_eq!((read.message, read.parents), (manifest.message, vec![]));
+    // A file that has changed, one that nobody wrote, and one that is gone.
+    let code = async || {
+        back(plain.clone())
+            .await
+            .map_err(|error| error.code())
+            .err()
+    };
+    std::fs::write(plain.join("files/a/one.md"), "other").unwrap();
+    assert_eq!(code().await, Some("bundle/digest"));
+    std::fs::write(plain.join("files/a/one.md"), noise(1, 100)).unwrap();
+    std::fs::write(plain.join("files/a/more.md"), "more").unwrap();
+    assert_eq!(code().await, Some("bundle/digest"));
+    std::fs::remove_file(plain.join("files/a/more.md")).unwrap();
+    std::fs::remove_file(plain.join("files/a/two.md")).unwrap();
+    assert_eq!(code().await, Some("bundle/order"));
 }
 
 #[tokio::test]

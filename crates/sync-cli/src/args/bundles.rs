@@ -33,6 +33,10 @@ impl FromStr for Kind {
     note = "The tenant signs the file, so it needs a token of scope admin, or the data directory. What the program of the tenant's database changed and no snapshot has is not in it: look with `status database` first.",
     example = "sync-cli export --out acme.tar.zst"
 )]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "a command line is made of switches"
+)]
 pub(crate) struct Export {
     /// the file to write, or to replace once all of it came
     #[argh(option)]
@@ -40,6 +44,9 @@ pub(crate) struct Export {
     /// a plain tar, not one in zstd
     #[argh(switch)]
     pub(crate) uncompressed: bool,
+    /// a directory that anybody can read: the head of one branch, files as files, rows as lines of JSON
+    #[argh(switch)]
+    pub(crate) plain: bool,
     /// this branch alone
     #[argh(option)]
     pub(crate) branch: Option<Name>,
@@ -82,6 +89,9 @@ pub(crate) struct Import {
     /// the bundle
     #[argh(positional)]
     pub(crate) file: PathBuf,
+    /// a directory that export --plain wrote; it has no history and no signature
+    #[argh(switch)]
+    pub(crate) plain: bool,
     /// check all of it, print what would be done, and do nothing
     #[argh(switch)]
     pub(crate) dry_run: bool,

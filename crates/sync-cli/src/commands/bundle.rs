@@ -3,6 +3,7 @@
 mod incoming;
 mod known;
 mod outgoing;
+mod plain;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,9 @@ pub(super) async fn export(place: &Place<'_>, asked: Export) -> Result<Outcome, 
         !(asked.with_history && asked.head_only),
         WrongFlagSnafu { flag, targets }
     );
+    if asked.plain {
+        return plain::export(place, asked).await;
+    }
     let progress = Progress::new(&place.terminal);
     let (remote, connection) = tenant(place, asked.data.as_deref(), asked.tenant).await?;
     let exported = async {
@@ -150,6 +154,9 @@ pub(super) async fn verify(
 }
 
 pub(super) async fn import(place: &Place<'_>, asked: Import) -> Result<Outcome, Error> {
+    if asked.plain {
+        return plain::import(place, asked).await;
+    }
     let file = BundleFile::new(asked.file, asked.identity_file.as_deref())?;
     let opening = file.opening().await?;
     let met = match asked.data {
@@ -197,6 +204,15 @@ fn print_imported(
     done: &Imported,
     dry_run: bool,
 ) {
+    place.terminal.line(&format!(
+        "a bundle of tenant `{}`, {}",
+        opening.manifest.source.tenant,
+        trust.words(opening)
+    ));
+    print_outcome(place, done, dry_run, told(opening));
+}
+
+fn print_outcome(place: &Place<'_>, done: &Imported, dry_run: bool, bundle: serde_json::Value) {
     let Imported {
         branches,
         set_aside,
@@ -209,11 +225,6 @@ fn print_imported(
         (false, true) => "unchanged",
         (false, false) => "imported",
     };
-    terminal.line(&format!(
-        "a bundle of tenant `{}`, {}",
-        opening.manifest.source.tenant,
-        trust.words(opening)
-    ));
     for to in branches {
         let from = to.from.map_or("nothing".to_owned(), |from| from.short());
         let moves = match to.from {
@@ -253,7 +264,7 @@ fn print_imported(
     value["success"] = true.into();
     value["dry_run"] = dry_run.into();
     value["result"] = result.into();
-    value["bundle"] = told(opening);
+    value["bundle"] = bundle;
     value["duration_ms"] = place.elapsed_ms().into();
     terminal.value(&value);
 }

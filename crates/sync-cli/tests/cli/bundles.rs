@@ -197,6 +197,38 @@ fn a_file_that_is_no_bundle() {
 }
 
 #[test]
+fn a_head_that_anybody_can_read() {
+    let desk = Desk::new();
+    let (work, other) = pair(&desk);
+    std::os::unix::fs::symlink("triage.yaml", work.join("services/agents/link")).unwrap();
+    put(&work, "large.bin", &"0123456789".repeat(100_000));
+    desk.json(&work, &["push", "files"], 0);
+    let dir = desk.root("plain");
+    let out = dir.display().to_string();
+    let written = desk.json(&work, &["export", "--plain", "--out", &out], 0);
+    assert_eq!(written["files"], 3, "{written:#}");
+    let mut sums = Command::new("sha256sum");
+    sums.args(["--quiet", "-c", "SHA256SUMS"]).current_dir(&dir);
+    assert!(sums.status().unwrap().success());
+    let text = fs::read_to_string(dir.join("files/agents/link")).unwrap();
+    assert_eq!(text, read(&work, "agents/triage.yaml"));
+    // What is there is not written over.
+    desk.json(&work, &["export", "--plain", "--out", &out], 1);
+    let done = desk.json(&other, &["import", "--plain", &out], 0);
+    assert_eq!(done["result"], "imported", "{done:#}");
+    desk.json(&other, &["pull", "files"], 0);
+    assert_eq!(read(&other, "large.bin"), read(&work, "large.bin"));
+    // Every file is cut as a capture cuts it: there is nothing to push.
+    let pushed = desk.json(&work, &["push", "files"], 0);
+    assert_eq!(pushed["items_synced"], 0, "{pushed:#}");
+    let refused = desk.json(&work, &["import", "--plain", &out], 3);
+    assert_eq!(
+        refused["errors"][0]["code"], "bundle/occupied",
+        "{refused:#}"
+    );
+}
+
+#[test]
 fn a_file_for_chosen_readers() {
     let desk = Desk::new();
     let (work, other) = pair(&desk);
