@@ -85,6 +85,14 @@ fn nothing_is_noted_by_a_dry_run() {
     leaves_no_trace(&desk, &root, &["promote", "default", "next"]);
     desk.json(&root, &["promote", "default", "next"], 0);
     leaves_no_trace(&desk, &root, &["promote", "default", "next"]);
+    let (bundle, plain) = (desk.root("acme.tar.zst"), desk.root("plain"));
+    let [bundle, plain] = [bundle, plain].map(|path| path.display().to_string());
+    desk.json(&root, &["export", "--out", &bundle], 0);
+    desk.json(&root, &["export", "--plain", "--out", &plain], 0);
+    for words in [&["import", &bundle][..], &["import", "--plain", &plain]] {
+        let words = [words, &["--force-overwrite"]].concat();
+        leaves_no_trace(&desk, &root, &words);
+    }
     // Nothing is left behind elsewhere.
     let left = fs::read_dir(desk.root("tmp")).unwrap();
     assert_eq!(left.count(), 0);
