@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_is_not_one_is_refused() {
-        let file = written(&[7; 100_000], Wrap::Zstd);
+        let file = written(&vec![7; 100_000], Wrap::Zstd);
         refused(&file[..file.len() - 1], "bundle/truncated");
         refused(&[&file[..], b"x"].concat(), "bundle/trailing");
         refused(&[&file[..], &file[..]].concat(), "bundle/trailing");

@@ -66,14 +66,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         .runs
         .unwrap_or(if arguments.quick { 1 } else { 3 });
     let server = Server::new()?;
-    let desk = Desk::new(&server, &program, root.path(), items)?;
+    let bench = Desk::new(&server, &program, root.path(), items)?;
     let mut found = Found::new();
     let mut sizes = BTreeMap::new();
     for run in 1..=runs {
         println!("run {run} of {runs}");
-        desk.ours(&mut found, &mut sizes)?;
+        bench.ours(&mut found, &mut sizes)?;
         if !arguments.ours_only {
-            desk.peers(&mut found, &mut sizes)?;
+            bench.peers(&mut found, &mut sizes)?;
         }
     }
     let how = format!(" --runs {runs}");
@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.quick && !arguments.ours_only {
         write("bundle", &text)?;
     }
-    drop(desk);
+    drop(bench);
     server.down()
 }
 
