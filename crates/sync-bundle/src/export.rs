@@ -30,7 +30,7 @@ const PACK_BYTES: u64 = 7 << 20;
 /// A list of snapshots is closed when it has this many.
 const LIST_BYTES: usize = 4 << 20;
 /// How many pieces wait for whoever reads.
-const QUEUE: usize = 8;
+const QUEUE: usize = 2;
 
 /// How much of a tenant goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

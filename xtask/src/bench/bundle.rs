@@ -66,14 +66,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         .runs
         .unwrap_or(if arguments.quick { 1 } else { 3 });
     let server = Server::new()?;
-    let place = Desk::new(&server, &program, root.path(), items)?;
+    let bench = Desk::new(&server, &program, root.path(), items)?;
     let mut found = Found::new();
     let mut sizes = BTreeMap::new();
     for run in 1..=runs {
         println!("run {run} of {runs}");
-        place.ours(&mut found, &mut sizes)?;
+        bench.ours(&mut found, &mut sizes)?;
         if !arguments.ours_only {
-            place.peers(&mut found, &mut sizes)?;
+            bench.peers(&mut found, &mut sizes)?;
         }
     }
     let how = format!(" --runs {runs}");
@@ -82,14 +82,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.quick && !arguments.ours_only {
         write("bundle", &text)?;
     }
-    drop(place);
+    drop(bench);
     server.down()
 }
 
 impl<'s> Desk<'s> {
     /// A tenant that has so many files and rows, in two snapshots.
     fn new(server: &'s Server, program: &'s Path, root: &Path, items: u64) -> Result<Self> {
-        let place = Self {
+        let desk = Self {
             root: root.to_owned(),
             server,
             database: server.database("bundle", None)?,
@@ -103,22 +103,21 @@ impl<'s> Desk<'s> {
                 let _ = write!(body, "{:x} ", random.word() & 0xff_ffff);
             }
             let path = format!("services/{:04}/{number}.md", number / SHARED);
-            put(&place.root.join(path), &body)?;
+            put(&desk.root.join(path), &body)?;
         }
-        place.database.run(&format!("{TABLE}{items}) i"))?;
+        desk.database.run(&format!("{TABLE}{items}) i"))?;
         put(
-            &place.root.join("sync.toml"),
+            &desk.root.join("sync.toml"),
             "[remote]\nurl = \"embedded:data\"\ntenant = \"source\"\nbranch = \"main\"\n\n[database]\nurl_file = \"database.url\"\n[[database.tables]]\nname = \"items\"\n",
         )?;
-        put(&place.root.join("database.url"), &place.database.url())?;
-        place.call(&["db", "migrate", "--bookkeeping"])?;
-        place.call(&["push", "--yes"])?;
-        place
-            .database
+        put(&desk.root.join("database.url"), &desk.database.url())?;
+        desk.call(&["db", "migrate", "--bookkeeping"])?;
+        desk.call(&["push", "--yes"])?;
+        desk.database
             .run("UPDATE items SET b = 'changed' WHERE n % 100 = 0")?;
-        put(&place.root.join("services/0000/0.md"), "changed\n")?;
-        place.call(&["push", "--yes"])?;
-        Ok(place)
+        put(&desk.root.join("services/0000/0.md"), "changed\n")?;
+        desk.call(&["push", "--yes"])?;
+        Ok(desk)
     }
 
     fn command(&self) -> Command {

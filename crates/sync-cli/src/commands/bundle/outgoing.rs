@@ -20,7 +20,7 @@ use crate::env::Env;
 use crate::error::{UnfinishedSnafu, WriteSnafu};
 
 /// How many pieces wait to be written.
-const QUEUE: usize = 8;
+const QUEUE: usize = 2;
 
 /// A file that is being written under another name, which only its owner may read, and is removed where it is not finished.
 #[derive(Debug)]
