@@ -1,9 +1,10 @@
-//! `cargo xtask bench files|rows|local`: ours beside its peers, in the same run, on the same disk.
+//! `cargo xtask bench files|rows|local|bundle`: ours beside its peers, in the same run, on the same disk.
 //!
 //! For files, [`corpus`] makes the trees, [`volume`] the disk, [`meter`] measures processes, [`distance`] puts a round trip between them, [`contender`] says how each tool does a job, [`report`] makes the tables.
 //! Tools take turns operation by operation, so that a noisy minute of the machine hits all of them.
-//! [`rows`] does the same for databases, [`local`] for pages between a directory and a database.
+//! [`rows`] does the same for databases, [`local`] for pages between a directory and a database, [`bundle`] for a tenant in a file.
 
+mod bundle;
 mod contender;
 mod corpus;
 mod distance;
@@ -37,7 +38,7 @@ use volume::Volume;
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bench")]
 pub(crate) struct Arguments {
-    /// files, rows or local; or upload, download and sink: ends of the tar contenders, which start themselves
+    /// files, rows, local or bundle; or upload, download and sink: ends of the tar contenders, which start themselves
     #[argh(positional)]
     what: String,
 
@@ -65,7 +66,7 @@ pub(crate) struct Arguments {
     #[argh(option)]
     runs: Option<usize>,
 
-    /// rows in the large table (1,000,000)
+    /// rows in the large table (1,000,000), or files and rows of a tenant in a file (100,000)
     #[argh(option)]
     rows: Option<u64>,
 
@@ -81,6 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "files" => files(arguments),
         "rows" => rows::run(arguments),
         "local" => local::run(arguments),
+        "bundle" => bundle::run(arguments),
         end => tarball::run(end, &arguments.operands),
     }
 }

@@ -3,6 +3,7 @@
 //! `run` is up, test, down: it always takes down what it put up, and shows the server's log when a scenario failed.
 //! `up`, `test` and `down` are its parts, for somebody who looks around between them; `up` has a [PostgreSQL](crate::postgres) for tests, too, and `up postgres` only that.
 
+mod bundle;
 pub(crate) mod cli;
 mod daemon;
 mod engine;
@@ -75,13 +76,14 @@ impl Arguments {
 }
 
 /// Every suite by its name.
-const SUITES: [(&str, Suite); 8] = [
+const SUITES: [(&str, Suite); 9] = [
     ("postgres", postgres::SCENARIOS),
     ("rows", rows::SCENARIOS),
     ("local", local::SCENARIOS),
     ("files", files::SCENARIOS),
     ("legacy", legacy::SCENARIOS),
     ("upkeep", upkeep::SCENARIOS),
+    ("bundle", bundle::SCENARIOS),
     ("engine", engine::SCENARIOS),
     ("faults", faults::SCENARIOS),
 ];
@@ -105,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         words.next().is_none()
             && suite.is_none_or(|suite| SUITES.iter().any(|(name, _)| *name == suite)),
         UnexpectedSnafu {
-            what: "usage: cargo xtask e2e [up|test|down|run] [postgres|rows|local|files|legacy|upkeep|engine|faults]"
+            what: "usage: cargo xtask e2e [up|test|down|run] [postgres|rows|local|files|legacy|upkeep|bundle|engine|faults]"
         }
     );
     let only = arguments.only.as_deref().unwrap_or_default();

@@ -1,7 +1,9 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
+mod bundles;
 mod deploy;
 mod hoist;
+mod identity;
 mod jobs;
 mod mcp;
 mod place;
@@ -19,14 +21,16 @@ use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
 use sync_store::protocol::Scope;
 
+pub(crate) use bundles::{Export, Import, Inspect};
 pub(crate) use deploy::{Deploy, DeployHistory, DeployRollback, DeployVerb, Doctor};
 pub(crate) use hoist::hoisted;
+pub(crate) use identity::{Identity, IdentityVerb, TenantMoved};
 pub(crate) use jobs::{Daemon, DaemonVerb, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use mcp::Mcp;
 pub(crate) use place::TenantDeploy;
 pub(crate) use remotes::{
     Branch, BranchCreate, BranchDelete, BranchVerb, Promote, Remote, RemoteAdd, RemoteBranch,
-    RemoteRemove, RemoteVerb,
+    RemoteRemove, RemoteSetUrl, RemoteVerb,
 };
 pub(crate) use rows::{
     Conflicts, ConflictsList, ConflictsResolve, ConflictsShow, ConflictsVerb, Db, DbTrack,
@@ -129,8 +133,16 @@ pub(crate) enum Verb {
     Tenant(Tenant),
     /// Manage tokens.
     Token(Token),
+    /// Say who a tenant is.
+    Identity(Identity),
     /// Check every object.
     Verify(Verify),
+    /// Take everything and leave.
+    Export(Export),
+    /// Become what a bundle says.
+    Import(Import),
+    /// Show what is in a bundle.
+    Inspect(Inspect),
     /// Remove what nobody needs.
     Gc(Gc),
     /// Say what branches keep.
@@ -177,7 +189,11 @@ impl Verb {
             Self::Serve(_) => "serve",
             Self::Tenant(_) => "tenant",
             Self::Token(_) => "token",
+            Self::Identity(_) => "identity",
             Self::Verify(_) => "verify",
+            Self::Export(_) => "export",
+            Self::Import(_) => "import",
+            Self::Inspect(_) => "inspect",
             Self::Gc(_) => "gc",
             Self::Retention(_) => "retention",
             Self::Db(_) => "db",
@@ -204,8 +220,15 @@ impl Verb {
             | Self::Watch(Watch { targets, .. }) => {
                 !matches!(Chosen::of(targets), Ok(Chosen::Local(_)))
             }
-            Self::Verify(verify) => verify.data.is_none(),
+            Self::Verify(verify) => verify.data.is_none() && verify.file.is_none(),
+            Self::Export(export) => export.data.is_none(),
+            Self::Import(import) => import.data.is_none(),
+            Self::Remote(remote) => remote.verb.follows(),
+            Self::Tenant(tenant) => {
+                matches!(&tenant.verb, TenantVerb::Moved(moved) if moved.data.is_none())
+            }
             Self::Token(_)
+            | Self::Identity(_)
             | Self::Sync(_)
             | Self::Diff(_)
             | Self::Rollback(_)
@@ -220,10 +243,9 @@ impl Verb {
             | Self::Conflicts(_) => true,
             Self::Init(_)
             | Self::Completions(_)
-            | Self::Remote(_)
             | Self::Promote(_)
             | Self::Serve(_)
-            | Self::Tenant(_)
+            | Self::Inspect(_)
             | Self::Gc(_)
             | Self::Retention(_)
             | Self::Jobs(_)
@@ -318,7 +340,7 @@ pub(crate) struct Serve {
     pub(crate) log_format: LogFormat,
 }
 
-/// create and list tenants
+/// create and list tenants, and say where they live
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "tenant")]
 pub(crate) struct Tenant {
@@ -339,6 +361,8 @@ pub(crate) enum TenantVerb {
     Database(TenantDatabase),
     /// Say where its program runs.
     Deploy(TenantDeploy),
+    /// Say where it lives.
+    Moved(TenantMoved),
 }
 
 /// create a tenant
@@ -469,6 +493,11 @@ mod tests {
             "completions fish",
             "verify",
             "verify --data d --tenant acme",
+            "verify acme.tar.zst.age --identity-file key.txt",
+            "export --out acme.tar --uncompressed --branch main --head-only --only files",
+            "export --out acme.tar.zst --since 7f3a9c0 --data d --tenant acme",
+            "import acme.tar.zst --dry-run",
+            "import acme.tar.zst --force-overwrite --trust-unsigned --data d --tenant acme",
             "gc --data d --grace 0s --dry-run",
             "deploy",
             "deploy --tag v1 --skip-build --skip-push --allow-dirty --dry-run --yes",
@@ -507,6 +536,13 @@ mod tests {
             "remote list",
             "remote add staging https://a --tenant acme --branch main --ca-file ca.pem",
             "remote remove staging",
+            "--remote staging remote set-url https://new",
+            "remote trust",
+            "identity show",
+            "identity generate --tenant acme --data d",
+            "identity rotate",
+            "tenant moved --to https://new --tenant acme --data d",
+            "tenant moved --back",
             "branch list",
             "branch create trial 7f3a9c0",
             "branch delete trial",
@@ -515,6 +551,10 @@ mod tests {
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }
+    }
+
+    #[test]
+    fn lines_that_are_refused() {
         for line in [
             "push everything",
             "push skills --on-conflict ours",
@@ -530,6 +570,10 @@ mod tests {
             "promote staging production --on-conflict keep-both",
             "promote staging:../up production",
             "--remote ../up push",
+            "export",
+            "export --out a --only everything",
+            "import",
+            "import a --trust ed25519:00",
             "frob",
         ] {
             assert!(

@@ -49,6 +49,21 @@ pub(crate) enum Error {
     /// A password that is needed is not to be found.
     #[snafu(display("the password of the registry is not known: {place} has none"))]
     NoPassword { place: String },
+    /// A bundle is not made, or not taken.
+    #[snafu(transparent)]
+    Bundle { source: sync_bundle::Error },
+    /// A bundle could not be opened.
+    #[snafu(display("could not read `{}`", path.display()))]
+    ReadBundle {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// A file with secret keys has none.
+    #[snafu(display("`{}` is no file of secret keys", path.display()))]
+    NotASecret {
+        path: PathBuf,
+        source: sync_bundle::age::ParseAgeError,
+    },
     /// A store could not be opened.
     #[snafu(transparent)]
     Store { source: sync_store::Error },
@@ -97,6 +112,12 @@ pub(crate) enum Error {
     /// A data directory that is not there.
     #[snafu(display("there is no data directory `{}`", path.display()))]
     NoData { path: PathBuf },
+    /// A tenant that is named without a data directory, or a data directory without a tenant.
+    #[snafu(display("--data and --tenant go together"))]
+    WhichTenant,
+    /// None or both of the ways to say where a tenant lives.
+    #[snafu(display("a tenant lives at either `--to URL` or here again, `--back`"))]
+    WhereTo,
     /// The async runtime or a signal handler could not be set up.
     #[snafu(display("the process could not be set up"))]
     Setup { source: std::io::Error },
@@ -177,6 +198,9 @@ impl Fault for Error {
             Self::JobsAlone => "cli/jobs-alone",
             Self::DaemonSilent { .. } => "cli/daemon-silent",
             Self::Transport { source } => source.code(),
+            Self::Bundle { source } => source.code(),
+            Self::ReadBundle { .. } => "cli/read-bundle",
+            Self::NotASecret { .. } => "cli/not-a-secret",
             Self::Store { source } => source.code(),
             Self::Deploy { source } => source.code(),
             Self::NoDeploy => "cli/no-deploy",
@@ -195,6 +219,8 @@ impl Fault for Error {
             Self::HalfTls => "cli/half-tls",
             Self::NoTls { .. } => "cli/no-tls",
             Self::NoData { .. } => "cli/no-data",
+            Self::WhichTenant => "cli/which-tenant",
+            Self::WhereTo => "cli/where-to",
             Self::Setup { .. } => "cli/setup",
             Self::WhichRetention => "cli/which-retention",
             Self::NoDatabase { .. } => "cli/no-database",
@@ -219,12 +245,14 @@ impl Fault for Error {
         match self {
             Self::Engine { source } => source.class(),
             Self::Transport { source } => source.class(),
+            Self::Bundle { source } => source.class(),
             Self::Store { source } => source.class(),
             Self::Deploy { source } => source.class(),
             Self::Database { source } => source.class(),
             Self::CurrentDir { .. }
             | Self::Write { .. }
             | Self::ReadUrl { .. }
+            | Self::ReadBundle { .. }
             | Self::Declined
             | Self::Mcp { .. }
             | Self::Setup { .. } => Class::Failed,
@@ -254,8 +282,11 @@ impl Fault for Error {
             | Self::WhichPlace { .. }
             | Self::NoRelease { .. }
             | Self::WhichRetention
+            | Self::NotASecret { .. }
             | Self::HalfTls
             | Self::NoTls { .. }
+            | Self::WhichTenant
+            | Self::WhereTo
             | Self::NoData { .. } => Class::Usage,
         }
     }
@@ -274,6 +305,7 @@ impl Fault for Error {
             }
             Self::WatchAll => "run `sync-cli watch files` and `sync-cli watch database`",
             Self::Transport { source } => return source.hint(),
+            Self::Bundle { source } => return source.hint(),
             Self::Store { source } => return source.hint(),
             Self::Deploy { source } => return source.hint(),
             Self::NoDeploy => "add a `[deploy]` table with at least `registry` and `repository`",
@@ -304,6 +336,8 @@ impl Fault for Error {
             Self::HalfTls => "give both, or neither on a loopback address",
             Self::NoTls { .. } => "give --tls-cert and --tls-key, or listen on 127.0.0.1",
             Self::NoData { .. } => "`sync-cli serve --data DIR` makes it",
+            Self::WhichTenant => "give both, or neither in a workspace",
+            Self::WhereTo => "give one of them",
             Self::Arguments { .. } => "read the tool's schema in `tools/list` and call it again",
             Self::ReadOnly => {
                 "call it with `dry_run` true, or let a person start `sync-cli mcp` without --read-only"
@@ -317,6 +351,8 @@ impl Fault for Error {
             | Self::WrongFlag { .. }
             | Self::NoSnapshots
             | Self::ReadUrl { .. }
+            | Self::ReadBundle { .. }
+            | Self::NotASecret { .. }
             | Self::NoFilter
             | Self::WhichDatabase
             | Self::WhichPlace { .. }

@@ -112,6 +112,9 @@ pub enum Target {
     Content,
     /// Access rules, likewise.
     AccessControl,
+    /// All of a tenant in one archive; nobody configures it.
+    #[serde(skip_deserializing)]
+    Bundle,
 }
 
 impl Target {
@@ -123,6 +126,7 @@ impl Target {
             Self::Skills => "skills",
             Self::Content => "content",
             Self::AccessControl => "access-control",
+            Self::Bundle => "bundle",
         }
     }
 }
@@ -131,7 +135,7 @@ impl Target {
     /// The kind of items, of those that are kept in tree and database.
     pub const fn kind(self) -> Option<LocalKind> {
         match self {
-            Self::Files | Self::Database => None,
+            Self::Files | Self::Database | Self::Bundle => None,
             Self::Skills => Some(LocalKind::Skills),
             Self::Content => Some(LocalKind::Content),
             Self::AccessControl => Some(LocalKind::AccessControl),

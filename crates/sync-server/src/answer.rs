@@ -80,6 +80,7 @@ pub(crate) fn message(error: &Error) -> String {
     let mut text = match error {
         // The wrapper adds nothing for the caller.
         Error::Store { source } => return chain(source),
+        Error::Bundle { source } => return chain(source),
         _ => error.to_string(),
     };
     if let Error::Body { source } = error {

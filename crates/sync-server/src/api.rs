@@ -17,7 +17,7 @@ use sync_transport::Body;
 use crate::admin::read_json;
 use crate::error::{BodySnafu, MalformedSnafu, NoSnapshotSnafu, StaleSnafu, StoreSnafu};
 use crate::route::{TenantRoute, query};
-use crate::{Error, Server, answer, branches, deploys, rows, upkeep};
+use crate::{Error, Server, answer, branches, deploys, identity, rows, upkeep};
 
 /// Length in bytes of a digest prefix in a `missing` request.
 const PREFIX_LEN: usize = 8;
@@ -48,8 +48,15 @@ pub(crate) async fn serve(
         TenantRoute::DeployStatus => deploys::status(server, repository).await,
         TenantRoute::Deploys => deploys::deploys(repository).await,
         TenantRoute::RegistryToken => deploys::registry_token(server, repository).await,
-        // It needs to know who asks, and was answered before.
-        TenantRoute::Deploy => Ok(answer::empty(StatusCode::OK)),
+        // Served by whoever knows the caller.
+        TenantRoute::Export
+        | TenantRoute::Import
+        | TenantRoute::PlanImport
+        | TenantRoute::Deploy => Ok(answer::empty(StatusCode::NOT_FOUND)),
+        TenantRoute::Identity => identity::show(repository, request.uri().query()).await,
+        TenantRoute::GenerateIdentity => identity::generate(repository).await,
+        TenantRoute::RotateIdentity => identity::rotate(repository).await,
+        TenantRoute::SetMoved => identity::set_moved(server, repository, request).await,
     }
 }
 

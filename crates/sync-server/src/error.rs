@@ -3,6 +3,7 @@
 use http::StatusCode;
 use snafu::Snafu;
 use sync_core::{Class, Fault, SnapshotId};
+use sync_store::identity::{Moved, PublicKey};
 use sync_store::protocol::deploy::{Deploying, Step};
 use sync_store::protocol::{Details, Incomplete, Scope, Stale};
 
@@ -74,6 +75,24 @@ pub enum Error {
         branch: String,
         /// Why not.
         reason: &'static str,
+    },
+    /// A tenant that is somebody is not made somebody else.
+    #[snafu(display("the tenant has a key already: {key}"))]
+    HasIdentity {
+        /// Who it is.
+        key: PublicKey,
+    },
+    /// A tenant that was made before tenants had keys signs nothing.
+    #[snafu(display("tenant `{tenant}` has no key to sign with"))]
+    NoIdentity {
+        /// The tenant.
+        tenant: String,
+    },
+    /// The tenant lives elsewhere.
+    #[snafu(display("tenant `{}` has moved to {}", moved.statement.tenant, moved.statement.url))]
+    Moved {
+        /// Where, as the tenant says itself.
+        moved: Box<Moved>,
     },
     /// The body could not be read to its end.
     #[snafu(display("the request's body could not be read"))]
@@ -160,6 +179,12 @@ pub enum Error {
         /// What `sync-deploy` said.
         source: sync_deploy::Error,
     },
+    /// A bundle is not made, or not taken.
+    #[snafu(transparent)]
+    Bundle {
+        /// Why.
+        source: sync_bundle::Error,
+    },
     /// The operating system has no randomness to give.
     #[snafu(display("no randomness for a new token"))]
     Random {
@@ -201,9 +226,12 @@ impl Error {
             Self::Body {
                 source: sync_transport::Error::TimedOut { .. },
             } => StatusCode::REQUEST_TIMEOUT,
-            Self::Malformed { .. } | Self::Body { .. } | Self::BranchKept { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Malformed { .. }
+            | Self::Body { .. }
+            | Self::BranchKept { .. }
+            | Self::HasIdentity { .. }
+            | Self::NoIdentity { .. } => StatusCode::BAD_REQUEST,
+            Self::Moved { .. } => StatusCode::GONE,
             Self::Stale { .. } => StatusCode::PRECONDITION_FAILED,
             Self::Tarball { .. } | Self::Import { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Store { source } => match source {
@@ -234,6 +262,14 @@ impl Error {
             | Self::NotDeployed { .. }
             | Self::Deploy { .. }
             | Self::Random { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Bundle { source } => match source.class() {
+                Class::Conflict => StatusCode::CONFLICT,
+                Class::Usage => StatusCode::BAD_REQUEST,
+                Class::Integrity => StatusCode::UNPROCESSABLE_ENTITY,
+                Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+                Class::Denied => StatusCode::FORBIDDEN,
+                Class::Failed | Class::Bug => StatusCode::INTERNAL_SERVER_ERROR,
+            },
         }
     }
 
@@ -248,6 +284,7 @@ impl Error {
                 total: *total,
             })),
             Self::Deploying { running } => Some(Details::Deploying(Deploying::clone(running))),
+            Self::Moved { moved } => Some(Details::Moved(moved.clone())),
             _ => None,
         }
     }
@@ -266,6 +303,9 @@ impl Fault for Error {
             Self::Malformed { .. } => "server/malformed",
             Self::Stale { .. } => "server/stale",
             Self::BranchKept { .. } => "server/branch-kept",
+            Self::HasIdentity { .. } => "server/has-identity",
+            Self::NoIdentity { .. } => "server/no-identity",
+            Self::Moved { .. } => "server/moved",
             Self::Body { .. } => "server/body",
             Self::Tarball { .. } => "server/tarball",
             Self::Import { .. } => "server/import",
@@ -279,6 +319,7 @@ impl Fault for Error {
             Self::NotDeployed { .. } => "server/not-deployed",
             Self::OtherRelease => "server/other-release",
             Self::Deploy { source } => source.code(),
+            Self::Bundle { source } => source.code(),
             Self::Random { .. } => "server/random",
         }
     }
@@ -296,6 +337,9 @@ impl Fault for Error {
             | Self::BranchKept { .. }
             | Self::NoPlace { .. }
             | Self::NoRelease { .. }
+            | Self::HasIdentity { .. }
+            | Self::NoIdentity { .. }
+            | Self::Moved { .. }
             | Self::Tarball { .. }
             | Self::Import { .. } => Class::Usage,
             Self::Stale { .. } | Self::Deploying { .. } | Self::OtherRelease => Class::Conflict,
@@ -307,6 +351,7 @@ impl Fault for Error {
             | Self::NoSecret { .. }
             | Self::NotDeployed { .. }
             | Self::Random { .. } => Class::Failed,
+            Self::Bundle { source } => source.class(),
         }
     }
 
@@ -323,6 +368,13 @@ impl Fault for Error {
             }
             Self::NoTenant { tenant } => {
                 Some(format!("create it with `sync-cli tenant create {tenant}`"))
+            }
+            Self::HasIdentity { .. } => {
+                Some("`sync-cli identity rotate` gives it another one, which this one vouches for".into())
+            }
+            Self::NoIdentity { .. } => Some("run `sync-cli identity generate` first".into()),
+            Self::Moved { .. } => {
+                Some("run the command again; `sync-cli remote set-url URL` names the new address".into())
             }
             Self::Stale { .. } => Some("pull, then push again".into()),
             Self::Store { source } => source.hint(),
@@ -342,6 +394,7 @@ impl Fault for Error {
             }
             Self::OtherRelease => Some("deploy it: what serves is what the head names".into()),
             Self::Deploy { source } => source.hint(),
+            Self::Bundle { source } => source.hint(),
             Self::NoDatabaseUrl { .. } => {
                 Some("set the variable that `sync-cli tenant database` named, and start the server again".into())
             }

@@ -10,7 +10,9 @@
 //! - `rows`: tenants that have a database.
 //! - `deploys`: what a tenant's program runs.
 //! - `legacy`: the requests of clients of the earlier system.
+//! - `identity`: who a tenant is, and that it has moved.
 //! - `api`: the protocol's requests; `admin`: tenants and tokens; `upkeep`: collection, verification, repair; `answer`: JSON and error bodies.
+//! - `bundles`: a tenant as one archive, and back.
 //! - `metrics`: what is counted for the operator.
 //!
 //! It never prints, never reads the environment, and never tells a caller whether another tenant exists.
@@ -22,8 +24,10 @@ mod answer;
 mod api;
 pub mod auth;
 mod branches;
+mod bundles;
 mod deploys;
 mod error;
+mod identity;
 mod legacy;
 mod metrics;
 pub mod route;

@@ -28,7 +28,7 @@ use crate::{Error, Server};
 pub(crate) use current::{Current, current};
 pub(crate) use land::accept;
 pub(crate) use open::Databases;
-pub(crate) use record::{read_record, set_record, show_record};
+pub(crate) use record::{read_record, set_record, show_record, write_record};
 pub(crate) use together::bring_together;
 pub(crate) use wait::{Waiters, wait_for};
 

@@ -156,6 +156,23 @@ pub enum Advanced {
     },
 }
 
+impl Advanced {
+    /// Whether the head is another than expected.
+    pub const fn is_stale(&self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+}
+
+/// What came of a [`Catalogue::commit`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Committed {
+    /// How many objects of the packs have a place now and had none before.
+    pub added: u64,
+    /// What became of each head, in the order given. Where one is [`Advanced::Stale`] none has moved, whatever is said of the
+    /// others.
+    pub heads: Vec<Advanced>,
+}
+
 /// A branch that is to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BranchRemoval {
@@ -280,19 +297,19 @@ pub trait Catalogue: Upkeep + Send + Sync + std::fmt::Debug + 'static {
         value: Option<Vec<u8>>,
     ) -> Result<(), Error>;
 
-    /// Records packs with their objects, and moves a head, in one transaction.
+    /// Records packs with their objects, and moves heads of different branches, all of them or none, in one transaction.
     ///
     /// An object that is known already keeps its place.
-    /// The packs are recorded even where the head turns out to be stale.
+    /// The packs are recorded even where a head turns out to be stale.
     ///
     /// # Errors
     ///
-    /// [`Error::Collected`] where the head's generation is over: objects were removed since they were seen. The head is as
-    /// it was, the packs are recorded.
+    /// [`Error::Collected`] where the generation of a head is over: objects were removed since they were seen. The heads are
+    /// as they were, the packs are recorded.
     async fn commit(
         &self,
         tenant: TenantId,
         packs: &[PackRecord],
-        head: Option<&HeadChange>,
-    ) -> Result<Option<Advanced>, Error>;
+        heads: &[HeadChange],
+    ) -> Result<Committed, Error>;
 }

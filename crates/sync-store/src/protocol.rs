@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use snafu::Snafu;
 use sync_core::{Digest, Name, Release, Roots, Snapshot, SnapshotId};
 
+use crate::identity::Moved;
+
 pub mod deploy;
 mod upkeep;
 
@@ -31,10 +33,14 @@ pub const SNAPSHOT_HEADER: &str = "sync-snapshot";
 pub const EXPIRED_HEADER: &str = "sync-expired";
 /// The most ids in that header.
 pub const MAX_EXPIRED: usize = 64;
+/// The header of answers about heads with the public key of the tenant.
+pub const IDENTITY_HEADER: &str = "sync-identity";
 /// The header with the id of a request, on requests and answers.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 /// The media type of a pack.
 pub const PACK_MEDIA_TYPE: &str = "application/vnd.sync.pack";
+/// The media type of a bundle.
+pub const BUNDLE_MEDIA_TYPE: &str = "application/x-tar";
 /// The media type of digests and prefixes one after the other, and of the answer to `missing`.
 pub const BINARY_MEDIA_TYPE: &str = "application/octet-stream";
 
@@ -97,6 +103,21 @@ pub mod routes {
         format!("{TENANTS}{tenant}/objects")
     }
 
+    /// Who the tenant is: GET (`?nonce=`) asks, POST makes it somebody.
+    pub fn identity(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/identity")
+    }
+
+    /// A new key for the tenant, which the old one vouches for: POST.
+    pub fn rotate_identity(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/identity/rotate")
+    }
+
+    /// Where the tenant lives now: PUT [`super::MoveTo`].
+    pub fn moved(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/moved")
+    }
+
     /// Whether everything of the tenant is intact: POST.
     pub fn verify(tenant: &str) -> String {
         format!("{TENANTS}{tenant}/verify")
@@ -121,6 +142,21 @@ pub mod routes {
     /// Who may push images, and where: GET [`super::deploy::RegistryToken`].
     pub fn registry_token(tenant: &str) -> String {
         format!("{TENANTS}{tenant}/registry-token")
+    }
+
+    /// All of the tenant as a bundle: POST how much of it.
+    pub fn export(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/export")
+    }
+
+    /// Makes the tenant what a bundle says: POST the bundle, with `trust` and `force` in the query.
+    pub fn import(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/import")
+    }
+
+    /// What a bundle would change: POST how it begins, manifest and signature.
+    pub fn import_plan(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/import/plan")
     }
 
     /// Signatures of objects: POST digests.
@@ -319,6 +355,8 @@ pub enum Details {
     Incomplete(Incomplete),
     /// Another deploy runs.
     Deploying(deploy::Deploying),
+    /// The tenant lives elsewhere.
+    Moved(Box<Moved>),
 }
 
 /// The head is another than expected.
@@ -397,6 +435,13 @@ pub struct NewTenant {
 pub struct TenantInfo {
     /// Its name.
     pub name: String,
+}
+
+/// Where a tenant is to say that it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveTo {
+    /// The address of the server; absent where it lives here again.
+    pub url: Option<String>,
 }
 
 /// A token to be made.

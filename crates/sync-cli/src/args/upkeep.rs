@@ -12,9 +12,15 @@ use super::Lifetime;
 #[argh(
     subcommand,
     name = "verify",
-    note = "Exits with 5 where damage remains. With --data only a server's store is checked, and nothing is repaired."
+    note = "Exits with 5 where damage remains. With --data only a server's store is checked, and nothing is repaired. With a file, which `sync-cli export` wrote, nothing else is looked at."
 )]
 pub(crate) struct Verify {
+    /// a bundle: its signature, each of its digests, and whether everything is in it
+    #[argh(positional)]
+    pub(crate) file: Option<PathBuf>,
+    /// with a bundle, the secret keys that it may be for, in a file of age-keygen
+    #[argh(option)]
+    pub(crate) identity_file: Option<PathBuf>,
     /// a server's data directory; the server may be running
     #[argh(option)]
     pub(crate) data: Option<PathBuf>,

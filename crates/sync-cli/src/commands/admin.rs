@@ -13,7 +13,7 @@ use crate::terminal::moment;
 use crate::{Error, Outcome};
 
 /// No body.
-const NOTHING: Option<&()> = None;
+pub(super) const NOTHING: Option<&()> = None;
 
 pub(super) async fn create_tenant(
     place: &Place<'_>,
@@ -71,21 +71,20 @@ pub(super) async fn tenant_database(
         + usize::from(asked.none);
     ensure!(given <= 1, WhichDatabaseSnafu);
     let connection = Connection::operator(&asked.data, place.env).await?;
-    let shown = if given == 0 {
-        let route = format!("{}?tenant={}", routes::ADMIN_DATABASE, asked.name);
-        connection.remote.json(Method::GET, route, NOTHING).await
+    let route = format!("{}?tenant={}", routes::ADMIN_DATABASE, asked.name);
+    let known = connection.remote.json(Method::GET, route, NOTHING).await;
+    let shown = if given == 0 || known.is_err() {
+        known
     } else {
         let database = if asked.none {
             None
         } else {
-            let tables = match &asked.tables {
-                Some(file) => sync_engine::Config::read(file)?.database.tables(),
-                None => sync_engine::rows::default_tables(),
-            };
+            let known: serde_json::Value = known?;
+            let (tables, branch) = database_settings(&asked, &known["database"])?;
             Some(json!({
                 "url_env": asked.url_env,
                 "url_file": asked.url_file,
-                "branch": asked.branch.as_ref().map_or("main", |branch| branch.as_str()),
+                "branch": branch,
                 "tables": tables,
             }))
         };
@@ -116,6 +115,25 @@ pub(super) async fn tenant_database(
         ),
     });
     Ok(Outcome::Done)
+}
+
+/// Which rows travel, and which branch has them: as asked, else as settings say that came with a bundle and have no address yet.
+fn database_settings(
+    asked: &TenantDatabase,
+    known: &serde_json::Value,
+) -> Result<(serde_json::Value, serde_json::Value), Error> {
+    let waits = known.is_object() && known["url_env"].is_null() && known["url_file"].is_null();
+    let tables = match &asked.tables {
+        Some(file) => json!(sync_engine::Config::read(file)?.database.tables()),
+        None if waits => known["tables"].clone(),
+        None => json!(sync_engine::rows::default_tables()),
+    };
+    let branch = match &asked.branch {
+        Some(branch) => json!(branch),
+        None if waits => known["branch"].clone(),
+        None => json!("main"),
+    };
+    Ok((tables, branch))
 }
 
 pub(super) async fn create_token(place: &Place<'_>, create: TokenCreate) -> Result<Outcome, Error> {

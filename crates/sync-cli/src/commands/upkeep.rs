@@ -15,7 +15,7 @@ use sync_store::protocol::{
 use super::Place;
 use crate::args::{Gc, RetentionSet, RetentionShow, Verify};
 use crate::connect::{Connection, Purpose};
-use crate::error::{NoDataSnafu, WhichRetentionSnafu};
+use crate::error::{NoDataSnafu, WhichRetentionSnafu, WrongFlagSnafu};
 use crate::progress::Progress;
 use crate::terminal::{Paint, Terminal, one_line};
 use crate::{Error, Outcome};
@@ -24,9 +24,16 @@ use crate::{Error, Outcome};
 const NOTHING: Option<&()> = None;
 
 pub(super) async fn verify(place: &Place<'_>, verify: &Verify) -> Result<Outcome, Error> {
-    match &verify.data {
-        Some(data) => verify_store(place, data, verify).await,
-        None => verify_workspace(place).await,
+    match (&verify.file, &verify.data) {
+        (Some(file), None) => {
+            super::bundle::verify(place, file, verify.identity_file.as_deref()).await
+        }
+        (None, Some(data)) => verify_store(place, data, verify).await,
+        (None, None) => verify_workspace(place).await,
+        (Some(_), Some(_)) => {
+            let (flag, targets) = ("--data", "what is in a store, not in a file");
+            WrongFlagSnafu { flag, targets }.fail()
+        }
     }
 }
 
@@ -201,7 +208,12 @@ pub(super) async fn gc(place: &Place<'_>, gc: &Gc) -> Result<Outcome, Error> {
 /// The workspace's own store holds only what can be fetched or made again: there is no grace to wait for.
 async fn gc_workspace(place: &Place<'_>, gc: &Gc) -> Result<Upkept<GcReport>, Error> {
     let progress = Progress::new(&place.terminal);
-    let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
+    let purpose = if gc.dry_run {
+        Purpose::Plan
+    } else {
+        Purpose::Look
+    };
+    let (session, connection) = place.session(purpose, progress.listener()).await?;
     let report = if gc.dry_run {
         session.plan_private_gc().await.map(|plan| plan.report)
     } else {

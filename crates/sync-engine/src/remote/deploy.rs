@@ -7,7 +7,8 @@ use sync_store::protocol::deploy::{
 };
 use sync_store::protocol::{ErrorDetail, routes};
 
-use super::{Remote, expect_ok, json_body, typed};
+use super::Remote;
+use super::answer::{expect_ok, json_body, typed};
 use crate::Error;
 use crate::error::{AnswerSnafu, RefusedSnafu};
 

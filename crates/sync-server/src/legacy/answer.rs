@@ -68,6 +68,8 @@ fn status_of(error: &Error) -> (StatusCode, &'static str) {
         }
         | Error::Malformed { .. }
         | Error::BranchKept { .. }
+        | Error::HasIdentity { .. }
+        | Error::NoIdentity { .. }
         | Error::Body { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
         Error::NoRoute { .. }
         | Error::NoTenant { .. }
@@ -81,6 +83,9 @@ fn status_of(error: &Error) -> (StatusCode, &'static str) {
         Error::Stale { .. } | Error::Deploying { .. } | Error::OtherRelease => {
             (StatusCode::CONFLICT, "conflict_error")
         }
+        Error::Moved { .. } => (StatusCode::GONE, "gone"),
+        // No request of theirs leads to a bundle.
+        Error::Bundle { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
         // What failed fails again when it is sent again.
         Error::NotDeployed { .. }
         | Error::NoSecret { .. }

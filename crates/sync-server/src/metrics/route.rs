@@ -22,6 +22,11 @@ pub(crate) enum RouteName {
     Verify,
     Repair,
     Deploy,
+    Export,
+    /// A bundle that comes, and what it would change.
+    Import,
+    /// Who a tenant is, and where it lives.
+    Identity,
     Admin,
     Legacy,
     /// No request that the server knows.
@@ -33,7 +38,7 @@ pub(super) const COUNT: usize = RouteName::ALL.len();
 
 impl RouteName {
     /// Each, in the order of their numbers.
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::Health,
         Self::Metrics,
         Self::Head,
@@ -49,6 +54,9 @@ impl RouteName {
         Self::Verify,
         Self::Repair,
         Self::Deploy,
+        Self::Export,
+        Self::Import,
+        Self::Identity,
         Self::Admin,
         Self::Legacy,
         Self::Unknown,
@@ -80,6 +88,12 @@ impl RouteName {
             | TenantRoute::DeployStatus
             | TenantRoute::Deploys
             | TenantRoute::RegistryToken => Self::Deploy,
+            TenantRoute::Export => Self::Export,
+            TenantRoute::Import | TenantRoute::PlanImport => Self::Import,
+            TenantRoute::Identity
+            | TenantRoute::GenerateIdentity
+            | TenantRoute::RotateIdentity
+            | TenantRoute::SetMoved => Self::Identity,
         }
     }
 
@@ -101,6 +115,9 @@ impl RouteName {
             Self::Verify => "verify",
             Self::Repair => "repair",
             Self::Deploy => "deploy",
+            Self::Export => "export",
+            Self::Import => "import",
+            Self::Identity => "identity",
             Self::Admin => "admin",
             Self::Legacy => "legacy",
             Self::Unknown => "unknown",

@@ -36,7 +36,8 @@ impl Databases {
         let record = read_record(repository).await?;
         let mut open = self.open.lock().await;
         let name = repository.name();
-        let Some(record) = record else {
+        let named = |record: &DatabaseRecord| record.url_env.is_some() || record.url_file.is_some();
+        let Some(record) = record.filter(named) else {
             open.remove(name);
             return Ok(None);
         };

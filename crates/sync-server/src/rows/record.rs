@@ -17,7 +17,8 @@ use crate::{Error, Server, answer};
 /// The note of the tenant that it is kept under.
 const NOTE: &str = "database";
 
-/// A tenant's database: where its address is to be found, and which rows travel.
+/// A tenant's database: where its address is to be found, and which rows travel. One that came with a bundle has no address
+/// until the operator names one, and is not used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseRecord {
@@ -51,6 +52,18 @@ pub(crate) async fn read_record(repository: &Repository) -> Result<Option<Databa
     record.map(Some).context(MalformedSnafu {
         reason: "the record of the tenant's database is of another version of the server",
     })
+}
+
+/// Keeps what is known of a tenant's database.
+pub(crate) async fn write_record(
+    repository: &Repository,
+    record: &DatabaseRecord,
+) -> Result<(), Error> {
+    let note = serde_json::to_vec(record).unwrap_or_default();
+    repository
+        .set_note(NOTE, Some(note))
+        .await
+        .context(StoreSnafu)
 }
 
 /// Sets or takes away a tenant's database. Nothing is connected yet.

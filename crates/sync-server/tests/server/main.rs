@@ -3,6 +3,7 @@
 
 mod branches;
 mod deploys;
+mod identity;
 mod legacy;
 mod metrics;
 

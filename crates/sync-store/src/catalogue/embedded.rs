@@ -13,7 +13,7 @@ use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use sync_core::{Digest, SnapshotId, codec};
 
 use super::{
-    Advanced, BranchRemoval, Catalogue, HeadChange, HeadMove, Location, PackRecord, Removed,
+    BranchRemoval, Catalogue, Committed, HeadChange, HeadMove, Location, PackRecord, Removed,
     TenantId, TenantRecord, TokenRecord,
 };
 use crate::error::{BoxError, CollectedSnafu, ExistsSnafu, UnknownTenantSnafu};
@@ -347,22 +347,23 @@ impl Catalogue for RedbCatalogue {
         &self,
         tenant: TenantId,
         packs: &[PackRecord],
-        head: Option<&HeadChange>,
-    ) -> Result<Option<Advanced>, Error> {
-        let (packs, head) = (packs.to_vec(), head.cloned());
+        heads: &[HeadChange],
+    ) -> Result<Committed, Error> {
+        let (packs, heads) = (packs.to_vec(), heads.to_vec());
         self.change("record packs and heads", move |write| {
+            let mut committed = Committed::default();
             for pack in &packs {
-                tables::record(write, tenant, pack)?;
+                committed.added += tables::record(write, tenant, pack)?;
             }
-            let Some(change) = head else {
-                return Ok(Ok(None));
-            };
-            if let Some(seen) = change.generation
-                && seen != upkeep::generation(write, tenant)?
-            {
-                return Ok(CollectedSnafu.fail());
+            let mut seen = heads.iter().filter_map(|change| change.generation);
+            if let Some(first) = seen.next() {
+                let generation = upkeep::generation(write, tenant)?;
+                if first != generation || seen.any(|seen| seen != generation) {
+                    return Ok(CollectedSnafu.fail());
+                }
             }
-            tables::advance(write, tenant, &change).map(|advanced| Ok(Some(advanced)))
+            committed.heads = tables::advance(write, tenant, &heads)?;
+            Ok(Ok(committed))
         })
         .await?
     }

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use sync_core::{Digest, SnapshotId};
 
 use super::{
-    Advanced, BranchRemoval, Catalogue, Expected, HeadChange, HeadMove, Location, PackRecord,
-    Removed, StoredPack, TenantId, TenantRecord, TokenRecord,
+    Advanced, BranchRemoval, Catalogue, Committed, Expected, HeadChange, HeadMove, Location,
+    PackRecord, Removed, StoredPack, TenantId, TenantRecord, TokenRecord,
 };
 use crate::Error;
 use crate::error::{CollectedSnafu, ExistsSnafu, UnknownTenantSnafu};
@@ -61,16 +61,18 @@ impl View {
         number
     }
 
-    fn record(&mut self, pack: &PackRecord) {
+    /// Says how many objects have a place now that had none.
+    fn record(&mut self, pack: &PackRecord) -> u64 {
         let mut lacking = pack
             .objects
             .iter()
             .filter(|(digest, _)| !self.objects.contains_key(digest));
         let known = self.packs.values().any(|known| known.name == pack.name);
         if known && lacking.next().is_none() {
-            return;
+            return 0;
         }
         let number = self.add_pack(pack);
+        let before = self.objects.len();
         for (digest, place) in &pack.objects {
             let location = Location {
                 pack: pack.name,
@@ -78,18 +80,21 @@ impl View {
             };
             self.objects.entry(*digest).or_insert((number, location));
         }
+        (self.objects.len() - before) as u64
     }
 
-    fn advance(&mut self, change: &HeadChange) -> Advanced {
+    /// What would become of a head.
+    fn judge(&self, change: &HeadChange) -> Advanced {
         let head = self.heads.get(&change.branch).copied();
-        if head == Some(change.target) {
-            return Advanced::Already;
+        match change.expected {
+            _ if head == Some(change.target) => Advanced::Already,
+            Expected::Is(expected) if expected != head => Advanced::Stale { head },
+            _ => Advanced::Moved,
         }
-        if let Expected::Is(expected) = change.expected
-            && expected != head
-        {
-            return Advanced::Stale { head };
-        }
+    }
+
+    fn advance(&mut self, change: &HeadChange) {
+        let head = self.heads.get(&change.branch).copied();
         for id in change.history.iter().chain([&change.target]) {
             self.accepted.insert(*id);
             self.expired.remove(id);
@@ -101,7 +106,6 @@ impl View {
             to: change.target,
             when: change.when,
         });
-        Advanced::Moved
     }
 
     fn remove_head(&mut self, removal: &BranchRemoval) -> Removed {
@@ -295,20 +299,24 @@ impl Catalogue for MemoryCatalogue {
         &self,
         tenant: TenantId,
         packs: &[PackRecord],
-        head: Option<&HeadChange>,
-    ) -> Result<Option<Advanced>, Error> {
+        heads: &[HeadChange],
+    ) -> Result<Committed, Error> {
         self.view(tenant, |view| {
-            for pack in packs {
-                view.record(pack);
-            }
-            let Some(change) = head else {
-                return Ok(None);
-            };
-            let seen = change.generation;
-            if seen.is_some_and(|seen| seen != view.generation) {
+            let added = packs.iter().map(|pack| view.record(pack)).sum();
+            let mut seen = heads.iter().filter_map(|change| change.generation);
+            if seen.any(|seen| seen != view.generation) {
                 return CollectedSnafu.fail();
             }
-            Ok(Some(view.advance(change)))
+            let judged: Vec<_> = heads.iter().map(|change| view.judge(change)).collect();
+            if !judged.iter().any(Advanced::is_stale) {
+                for (change, judged) in heads.iter().zip(&judged) {
+                    if *judged == Advanced::Moved {
+                        view.advance(change);
+                    }
+                }
+            }
+            let heads = judged;
+            Ok(Committed { added, heads })
         })
     }
 }

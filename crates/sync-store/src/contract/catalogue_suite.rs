@@ -1,12 +1,14 @@
 //! What every catalogue must do.
 
+use std::slice::from_ref;
+
 use sync_core::{Digest, SnapshotId};
 
 use super::upkeep_suite::upkeep;
 use crate::Error;
 use crate::catalogue::{
-    Advanced, BranchRemoval, Catalogue, Expected, HeadChange, HeadMove, Location, PackRecord,
-    Place, Removed, TenantId, TokenRecord,
+    Advanced, BranchRemoval, Catalogue, Committed, Expected, HeadChange, HeadMove, Location,
+    PackRecord, Place, Removed, TenantId, TokenRecord,
 };
 use crate::protocol::Retention;
 
@@ -22,6 +24,7 @@ pub async fn catalogue(catalogue: &dyn Catalogue) {
         heads(catalogue).await,
         notes(catalogue).await,
         one_transaction(catalogue).await,
+        all_heads_or_none(catalogue).await,
         branches_that_go(catalogue).await,
         one_of_many_wins(catalogue).await,
         upkeep(catalogue).await,
@@ -156,16 +159,18 @@ async fn objects(catalogue: &dyn Catalogue) -> Result<(), Error> {
         })
     };
     assert!(catalogue.is_vacant(tenant).await?);
-    let none = catalogue.commit(tenant, &[], None).await?;
-    assert_eq!(none, None);
+    let none = catalogue.commit(tenant, &[], &[]).await?;
+    assert_eq!(none, Committed::default());
     assert!(catalogue.is_vacant(tenant).await?);
     let packs = [pack(100, &[1, 2, 3]), pack(101, &[3, 4])];
-    assert_eq!(catalogue.commit(tenant, &packs, None).await?, None);
+    let added = async |packs: &[PackRecord]| {
+        let committed = catalogue.commit(tenant, packs, &[]).await?;
+        Ok::<_, Error>(committed.added)
+    };
+    assert_eq!(added(&packs).await?, 4);
     // The first place stays, in one transaction and in the next; the same pack once more changes nothing.
-    catalogue
-        .commit(tenant, &[pack(102, &[1, 4, 5])], None)
-        .await?;
-    catalogue.commit(tenant, &packs, None).await?;
+    assert_eq!(added(&[pack(102, &[1, 4, 5])]).await?, 1);
+    assert_eq!(added(&packs).await?, 0);
     let wanted: Vec<_> = [5, 9, 1, 3, 4, 1].map(digest).to_vec();
     let found = catalogue.locate(tenant, &wanted).await?;
     let expected = [
@@ -193,7 +198,7 @@ async fn objects(catalogue: &dyn Catalogue) -> Result<(), Error> {
     assert!(catalogue.is_vacant(other).await?);
     assert_eq!(catalogue.locate(other, &[digest(1)]).await?, [None]);
     assert_eq!(catalogue.holds(other, &[prefix(1)]).await?, [false]);
-    catalogue.commit(other, &packs[..1], None).await?;
+    catalogue.commit(other, &packs[..1], &[]).await?;
     assert_eq!(catalogue.locate(other, &[digest(1)]).await?, [at(100, 1)]);
     Ok(())
 }
@@ -205,7 +210,7 @@ async fn branches_that_go(catalogue: &dyn Catalogue) -> Result<(), Error> {
         history: [1, 2].map(id).to_vec(),
         ..change("trial", Expected::Is(None), id(3), 1)
     };
-    catalogue.commit(tenant, &[], Some(&head)).await?;
+    catalogue.commit(tenant, &[], from_ref(&head)).await?;
     let accepted = catalogue.accepted(tenant, &[1, 2, 3, 4].map(id)).await?;
     assert_eq!(accepted, [true, true, true, false]);
     let kept = Retention::Last(1);
@@ -251,29 +256,24 @@ async fn heads(catalogue: &dyn Catalogue) -> Result<(), Error> {
     let is = |n| Expected::Is(Some(id(n)));
     let go = async |branch: &str, expected, target, when| {
         let change = change(branch, expected, target, when);
-        catalogue.commit(tenant, &[], Some(&change)).await
+        let committed = catalogue.commit(tenant, &[], from_ref(&change)).await?;
+        Ok::<_, Error>(committed.heads[0])
     };
     assert_eq!(catalogue.head(tenant, "main").await?, None);
     assert_eq!(
         go("main", is(1), id(2), 1).await?,
-        Some(Advanced::Stale { head: None })
+        Advanced::Stale { head: None }
     );
-    assert_eq!(go("main", none, id(1), 2).await?, Some(Advanced::Moved));
-    assert_eq!(go("main", none, id(1), 3).await?, Some(Advanced::Already));
+    assert_eq!(go("main", none, id(1), 2).await?, Advanced::Moved);
+    assert_eq!(go("main", none, id(1), 3).await?, Advanced::Already);
     let stale = Advanced::Stale { head: Some(id(1)) };
-    assert_eq!(go("main", none, id(2), 4).await?, Some(stale));
-    assert_eq!(go("main", is(2), id(3), 5).await?, Some(stale));
-    assert_eq!(go("main", is(1), id(2), 6).await?, Some(Advanced::Moved));
-    assert_eq!(
-        go("dev", Expected::Any, id(5), 7).await?,
-        Some(Advanced::Moved)
-    );
-    assert_eq!(
-        go("dev", Expected::Any, id(1), 8).await?,
-        Some(Advanced::Moved)
-    );
+    assert_eq!(go("main", none, id(2), 4).await?, stale);
+    assert_eq!(go("main", is(2), id(3), 5).await?, stale);
+    assert_eq!(go("main", is(1), id(2), 6).await?, Advanced::Moved);
+    assert_eq!(go("dev", Expected::Any, id(5), 7).await?, Advanced::Moved);
+    assert_eq!(go("dev", Expected::Any, id(1), 8).await?, Advanced::Moved);
     let foreign = change("main", none, id(9), 1);
-    catalogue.commit(next, &[], Some(&foreign)).await?;
+    catalogue.commit(next, &[], from_ref(&foreign)).await?;
 
     assert_eq!(catalogue.head(tenant, "main").await?, Some(id(2)));
     let heads = [("dev".to_owned(), id(1)), ("main".to_owned(), id(2))];
@@ -314,12 +314,13 @@ async fn one_transaction(catalogue: &dyn Catalogue) -> Result<(), Error> {
     let moved = change("main", Expected::Is(None), id(1), 1);
     let stale = change("main", Expected::Is(None), id(2), 2);
     catalogue
-        .commit(tenant, &[pack(1, &[1])], Some(&moved))
+        .commit(tenant, &[pack(1, &[1])], from_ref(&moved))
         .await?;
     let outcome = catalogue
-        .commit(tenant, &[pack(2, &[2])], Some(&stale))
+        .commit(tenant, &[pack(2, &[2])], from_ref(&stale))
         .await?;
-    assert_eq!(outcome, Some(Advanced::Stale { head: Some(id(1)) }));
+    let stale = Advanced::Stale { head: Some(id(1)) };
+    assert_eq!((outcome.added, outcome.heads), (1, vec![stale]));
     let found = catalogue.locate(tenant, &[digest(1), digest(2)]).await?;
     assert!(found.iter().all(Option::is_some));
     assert_eq!(
@@ -329,14 +330,46 @@ async fn one_transaction(catalogue: &dyn Catalogue) -> Result<(), Error> {
     Ok(())
 }
 
+/// Heads that are given together move together or not at all.
+async fn all_heads_or_none(catalogue: &dyn Catalogue) -> Result<(), Error> {
+    let tenant = catalogue.create_tenant("together").await?.id;
+    let none = Expected::Is(None);
+    let go = async |changes: &[HeadChange]| catalogue.commit(tenant, &[], changes).await;
+    let both = [
+        change("dev", none, id(1), 1),
+        change("main", none, id(2), 1),
+    ];
+    assert_eq!(go(&both).await?.heads, [Advanced::Moved; 2]);
+    assert_eq!(go(&both).await?.heads, [Advanced::Already; 2]);
+    assert_eq!(catalogue.head_moves(tenant, 9).await?.len(), 2);
+    let half = [
+        change("dev", Expected::Is(Some(id(1))), id(3), 2),
+        change("main", none, id(3), 2),
+        change("new", none, id(3), 2),
+    ];
+    let outcome = go(&half).await?;
+    let stale = Advanced::Stale { head: Some(id(2)) };
+    assert_eq!(outcome.heads[1], stale);
+    let heads = [("dev".to_owned(), id(1)), ("main".to_owned(), id(2))];
+    assert_eq!(catalogue.heads(tenant).await?, heads);
+    assert_eq!(catalogue.accepted(tenant, &[id(3)]).await?, [false]);
+    assert_eq!(catalogue.head_moves(tenant, 9).await?.len(), 2);
+    let mut late = [half[0].clone(), half[2].clone()];
+    late[1].generation = Some(catalogue.marks(tenant).await?.generation + 1);
+    assert!(matches!(go(&late).await, Err(Error::Collected)));
+    assert_eq!(catalogue.heads(tenant).await?, heads);
+    Ok(())
+}
+
 async fn one_of_many_wins(catalogue: &dyn Catalogue) -> Result<(), Error> {
     let tenant = catalogue.create_tenant("race").await?.id;
     let racers = (0..8).map(|n| async move {
         let change = change("main", Expected::Is(None), id(n), n);
-        catalogue.commit(tenant, &[], Some(&change)).await
+        let committed = catalogue.commit(tenant, &[], from_ref(&change)).await?;
+        Ok::<_, Error>(committed.heads)
     });
     let outcomes = futures_util::future::try_join_all(racers).await?;
-    let winners = outcomes.iter().filter(|one| **one == Some(Advanced::Moved));
+    let winners = outcomes.iter().filter(|one| **one == [Advanced::Moved]);
     assert_eq!(winners.count(), 1);
     assert_eq!(catalogue.head_moves(tenant, 10).await?.len(), 1);
     Ok(())

@@ -13,7 +13,7 @@ use sync_core::{Digest, SnapshotId};
 use crate::Error;
 use crate::blobs::Blobs;
 use crate::catalogue::{
-    Advanced, BranchRemoval, Catalogue, HeadChange, HeadMove, Location, PackRecord, Removed,
+    BranchRemoval, Catalogue, Committed, HeadChange, HeadMove, Location, PackRecord, Removed,
     TenantId, TenantRecord, TokenRecord,
 };
 
@@ -242,8 +242,8 @@ impl Catalogue for FaultyCatalogue {
         &self,
         tenant: TenantId,
         packs: &[PackRecord],
-        head: Option<&HeadChange>,
-    ) -> Result<Option<Advanced>, Error> {
-        self.call(self.inner.commit(tenant, packs, head)).await
+        heads: &[HeadChange],
+    ) -> Result<Committed, Error> {
+        self.call(self.inner.commit(tenant, packs, heads)).await
     }
 }

@@ -1,5 +1,7 @@
 //! What every catalogue must do for upkeep.
 
+use std::slice::from_ref;
+
 use sync_core::Digest;
 
 use super::catalogue_suite::{change, digest, id, pack, place};
@@ -31,7 +33,7 @@ async fn removals(catalogue: &dyn Catalogue) -> Result<(), Error> {
     let tenant = catalogue.create_tenant("removals").await?.id;
     let first = change("main", Expected::Is(None), id(1), 1);
     catalogue
-        .commit(tenant, &[pack(1, &[1, 2, 3])], Some(&first))
+        .commit(tenant, &[pack(1, &[1, 2, 3])], from_ref(&first))
         .await?;
     let marks = catalogue.marks(tenant).await?;
     assert_eq!(marks.moves, 1);
@@ -70,18 +72,18 @@ async fn removals(catalogue: &dyn Catalogue) -> Result<(), Error> {
     let mut late = change("main", Expected::Is(Some(id(1))), id(2), 2);
     late.generation = Some(marks.generation);
     let refused = catalogue
-        .commit(tenant, &[pack(1, &[1, 2, 3])], Some(&late))
+        .commit(tenant, &[pack(1, &[1, 2, 3])], from_ref(&late))
         .await;
     assert!(matches!(refused, Err(Error::Collected)), "{refused:?}");
     assert_eq!(catalogue.head(tenant, "main").await?, Some(id(1)));
     let found = catalogue.locate(tenant, &[digest(1)]).await?;
     assert!(found[0].is_some());
     late.generation = Some(catalogue.marks(tenant).await?.generation);
-    catalogue.commit(tenant, &[], Some(&late)).await?;
+    catalogue.commit(tenant, &[], from_ref(&late)).await?;
     assert_eq!(catalogue.head(tenant, "main").await?, Some(id(2)));
     // What is accepted again is not expired any more.
     let back = change("main", Expected::Any, id(1), 3);
-    catalogue.commit(tenant, &[], Some(&back)).await?;
+    catalogue.commit(tenant, &[], from_ref(&back)).await?;
     assert_eq!(catalogue.expired(tenant, &[id(1)]).await?, [false]);
     Ok(())
 }
@@ -90,9 +92,9 @@ async fn packs(catalogue: &dyn Catalogue) -> Result<(), Error> {
     let tenant = catalogue.create_tenant("packs").await?.id;
     let other = catalogue.create_tenant("packs-other").await?.id;
     catalogue
-        .commit(tenant, &[pack(201, &[1, 2]), pack(202, &[3])], None)
+        .commit(tenant, &[pack(201, &[1, 2]), pack(202, &[3])], &[])
         .await?;
-    catalogue.commit(other, &[pack(202, &[3])], None).await?;
+    catalogue.commit(other, &[pack(202, &[3])], &[]).await?;
     let listed = catalogue.packs(tenant, 0, 9).await?;
     let names: Vec<_> = listed.iter().map(|pack| pack.name).collect();
     assert_eq!(names, [digest(201), digest(202)]);
@@ -157,7 +159,7 @@ async fn packs(catalogue: &dyn Catalogue) -> Result<(), Error> {
     catalogue.retire(tenant, &rest).await?;
     assert_eq!(catalogue.recorded(&names).await?, [false, true, false]);
     assert!(catalogue.is_vacant(tenant).await?);
-    catalogue.commit(tenant, &[pack(204, &[7])], None).await?;
+    catalogue.commit(tenant, &[pack(204, &[7])], &[]).await?;
     let next = catalogue.packs(tenant, 0, 9).await?;
     assert!(next[0].number > top, "number {} twice", next[0].number);
     Ok(())

@@ -1,9 +1,12 @@
 //! A head moves, after everything that the new snapshot names was found to be there and well formed.
 
+use std::slice::from_ref;
+
 use snafu::ensure;
 use sync_core::{Snapshot, SnapshotId};
 
-use super::keep::{Kept, Look};
+use super::keep::{Kept, Look, Seen};
+use super::lineage::MAX_LINEAGE;
 use super::{Received, Repository};
 use crate::catalogue::{Advanced, BranchRemoval, Expected, HeadChange, Removed};
 use crate::error::Error;
@@ -107,9 +110,11 @@ impl Repository {
                 base: advance.expected,
                 trusted: kept.map(|kept| kept.roots),
                 spare: false,
+                most: MAX_LINEAGE,
             };
-            let checked = self.check_closure(received, advance.target, look).await?;
-            checked.history
+            let mut seen = Seen::new();
+            let checked = self.check_closure(received, advance.target, look, &mut seen);
+            checked.await?.history
         };
         let change = HeadChange {
             branch: advance.branch.clone(),
@@ -119,10 +124,67 @@ impl Repository {
             when: advance.when,
             generation: Some(generation),
         };
-        let advanced = self.store(received, Some(&change)).await?;
+        let committed = self.store(received, from_ref(&change)).await?;
         // A commit that was given a head answers for it.
-        Ok(advanced.unwrap_or(Advanced::Moved))
+        Ok(committed.heads.first().copied().unwrap_or(Advanced::Moved))
     }
+
+    /// Moves heads of different branches by compare-and-swap to snapshots that are stored, all of them or none, after
+    /// everything that they name was checked as [`Repository::advance`] does; at most [`Repository::MOST_SNAPSHOTS`] come with
+    /// them. Where one answer is [`Advanced::Stale`] no head has moved, whatever the others are.
+    /// Once called this runs to its end, even if the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Repository::advance`]. No head has moved.
+    pub async fn advance_together(&self, advances: Vec<Advance>) -> Result<Vec<Advanced>, Error> {
+        let this = self.clone();
+        tokio::spawn(async move {
+            loop {
+                match this.advance_all_now(&advances).await {
+                    Err(Error::Collected) => {}
+                    outcome => return outcome,
+                }
+            }
+        })
+        .await?
+    }
+
+    async fn advance_all_now(&self, advances: &[Advance]) -> Result<Vec<Advanced>, Error> {
+        let generation = self.catalogue.marks(self.tenant.id).await?.generation;
+        let nothing = Received::nothing();
+        let mut checked = Seen::new();
+        let mut changes = Vec::with_capacity(advances.len());
+        for advance in advances {
+            check_branch(&advance.branch)?;
+            let target = advance.target;
+            let history = if checked.contains_key(&target) || self.is_accepted(target).await? {
+                Vec::new()
+            } else {
+                let look = Look {
+                    generation,
+                    base: None,
+                    trusted: None,
+                    spare: false,
+                    most: Self::MOST_SNAPSHOTS,
+                };
+                let checking = self.check_closure(&nothing, target, look, &mut checked);
+                checking.await?.history
+            };
+            changes.push(HeadChange {
+                branch: advance.branch.clone(),
+                expected: Expected::Is(advance.expected),
+                target,
+                history,
+                when: advance.when,
+                generation: Some(generation),
+            });
+        }
+        Ok(self.store(&nothing, &changes).await?.heads)
+    }
+
+    /// The most snapshots that [`Repository::advance_together`] accepts at once: what is remembered of each has some 300 bytes.
+    pub const MOST_SNAPSHOTS: usize = 1 << 17;
 
     /// Moves a head of a local store to a snapshot that is in it or in `received`, whatever the head was, and records both in
     /// one transaction. What the snapshot names is *not* looked for: a workspace's own store holds maps without contents.
@@ -157,8 +219,8 @@ impl Repository {
             when,
             generation: None,
         };
-        let adopted = self.store(&received, Some(&change)).await?;
-        Ok(adopted.unwrap_or(Advanced::Moved))
+        let committed = self.store(&received, from_ref(&change)).await?;
+        Ok(committed.heads.first().copied().unwrap_or(Advanced::Moved))
     }
 
     /// Removes a branch whose head is `expected`, and what it keeps. Its snapshots are kept for the grace of a collection

@@ -235,9 +235,8 @@ impl<'e> Export<'e> {
             };
             let held = &mut self.held;
             for content in pair.values.contents(self.nodes, &before)? {
-                walk_content(self.nodes, &content, &mut |digest, _| {
-                    Ok(held.insert(digest))
-                })?;
+                self.nodes
+                    .walk_content(&content, &mut |digest, _| Ok(held.insert(digest)))?;
             }
         }
         Ok(())
@@ -248,7 +247,7 @@ impl<'e> Export<'e> {
         for change in pair.changes(self.nodes) {
             let Some(after) = change?.after else { continue };
             for content in pair.values.contents(self.nodes, &after)? {
-                walk_content(self.nodes, &content, &mut |digest, depth| {
+                self.nodes.walk_content(&content, &mut |digest, depth| {
                     let fresh =
                         depth > 0 && !self.held.contains(&digest) && self.sent.insert(digest);
                     if fresh {
@@ -275,7 +274,7 @@ impl<'e> Export<'e> {
                 _ => None,
             };
             for content in &after {
-                walk_content(self.nodes, content, &mut |digest, depth| {
+                self.nodes.walk_content(content, &mut |digest, depth| {
                     if depth > 0 {
                         return Ok(followed.insert(digest));
                     }
@@ -320,7 +319,7 @@ impl Values {
                 Some(Entry::File { content, .. }) => vec![content],
                 _ => Vec::new(),
             }),
-            Self::Rows => rows::contents(nodes, value),
+            Self::Rows => nodes.row_contents(value),
         }
     }
 }
@@ -333,30 +332,36 @@ fn only_chunk(contents: &[Content]) -> Option<Digest> {
     }
 }
 
-/// Visits the chunks and lists of a content, in its order, lists before what they name.
-/// `visit` gets the digest and the depth, 0 for a chunk, and says whether to look into a list.
-fn walk_content(
-    nodes: &RepositoryNodes,
-    content: &Content,
-    visit: &mut dyn FnMut(Digest, u8) -> Result<bool, Error>,
-) -> Result<(), Error> {
-    // What is still to be visited, the next last.
-    let mut ahead: Vec<(Digest, u8)> = Vec::new();
-    let items = content.chunks.iter().rev();
-    ahead.extend(items.map(|chunk| (chunk.digest, content.depth)));
-    while let Some((digest, depth)) = ahead.pop() {
-        if !visit(digest, depth)? || depth == 0 {
-            continue;
+impl RepositoryNodes {
+    /// Visits the chunks and lists of a content, in its order, lists before what they name.
+    /// `visit` gets the digest and the depth, 0 for a chunk, and says whether to look into a list.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where a chunk list is not there, or is none; what `visit` says.
+    pub fn walk_content(
+        &self,
+        content: &Content,
+        visit: &mut dyn FnMut(Digest, u8) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        // What is still to be visited, the next last.
+        let mut ahead: Vec<(Digest, u8)> = Vec::new();
+        let items = content.chunks.iter().rev();
+        ahead.extend(items.map(|chunk| (chunk.digest, content.depth)));
+        while let Some((digest, depth)) = ahead.pop() {
+            if !visit(digest, depth)? || depth == 0 {
+                continue;
+            }
+            let corrupt = CorruptSnafu {
+                digest,
+                reason: "a chunk list of an accepted snapshot is not there, or is none",
+            };
+            let bytes = self.object(&digest)?.context(corrupt)?;
+            let items = decode_list(&bytes).context(corrupt)?;
+            ahead.extend(items.iter().rev().map(|chunk| (chunk.digest, depth - 1)));
         }
-        let corrupt = CorruptSnafu {
-            digest,
-            reason: "a chunk list of an accepted snapshot is not there, or is none",
-        };
-        let bytes = nodes.object(&digest)?.context(corrupt)?;
-        let items = decode_list(&bytes).context(corrupt)?;
-        ahead.extend(items.iter().rev().map(|chunk| (chunk.digest, depth - 1)));
+        Ok(())
     }
-    Ok(())
 }
 
 /// An accepted map that does not read is damage; what the store said is said again.

@@ -15,6 +15,8 @@ use crate::store::check_branch;
 
 /// The most snapshots that a prefix is resolved to.
 const MAX_RESOLVED: usize = 16;
+/// How many snapshots are counted at once.
+const PAGE: usize = 4096;
 
 impl Repository {
     /// An accepted snapshot.
@@ -59,6 +61,25 @@ impl Repository {
         self.catalogue
             .snapshots(self.tenant.id, first, last, MAX_RESOLVED)
             .await
+    }
+
+    /// How many snapshots the tenant has accepted and keeps.
+    pub async fn count_snapshots(&self) -> Result<u64, Error> {
+        let bound = |byte| SnapshotId(Digest::from_bytes([byte; Digest::LEN]));
+        let (mut first, mut count) = (bound(0), 0);
+        loop {
+            let page = self
+                .catalogue
+                .snapshots(self.tenant.id, first, bound(0xff), PAGE);
+            let page = page.await?;
+            // The first of a page is the last of the one before.
+            let known = u64::from(count > 0);
+            count += page.len() as u64 - known;
+            match page.last() {
+                Some(last) if page.len() == PAGE => first = *last,
+                _ => return Ok(count),
+            }
+        }
     }
 
     /// The history of `from`, itself first: at most `limit` snapshots, each before its parents, newest first where

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sync_core::{Digest, Roots, SnapshotId};
 
 use super::closure::{self, Found};
-use super::lineage::Link;
+use super::lineage::{Link, MAX_LINEAGE};
 use super::{Received, Repository, RepositoryNodes};
 use crate::error::{Error, IncompleteSnafu};
 use crate::protocol::prefix;
@@ -55,7 +55,12 @@ pub(super) struct Look {
     pub(super) trusted: Option<Roots>,
     /// Whether what is looked at is spared by collections for another grace time.
     pub(super) spare: bool,
+    /// The most snapshots that may come with it.
+    pub(super) most: usize,
 }
+
+/// What snapshots hold that were found to be here, and that nothing accepted names yet.
+pub(super) type Seen = HashMap<SnapshotId, Roots>;
 
 impl Repository {
     /// Checks everything that a snapshot names, as [`Repository::advance`] does, and records what was received, durably.
@@ -80,6 +85,7 @@ impl Repository {
                     base: None,
                     trusted: None,
                     spare: true,
+                    most: MAX_LINEAGE,
                 };
                 let checked = if this.is_accepted(snapshot).await? {
                     Checked {
@@ -87,7 +93,8 @@ impl Repository {
                         history: Vec::new(),
                     }
                 } else {
-                    this.check_closure(&received, snapshot, look).await?
+                    this.check_closure(&received, snapshot, look, &mut Seen::new())
+                        .await?
                 };
                 this.record(&received).await?;
                 if this.generation().await? == generation {
@@ -125,7 +132,7 @@ impl Repository {
             let (before, after) = (rows(before), rows(Some(after)));
             this.check_roots(&received, reader, before, after, true)
                 .await?;
-            this.record(&received).await
+            this.record(&received).await.map(drop)
         };
         tokio::spawn(keeping).await?
     }
@@ -134,12 +141,14 @@ impl Repository {
         Ok(self.catalogue.marks(self.tenant.id).await?.generation)
     }
 
-    /// Checks everything that a snapshot names, and what it comes after as far as that was never accepted.
+    /// Checks everything that a snapshot names, and what it comes after as far as that was never accepted and is not among those
+    /// that were `checked`; now they are.
     pub(super) async fn check_closure(
         &self,
         received: &Received,
         id: SnapshotId,
         look: Look,
+        checked: &mut Seen,
     ) -> Result<Checked, Error> {
         let mut reader = RepositoryNodes::new(self.clone(), received);
         if received.generation != Some(look.generation) {
@@ -147,7 +156,8 @@ impl Repository {
             reader.forget_rolled(received);
         }
         let reader = Arc::new(reader);
-        let lineage = self.lineage(&reader, id).await?;
+        let mut seen = checked.keys().copied().collect();
+        let lineage = self.lineage(&reader, id, &mut seen, look.most).await?;
         if lineage.is_empty() {
             let missing = Found {
                 missing: vec![id.0],
@@ -155,7 +165,6 @@ impl Repository {
             };
             return self.incomplete(received, missing).await;
         }
-        let mut checked: HashMap<SnapshotId, Roots> = HashMap::new();
         let mut history = Vec::with_capacity(lineage.len() - 1);
         for Link {
             id: link,
@@ -184,7 +193,7 @@ impl Repository {
                 history.push(link);
             }
         }
-        let roots = checked.remove(&id).unwrap_or_default();
+        let roots = checked.get(&id).copied().unwrap_or_default();
         Ok(Checked { roots, history })
     }
 

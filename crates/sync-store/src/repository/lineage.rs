@@ -11,7 +11,7 @@ use crate::error::{Error, MalformedSnafu, UnknownSnapshotSnafu};
 use crate::task;
 
 /// The most snapshots that a push brings.
-const MAX_LINEAGE: usize = 1 << 16;
+pub(super) const MAX_LINEAGE: usize = 1 << 16;
 
 /// A snapshot that was never accepted.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub(super) struct Link {
 }
 
 impl Repository {
-    /// A snapshot and what it comes after, as far as that was never accepted, each after its parents; nothing where the
-    /// snapshot itself is not here.
+    /// A snapshot and what it comes after, as far as that was never accepted and is not `seen` yet, each after its parents;
+    /// nothing where the snapshot itself is not here. At most `most` snapshots are seen.
     ///
     /// # Errors
     ///
@@ -35,9 +35,11 @@ impl Repository {
         &self,
         reader: &Arc<RepositoryNodes>,
         id: SnapshotId,
+        seen: &mut HashSet<SnapshotId>,
+        most: usize,
     ) -> Result<Vec<Link>, Error> {
         let mut links = Vec::new();
-        let mut seen = HashSet::from([id]);
+        seen.insert(id);
         let Some(first) = self.link(reader, id).await? else {
             return Ok(links);
         };
@@ -55,10 +57,10 @@ impl Repository {
                 continue;
             }
             ensure!(
-                seen.len() <= MAX_LINEAGE,
+                seen.len() <= most,
                 MalformedSnafu {
                     place: format!("snapshot {child}"),
-                    reason: format!("more than {MAX_LINEAGE} snapshots come with it"),
+                    reason: format!("more than {most} snapshots come with it"),
                 }
             );
             let found = self.link(reader, parent).await?;
@@ -100,7 +102,9 @@ impl Repository {
         head: Option<SnapshotId>,
     ) -> Result<bool, Error> {
         let reader = Arc::new(RepositoryNodes::new(self.clone(), &Received::nothing()));
-        let lineage = match self.lineage(&reader, id).await {
+        let mut seen = HashSet::new();
+        let lineage = self.lineage(&reader, id, &mut seen, MAX_LINEAGE);
+        let lineage = match lineage.await {
             Err(Error::UnknownSnapshot { .. } | Error::Malformed { .. }) => return Ok(false),
             lineage => lineage?,
         };

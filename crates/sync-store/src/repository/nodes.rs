@@ -76,7 +76,7 @@ impl RepositoryNodes {
     }
 
     /// An object, checked against its digest when its block was read; `None` where it is not stored.
-    pub(crate) fn object(&self, digest: &Digest) -> Result<Option<Bytes>, Error> {
+    pub fn object(&self, digest: &Digest) -> Result<Option<Bytes>, Error> {
         let mut near = self.near.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(object) = near.objects.get(digest) {
             return Ok(Some(object.clone()));

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::assembly::{Assembly, Pending};
 use super::{Repository, RepositoryNodes};
-use crate::catalogue::{Advanced, HeadChange, Location, PackRecord};
+use crate::catalogue::{Committed, HeadChange, Location, PackRecord};
 use crate::error::{BoxError, Error};
 use crate::pack::{BlockBuilder, Class, DecodedBlock, Event, PackDecoder, PackError, Span};
 use crate::protocol::prefix;
@@ -32,6 +32,8 @@ pub struct Received {
     pub objects: u64,
     /// How many bytes of pack came.
     pub bytes: u64,
+    /// How many objects of the packs that are recorded were not there before; [`Repository::record`] adds those of the last.
+    pub(crate) added: u64,
     pub(crate) pending: Option<Arc<Pending>>,
     /// How often a collection had removed something when this was begun: what is remembered below holds until it has again.
     pub(crate) generation: Option<u64>,
@@ -135,9 +137,11 @@ impl Repository {
         Ok(bytes.and_then(|bytes| Snapshot::decode(&bytes).ok()))
     }
 
-    /// Stores and records the last pack of what was received, and moves no head.
-    pub async fn record(&self, received: &Received) -> Result<(), Error> {
-        self.store(received, None).await.map(drop)
+    /// Stores and records the last pack of what was received, and moves no head. Says how many of all objects that were
+    /// received were not there before.
+    pub async fn record(&self, received: &Received) -> Result<u64, Error> {
+        let committed = self.store(received, &[]).await?;
+        Ok(received.added + committed.added)
     }
 
     /// Where objects are that are not stored again because they are there: they survive another grace time.
@@ -151,18 +155,18 @@ impl Repository {
     pub(super) async fn store(
         &self,
         received: &Received,
-        head: Option<&HeadChange>,
-    ) -> Result<Option<Advanced>, Error> {
+        heads: &[HeadChange],
+    ) -> Result<Committed, Error> {
         let _storing = self.storing.read().await;
         let records = match &received.pending {
-            None if head.is_none() => return Ok(None),
+            None if heads.is_empty() => return Ok(Committed::default()),
             None => Vec::new(),
             Some(pending) => {
                 self.blobs.put(&pending.record.name, &pending.parts).await?;
                 vec![PackRecord::clone(&pending.record)]
             }
         };
-        self.catalogue.commit(self.tenant.id, &records, head).await
+        self.catalogue.commit(self.tenant.id, &records, heads).await
     }
 }
 
@@ -198,7 +202,7 @@ struct Receiving {
     /// The pack that was closed last, on its way to the disk while the next one fills.
     storing: Option<JoinHandle<Result<Stored, Error>>>,
     /// The pack before it, on its way into the catalogue meanwhile.
-    recording: Option<JoinHandle<Result<(), Error>>>,
+    recording: Option<JoinHandle<Result<u64, Error>>>,
     /// Whether nothing is stored yet, so that nothing need be looked up.
     vacant: bool,
     received: Received,
@@ -340,10 +344,10 @@ impl Receiving {
 
     /// Waits until the pack before that is in the catalogue.
     fn recorded(&mut self) -> Result<(), Error> {
-        match self.recording.take() {
-            Some(recording) => task::block_on(&self.runtime, recording)?,
-            None => Ok(()),
+        if let Some(recording) = self.recording.take() {
+            self.received.added += task::block_on(&self.runtime, recording)??;
         }
+        Ok(())
     }
 
     /// Waits until every pack that was closed is stored and recorded.
@@ -424,14 +428,14 @@ impl Stored {
         Ok(Self { pack, storing })
     }
 
-    async fn record(self, repository: Repository) -> Result<(), Error> {
+    async fn record(self, repository: Repository) -> Result<u64, Error> {
         let records = [PackRecord::clone(&self.pack)];
         let recorded = repository
             .catalogue
-            .commit(repository.tenant.id, &records, None);
-        recorded.await?;
+            .commit(repository.tenant.id, &records, &[]);
+        let committed = recorded.await?;
         drop(self.storing);
-        Ok(())
+        Ok(committed.added)
     }
 }
 

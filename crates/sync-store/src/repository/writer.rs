@@ -51,7 +51,7 @@ impl Repository {
                 })
             };
             let prepared = repository.prepare_named(objects).await?;
-            repository.record(&prepared).await
+            repository.record(&prepared).await.map(drop)
         });
         (Writer { sender }, Writing { storing })
     }

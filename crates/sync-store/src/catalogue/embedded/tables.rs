@@ -131,12 +131,12 @@ pub(super) fn locate(
     Ok(found)
 }
 
-/// Records a pack under the tenant's next number, and every object that has no place yet.
+/// Records a pack under the tenant's next number, and every object that has no place yet; says how many these are.
 pub(super) fn record(
     write: &WriteTransaction,
     tenant: TenantId,
     pack: &PackRecord,
-) -> Result<(), BoxError> {
+) -> Result<u64, BoxError> {
     let mut numbers = write.open_table(PACK_NUMBERS)?;
     let name = key(tenant, &pack.name);
     let mut table = write.open_table(OBJECTS)?;
@@ -147,19 +147,21 @@ pub(super) fn record(
             lacking |= table.get(&key(tenant, digest))?.is_none();
         }
         if !lacking {
-            return Ok(());
+            return Ok(0);
         }
     }
     let number = add_pack(write, &mut numbers, tenant, pack)?;
     // A tenant's first pack meets no object, which saves half of the look-ups of a large first push.
     let first = number == 0;
+    let mut added = 0;
     for (digest, place) in &pack.objects {
         let key = key(tenant, digest);
         if first || table.get(&key)?.is_none() {
             table.insert(&key, &encode_place(number, *place))?;
+            added += 1;
         }
     }
-    Ok(())
+    Ok(added)
 }
 
 /// Gives a pack the tenant's next number. No number is ever given twice: upkeep names packs by theirs.
@@ -191,23 +193,44 @@ pub(super) fn add_pack(
     Ok(number)
 }
 
+/// Moves all heads, or none where one of them is stale.
 pub(super) fn advance(
     write: &WriteTransaction,
     tenant: TenantId,
-    change: &HeadChange,
-) -> Result<Advanced, BoxError> {
-    let mut heads = write.open_table(HEADS)?;
-    let branch = (tenant.0, change.branch.as_str());
-    let head = heads.get(branch)?;
-    let head = head.map(|head| SnapshotId(Digest::from_bytes(*head.value())));
-    if head == Some(change.target) {
-        return Ok(Advanced::Already);
-    }
-    if let Expected::Is(expected) = change.expected
-        && expected != head
+    changes: &[HeadChange],
+) -> Result<Vec<Advanced>, BoxError> {
+    let (mut judged, mut before) = (Vec::new(), Vec::new());
     {
-        return Ok(Advanced::Stale { head });
+        let heads = write.open_table(HEADS)?;
+        for change in changes {
+            let head = heads.get((tenant.0, change.branch.as_str()))?;
+            let head = head.map(|head| SnapshotId(Digest::from_bytes(*head.value())));
+            judged.push(match change.expected {
+                _ if head == Some(change.target) => Advanced::Already,
+                Expected::Is(expected) if expected != head => Advanced::Stale { head },
+                _ => Advanced::Moved,
+            });
+            before.push(head);
+        }
     }
+    if !judged.iter().any(Advanced::is_stale) {
+        for ((change, judged), head) in changes.iter().zip(&judged).zip(before) {
+            if *judged == Advanced::Moved {
+                move_head(write, tenant, change, head)?;
+            }
+        }
+    }
+    Ok(judged)
+}
+
+fn move_head(
+    write: &WriteTransaction,
+    tenant: TenantId,
+    change: &HeadChange,
+    head: Option<SnapshotId>,
+) -> Result<(), BoxError> {
+    let branch = (tenant.0, change.branch.as_str());
+    let mut heads = write.open_table(HEADS)?;
     heads.insert(branch, change.target.0.as_bytes())?;
     let mut accepted = write.open_table(ACCEPTED)?;
     let mut expired = write.open_table(upkeep::EXPIRED)?;
@@ -215,17 +238,13 @@ pub(super) fn advance(
         accepted.insert(&key(tenant, &id.0), ())?;
         expired.remove(&key(tenant, &id.0))?;
     }
-    note_move(
-        write,
-        tenant,
-        &HeadMove {
-            branch: change.branch.clone(),
-            from: head,
-            to: change.target,
-            when: change.when,
-        },
-    )?;
-    Ok(Advanced::Moved)
+    let line = HeadMove {
+        branch: change.branch.clone(),
+        from: head,
+        to: change.target,
+        when: change.when,
+    };
+    note_move(write, tenant, &line)
 }
 
 /// Adds a line to the log of heads.

@@ -10,7 +10,7 @@ use sync_core::rows::{RowError, RowValue, tables};
 use sync_core::{Content, Digest};
 
 use super::outgoing::Outgoing;
-use super::{Export, Pair, Values, map_error, produce, walk_content};
+use super::{Export, Pair, Values, map_error, produce};
 use crate::Error;
 use crate::error::CorruptSnafu;
 use crate::pack::{Class, PackWriter};
@@ -157,8 +157,8 @@ impl Export<'_> {
 
     /// Sends the lists and chunks that a row names.
     fn value(&mut self, value: &Bytes) -> Result<(), Error> {
-        for content in contents(self.nodes, value)? {
-            walk_content(self.nodes, &content, &mut |digest, _| {
+        for content in self.nodes.row_contents(value)? {
+            self.nodes.walk_content(&content, &mut |digest, _| {
                 let fresh = !self.held.contains(&digest) && self.sent.insert(digest);
                 if fresh {
                     self.outgoing.push(digest)?;
@@ -170,21 +170,28 @@ impl Export<'_> {
     }
 }
 
-/// The contents that a row names: its large values, and the row itself where it is an object of its own.
-pub(super) fn contents(nodes: &RepositoryNodes, value: &Bytes) -> Result<Vec<Content>, Error> {
-    let corrupt = |digest| CorruptSnafu {
-        digest,
-        reason: "a row of an accepted snapshot is not there, or is none",
-    };
-    let named = RowValue::decode(value).context(corrupt(Digest::of(value)))?;
-    let mut contents = named.contents();
-    if let RowValue::Stored(_) = named {
-        let row = RowValue::load(value, nodes).map_err(|error| match error {
-            RowError::Store { source } => store_error(source, "read a row"),
-            RowError::Missing { digest } => corrupt(digest).build(),
-            RowError::Malformed => corrupt(Digest::of(value)).build(),
-        })?;
-        contents.extend(RowValue::Row(row).contents());
+impl RepositoryNodes {
+    /// The contents that a value of a map of rows names: large values of the row, and the row itself where it is an object of
+    /// its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where the row is not there, or is none.
+    pub fn row_contents(&self, value: &Bytes) -> Result<Vec<Content>, Error> {
+        let corrupt = |digest| CorruptSnafu {
+            digest,
+            reason: "a row of an accepted snapshot is not there, or is none",
+        };
+        let named = RowValue::decode(value).context(corrupt(Digest::of(value)))?;
+        let mut contents = named.contents();
+        if let RowValue::Stored(_) = named {
+            let row = RowValue::load(value, self).map_err(|error| match error {
+                RowError::Store { source } => store_error(source, "read a row"),
+                RowError::Missing { digest } => corrupt(digest).build(),
+                RowError::Malformed => corrupt(Digest::of(value)).build(),
+            })?;
+            contents.extend(RowValue::Row(row).contents());
+        }
+        Ok(contents)
     }
-    Ok(contents)
 }
