@@ -37,7 +37,8 @@ pub struct Cargo {
 #[derive(Deserialize)]
 struct Workspace {
     packages: Vec<Package>,
-    workspace_root: PathBuf,
+    #[serde(rename = "workspace_root")]
+    root: PathBuf,
     target_directory: PathBuf,
 }
 
@@ -124,7 +125,7 @@ impl Workspace {
             waiting.extend(paths.filter(|path| !packages.contains(path)));
             packages.insert(dir);
         }
-        let root = &self.workspace_root;
+        let root = &self.root;
         let names = [
             "Cargo.toml",
             "Cargo.lock",

@@ -29,7 +29,7 @@ struct Rule {
 }
 
 impl Ignored {
-    /// The rules for a context: the file that is named as the Dockerfile with `.dockerignore` after it, where BuildKit builds and
+    /// The rules for a context: the file that is named as the Dockerfile with `.dockerignore` after it, where `BuildKit` builds and
     /// there is one, else the one in its root.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub struct Login {
 /// What builds images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Builder {
-    /// BuildKit, by the plugin `buildx`.
+    /// `BuildKit`, by the plugin `buildx`.
     BuildKit,
     /// The builder that every engine has.
     Classic,
@@ -96,7 +96,7 @@ pub async fn root(runner: &dyn CommandRunner) -> Result<PathBuf, Error> {
     Ok(root.into())
 }
 
-/// What builds images here: BuildKit where its plugin answers.
+/// What builds images here: `BuildKit` where its plugin answers.
 pub async fn builder(runner: &dyn CommandRunner) -> Builder {
     match ask(runner, ["buildx", "version"]).await {
         Ok(_) => Builder::BuildKit,

@@ -4,6 +4,7 @@
 //! every other one over TLS.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use data_encoding::BASE64;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
@@ -421,7 +422,8 @@ fn escaped(value: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~:/,".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            // Writing to a text cannot fail.
+            let _ = write!(escaped, "%{byte:02X}");
         }
     }
     escaped

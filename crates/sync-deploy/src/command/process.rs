@@ -51,20 +51,18 @@ impl CommandRunner for ProcessRunner {
         // Whoever it has left behind goes with it.
         drop(group);
         let lines: Vec<String> = std::mem::take(&mut heard.lines).into();
-        let status = match ended {
-            Ok(status) => status.with_context(|_| StartSnafu {
+        let Ok(status) = ended else {
+            let _ = child.wait().await;
+            return TimedOutSnafu {
                 command: command.to_string(),
-            })?,
-            Err(_) => {
-                let _ = child.wait().await;
-                return TimedOutSnafu {
-                    command: command.to_string(),
-                    limit: command.limit,
-                    lines,
-                }
-                .fail();
+                limit: command.limit,
+                lines,
             }
+            .fail();
         };
+        let status = status.with_context(|_| StartSnafu {
+            command: command.to_string(),
+        })?;
         if !status.success() {
             return EndedSnafu {
                 command: command.to_string(),

@@ -13,7 +13,7 @@ use sync_deploy::{Deployer, Health, Wanted};
 
 const TENANT: &str = "acme";
 /// So long a test waits for something to get healthy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn wanted(tenant: &str, name: &str, image: &str) -> Wanted {
     Wanted {
