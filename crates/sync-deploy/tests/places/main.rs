@@ -1,6 +1,10 @@
 //! Every place where programs run does the same: containers of the real engine, an operator's program, and Fly as its API is
 //! documented.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod containers;
 mod fly;
