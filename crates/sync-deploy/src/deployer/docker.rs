@@ -82,6 +82,8 @@ struct Config {
 #[serde(rename_all = "PascalCase")]
 struct State {
     running: bool,
+    /// It has ended, and the engine starts it again in a moment.
+    restarting: bool,
     status: String,
     exit_code: i64,
     error: String,
@@ -251,7 +253,7 @@ impl<R: CommandRunner> Docker<R> {
     /// How a container's program is.
     async fn look(&self, container: &Container) -> Result<Health, Error> {
         let state = &container.state;
-        if !state.running {
+        if !state.running || state.restarting {
             if state.status == "created" && state.error.is_empty() {
                 return Ok(Health::Starting);
             }
