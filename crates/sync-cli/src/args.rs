@@ -2,6 +2,7 @@
 
 mod bundles;
 mod hoist;
+mod identity;
 mod jobs;
 mod mcp;
 mod remotes;
@@ -20,11 +21,12 @@ use sync_store::protocol::Scope;
 
 pub(crate) use bundles::{Export, Import, Inspect};
 pub(crate) use hoist::hoisted;
+pub(crate) use identity::{Identity, IdentityVerb, TenantMoved};
 pub(crate) use jobs::{Daemon, DaemonVerb, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use mcp::Mcp;
 pub(crate) use remotes::{
     Branch, BranchCreate, BranchDelete, BranchVerb, Promote, Remote, RemoteAdd, RemoteBranch,
-    RemoteRemove, RemoteVerb,
+    RemoteRemove, RemoteSetUrl, RemoteVerb,
 };
 pub(crate) use rows::{
     Conflicts, ConflictsList, ConflictsResolve, ConflictsShow, ConflictsVerb, Db, DbTrack,
@@ -124,6 +126,8 @@ pub(crate) enum Verb {
     Tenant(Tenant),
     /// Manage tokens.
     Token(Token),
+    /// Say who a tenant is.
+    Identity(Identity),
     /// Check every object.
     Verify(Verify),
     /// Take everything and leave.
@@ -176,6 +180,7 @@ impl Verb {
             Self::Serve(_) => "serve",
             Self::Tenant(_) => "tenant",
             Self::Token(_) => "token",
+            Self::Identity(_) => "identity",
             Self::Verify(_) => "verify",
             Self::Export(_) => "export",
             Self::Import(_) => "import",
@@ -209,7 +214,12 @@ impl Verb {
             Self::Verify(verify) => verify.data.is_none() && verify.file.is_none(),
             Self::Export(export) => export.data.is_none(),
             Self::Import(import) => import.data.is_none(),
+            Self::Remote(remote) => remote.verb.follows(),
+            Self::Tenant(tenant) => {
+                matches!(&tenant.verb, TenantVerb::Moved(moved) if moved.data.is_none())
+            }
             Self::Token(_)
+            | Self::Identity(_)
             | Self::Sync(_)
             | Self::Diff(_)
             | Self::Rollback(_)
@@ -223,10 +233,8 @@ impl Verb {
             | Self::Conflicts(_) => true,
             Self::Init(_)
             | Self::Completions(_)
-            | Self::Remote(_)
             | Self::Promote(_)
             | Self::Serve(_)
-            | Self::Tenant(_)
             | Self::Inspect(_)
             | Self::Gc(_)
             | Self::Retention(_)
@@ -327,7 +335,7 @@ pub(crate) struct Serve {
     pub(crate) log_format: LogFormat,
 }
 
-/// create and list tenants
+/// create and list tenants, and say where they live
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "tenant")]
 pub(crate) struct Tenant {
@@ -346,6 +354,8 @@ pub(crate) enum TenantVerb {
     List(TenantList),
     /// Give it a database.
     Database(TenantDatabase),
+    /// Say where it lives.
+    Moved(TenantMoved),
 }
 
 /// create a tenant
@@ -509,6 +519,13 @@ mod tests {
             "remote list",
             "remote add staging https://a --tenant acme --branch main --ca-file ca.pem",
             "remote remove staging",
+            "--remote staging remote set-url https://new",
+            "remote trust",
+            "identity show",
+            "identity generate --tenant acme --data d",
+            "identity rotate",
+            "tenant moved --to https://new --tenant acme --data d",
+            "tenant moved --back",
             "branch list",
             "branch create trial 7f3a9c0",
             "branch delete trial",
@@ -517,6 +534,10 @@ mod tests {
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }
+    }
+
+    #[test]
+    fn lines_that_are_refused() {
         for line in [
             "push everything",
             "push skills --on-conflict ours",

@@ -12,6 +12,7 @@ mod db;
 mod diff;
 mod doctor;
 mod history;
+mod identity;
 mod init;
 mod jobs;
 mod local;
@@ -33,18 +34,18 @@ mod watch;
 mod watch_local;
 mod watch_rows;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use snafu::{ResultExt, ensure};
+use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::Name;
 use sync_engine::{Context, Listener, Patterns, Session, Workspace};
 
 use crate::args::{Args, RetentionVerb, TenantVerb, TokenVerb, Verb};
 use crate::connect::{Connection, Purpose};
 use crate::env::Env;
-use crate::error::{CurrentDirSnafu, WrongFlagSnafu};
+use crate::error::{CurrentDirSnafu, NoDataSnafu, WhichTenantSnafu, WrongFlagSnafu};
 use crate::terminal::Terminal;
 use crate::{Error, Outcome};
 
@@ -80,18 +81,20 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Watch(watch)) => Box::pin(watch::run(&place, &watch)).await,
         Some(Verb::Log(log)) => history::log(&place, &log).await,
         Some(Verb::Show(show)) => history::show(&place, &show).await,
-        Some(Verb::Doctor(_)) => doctor::run(&place).await,
+        Some(Verb::Doctor(_)) => Box::pin(doctor::run(&place)).await,
         Some(Verb::Completions(completions)) => Ok(completions::run(completions.shell)),
         Some(Verb::Login(_)) => login::run(&place).await,
         Some(Verb::Branch(asked)) => branch::run(&place, &asked.verb).await,
         Some(Verb::Promote(asked)) => Box::pin(promote::run(&place, asked)).await,
-        Some(Verb::Remote(asked)) => remote::run(&place, asked.verb),
+        Some(Verb::Remote(asked)) => Box::pin(remote::run(&place, asked.verb)).await,
         Some(Verb::Serve(serve)) => serve::run(&place, serve).await,
         Some(Verb::Tenant(tenant)) => match tenant.verb {
             TenantVerb::Create(create) => admin::create_tenant(&place, &create).await,
             TenantVerb::List(list) => admin::list_tenants(&place, &list).await,
             TenantVerb::Database(database) => admin::tenant_database(&place, database).await,
+            TenantVerb::Moved(moved) => Box::pin(identity::moved(&place, moved)).await,
         },
+        Some(Verb::Identity(asked)) => Box::pin(identity::run(&place, asked.verb)).await,
         Some(Verb::Verify(verify)) => Box::pin(upkeep::verify(&place, &verify)).await,
         Some(Verb::Export(export)) => Box::pin(bundle::export(&place, export)).await,
         Some(Verb::Import(import)) => Box::pin(bundle::import(&place, import)).await,
@@ -142,17 +145,45 @@ impl Place<'_> {
         Ok(workspace.following(self.remote.clone(), self.branch.clone()))
     }
 
+    /// The same, for a run that leaves no trace where it only plans.
+    fn workspace_for(&self, purpose: Purpose) -> Result<Workspace, Error> {
+        let workspace = self.workspace()?;
+        if purpose != Purpose::Plan {
+            return Ok(workspace);
+        }
+        Ok(workspace.shadowed(&self.env.temporary(), Env::random())?)
+    }
+
     /// A run in the workspace, connected to its tenant.
     async fn session(
         &self,
         purpose: Purpose,
         listener: Listener,
     ) -> Result<(Session, Connection), Error> {
-        let workspace = self.workspace()?;
+        let workspace = self.workspace_for(purpose)?;
         let connection = Connection::open(&workspace, self.env, purpose).await?;
         let context = self.context(listener);
         let session = Session::new(workspace, connection.remote.clone(), context)?;
         Ok((session, connection))
+    }
+
+    /// To the tenant in the data directory that was named, else to the workspace's own.
+    async fn tenant(
+        &self,
+        data: Option<&Path>,
+        tenant: Option<Name>,
+        purpose: Purpose,
+    ) -> Result<(Connection, Name), Error> {
+        if let Some(data) = data {
+            ensure!(data.is_dir(), NoDataSnafu { path: data });
+            let tenant = tenant.context(WhichTenantSnafu)?;
+            return Ok((Connection::operator(data, self.env).await?, tenant));
+        }
+        ensure!(tenant.is_none(), WhichTenantSnafu);
+        let workspace = self.workspace_for(purpose)?;
+        let tenant = workspace.remote()?.tenant;
+        let connection = Connection::open(&workspace, self.env, purpose).await?;
+        Ok((connection, tenant))
     }
 
     /// What a run that begins now needs to know of the world.

@@ -43,7 +43,7 @@ pub(crate) fn variable(remote: &str) -> String {
 }
 
 /// The token for a tenant, which the workspace calls `remote`: from the variable of that remote, from `SYNC_TOKEN`, else
-/// from the file; `None` where none has one.
+/// from the file, for the first of the addresses that it has one for; `None` where none has one.
 ///
 /// # Errors
 ///
@@ -51,7 +51,7 @@ pub(crate) fn variable(remote: &str) -> String {
 pub(crate) fn find(
     env: &Env,
     remote: &str,
-    url: &str,
+    urls: &[&str],
     tenant: &str,
 ) -> Result<Option<String>, Error> {
     for variable in [variable(remote), "SYNC_TOKEN".to_owned()] {
@@ -59,7 +59,12 @@ pub(crate) fn find(
             return Ok(Some(token.trim().to_owned()));
         }
     }
-    stored(env, url, tenant)
+    for url in urls {
+        if let Some(token) = stored(env, url, tenant)? {
+            return Ok(Some(token));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether the file has a token for a tenant.
@@ -157,31 +162,31 @@ mod tests {
     fn a_token_is_stored_privately_and_found_again() {
         let dir = tempfile::tempdir().unwrap();
         let env = Env::from_pairs([("HOME", dir.path().to_str().unwrap())]);
-        assert_eq!(find(&env, "default", "https://a", "t").unwrap(), None);
+        assert_eq!(find(&env, "default", &["https://a"], "t").unwrap(), None);
         let path = store(&env, "https://a/", "t", "secret").unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
         assert_eq!(
-            find(&env, "default", "https://a", "t").unwrap(),
+            find(&env, "default", &["https://a"], "t").unwrap(),
             Some("secret".into())
         );
-        assert_eq!(find(&env, "default", "https://a", "u").unwrap(), None);
+        assert_eq!(find(&env, "default", &["https://a"], "u").unwrap(), None);
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(
-            find(&env, "default", "https://a", "t"),
+            find(&env, "default", &["https://a"], "t"),
             Err(Error::CredentialsOpen { .. })
         ));
         let env = Env::from_pairs([("SYNC_TOKEN", "given")]);
         assert_eq!(
-            find(&env, "default", "https://a", "t").unwrap(),
+            find(&env, "default", &["https://a"], "t").unwrap(),
             Some("given".into())
         );
         let pairs = [("SYNC_TOKEN", "given"), ("SYNC_TOKEN_EU_2", "its own")];
         let env = Env::from_pairs(pairs);
-        let of = |remote: &str| find(&env, remote, "https://a", "t").unwrap().unwrap();
+        let of = |remote: &str| find(&env, remote, &["https://a"], "t").unwrap().unwrap();
         assert_eq!(of("eu-2"), "its own");
         assert_eq!(of("staging"), "given");
     }
@@ -202,7 +207,9 @@ mod tests {
         let env = Env::from_pairs([("HOME", home)]);
         for tenant in &tenants {
             assert_eq!(
-                find(&env, "default", "https://a", tenant).unwrap().as_ref(),
+                find(&env, "default", &["https://a"], tenant)
+                    .unwrap()
+                    .as_ref(),
                 Some(tenant)
             );
         }
@@ -215,7 +222,7 @@ mod tests {
         let path = store(&env, "https://a", "t", "hunter2").unwrap();
         let text = fs::read_to_string(&path).unwrap().replace('}', "");
         fs::write(&path, text).unwrap();
-        let error = find(&env, "default", "https://a", "t").unwrap_err();
+        let error = find(&env, "default", &["https://a"], "t").unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the process was started with.
@@ -43,6 +44,12 @@ impl Env {
     /// The value of a variable.
     pub(crate) fn var(&self, name: &str) -> Option<String> {
         self.vars.get(name).cloned()
+    }
+
+    /// Where what is temporary goes.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        let named = self.var("TMPDIR").filter(|dir| !dir.is_empty());
+        PathBuf::from(named.unwrap_or_else(|| "/tmp".to_owned()))
     }
 
     /// The time in milliseconds since 1970-01-01T00:00:00Z; 0 where the clock is before that.

@@ -52,9 +52,6 @@ pub(crate) enum Error {
         path: PathBuf,
         source: sync_bundle::age::ParseAgeError,
     },
-    /// A data directory has many tenants.
-    #[snafu(display("--data and --tenant go together"))]
-    WhichTenant,
     /// A store could not be opened.
     #[snafu(transparent)]
     Store { source: sync_store::Error },
@@ -103,6 +100,12 @@ pub(crate) enum Error {
     /// A data directory that is not there.
     #[snafu(display("there is no data directory `{}`", path.display()))]
     NoData { path: PathBuf },
+    /// A tenant that is named without a data directory, or a data directory without a tenant.
+    #[snafu(display("--data and --tenant go together"))]
+    WhichTenant,
+    /// None or both of the ways to say where a tenant lives.
+    #[snafu(display("a tenant lives at either `--to URL` or here again, `--back`"))]
+    WhereTo,
     /// The async runtime or a signal handler could not be set up.
     #[snafu(display("the process could not be set up"))]
     Setup { source: std::io::Error },
@@ -180,7 +183,6 @@ impl Fault for Error {
             Self::Bundle { source } => source.code(),
             Self::ReadBundle { .. } => "cli/read-bundle",
             Self::NotASecret { .. } => "cli/not-a-secret",
-            Self::WhichTenant => "cli/which-tenant",
             Self::Store { source } => source.code(),
             Self::Database { source } => source.code(),
             Self::CurrentDir { .. } => "cli/current-dir",
@@ -195,6 +197,8 @@ impl Fault for Error {
             Self::HalfTls => "cli/half-tls",
             Self::NoTls { .. } => "cli/no-tls",
             Self::NoData { .. } => "cli/no-data",
+            Self::WhichTenant => "cli/which-tenant",
+            Self::WhereTo => "cli/where-to",
             Self::Setup { .. } => "cli/setup",
             Self::WhichRetention => "cli/which-retention",
             Self::NoDatabase { .. } => "cli/no-database",
@@ -248,10 +252,11 @@ impl Fault for Error {
             | Self::NoFilter
             | Self::WhichDatabase
             | Self::WhichRetention
-            | Self::WhichTenant
             | Self::NotASecret { .. }
             | Self::HalfTls
             | Self::NoTls { .. }
+            | Self::WhichTenant
+            | Self::WhereTo
             | Self::NoData { .. } => Class::Usage,
         }
     }
@@ -295,6 +300,8 @@ impl Fault for Error {
             Self::HalfTls => "give both, or neither on a loopback address",
             Self::NoTls { .. } => "give --tls-cert and --tls-key, or listen on 127.0.0.1",
             Self::NoData { .. } => "`sync-cli serve --data DIR` makes it",
+            Self::WhichTenant => "give both, or neither in a workspace",
+            Self::WhereTo => "give one of them",
             Self::Arguments { .. } => "read the tool's schema in `tools/list` and call it again",
             Self::ReadOnly => {
                 "call it with `dry_run` true, or let a person start `sync-cli mcp` without --read-only"
@@ -309,7 +316,6 @@ impl Fault for Error {
             | Self::NoSnapshots
             | Self::ReadUrl { .. }
             | Self::ReadBundle { .. }
-            | Self::WhichTenant
             | Self::NotASecret { .. }
             | Self::NoFilter
             | Self::WhichDatabase

@@ -9,7 +9,7 @@ use crate::decide::{Standing, standing};
 use crate::error::{NoBranchSnafu, StaleSnafu, UnobtainableSnafu};
 use crate::remote::Pushed;
 use crate::session::Session;
-use crate::state::{State, key};
+use crate::state::State;
 use crate::tree_map::empty_root;
 use crate::{Error, Remote};
 
@@ -71,18 +71,17 @@ impl Session {
         branches: Vec<BranchRoots>,
     ) -> Result<Vec<BranchStatus>, Error> {
         let state = State::load(&self.workspace.private())?;
-        let remote = self.workspace.remote()?;
         let status = |there: BranchRoots| {
-            let key = key(&remote.url, remote.tenant.as_str(), there.branch.as_str());
+            let key = self.workspace.key_of(&there.branch)?;
             let agreed = state.remembered(&key).agreed;
             let head = there.roots.files.unwrap_or_else(empty_root);
             let is_related = agreed.base.is_some() || local == head;
-            BranchStatus {
+            Ok(BranchStatus {
                 branch: there.branch,
                 head: there.head,
                 standing: is_related.then(|| standing(agreed.files(), local, head)),
-            }
+            })
         };
-        Ok(branches.into_iter().map(status).collect())
+        branches.into_iter().map(status).collect()
     }
 }

@@ -204,6 +204,16 @@ pub enum Error {
         /// How long it asked to be left alone.
         retry_after: Option<std::time::Duration>,
     },
+    /// Somebody else is where the tenant was met.
+    #[snafu(display("{place} is {found}, and this workspace knows it as {known}"))]
+    OtherTenant {
+        /// Which tenant, at which address.
+        place: String,
+        /// The key that it is known by.
+        known: String,
+        /// The key of who answers.
+        found: String,
+    },
     /// The tenant's server answered with something that is not of the protocol.
     #[snafu(display("the answer of the tenant's server is not of the protocol: {reason}"))]
     Answer {
@@ -411,6 +421,7 @@ impl Fault for Error {
             Self::Map { .. } => "engine/map",
             Self::Transport { source } => source.code(),
             Self::Refused { .. } => "engine/refused",
+            Self::OtherTenant { .. } => "engine/other-tenant",
             Self::Answer { .. } => "engine/answer",
             Self::Hostile { .. } => "engine/hostile",
             Self::Diverged { .. } => "engine/diverged",
@@ -466,6 +477,7 @@ impl Fault for Error {
             | Self::Deadline { .. }
             | Self::Cut => Class::Unavailable,
             Self::State { .. }
+            | Self::OtherTenant { .. }
             | Self::Answer { .. }
             | Self::Hostile { .. }
             | Self::Unobtainable { .. } => Class::Integrity,
@@ -557,6 +569,9 @@ impl Fault for Error {
                 advice: Some(advice),
                 ..
             } => advice,
+            Self::OtherTenant { .. } => {
+                "ask the tenant's operator which key is right; `sync-cli remote trust` takes the new one"
+            }
             Self::Diverged { .. } | Self::Stale { .. } => {
                 "run `sync-cli sync`, which merges both sides"
             }

@@ -4,7 +4,7 @@
 //! a plan reads and changes nothing on either side, and applying it does exactly what it says or reports what moved.
 //!
 //! - [`config`]: `sync.toml`, [`remotes`]: edits of it; [`workspace`]: where it is, and who works in it.
-//! - [`remote`]: the tenant, as the protocol shows it; [`dial`]: the way to it; `receive` and `fetch`: objects that are checked before they are believed.
+//! - [`remote`]: the tenant, as the protocol shows it; [`dial`]: the way to it; [`trust`]: that it is who it was; `receive` and `fetch`: objects that are checked before they are believed.
 //! - [`decide`]: where both sides stand, purely; [`push`], [`pull`], [`sync`], [`rollback`], [`status`],
 //!   [`history`], [`branches`], [`verify`], [`collect`]: the operations. [`local`]: those between tree and database; [`jobs`]: when nobody is there. [`merge`]: what two sides made of one tree; [`guard`]: how much may go unasked.
 //! - [`all`]: files and rows in one run. [`promote`]: the same snapshot on another tenant. [`service`]: all of it for a
@@ -52,11 +52,13 @@ pub mod rows;
 pub mod service;
 pub mod session;
 mod settle;
+mod shadow;
 pub mod state;
 pub mod status;
 pub mod sync;
 mod texts;
 mod tree_map;
+pub mod trust;
 pub mod verify;
 pub mod watch;
 pub mod workspace;
@@ -91,6 +93,7 @@ pub use session::{Context, Random, Session};
 pub use status::FilesStatus;
 pub use sync::{SyncOutcome, SyncPlan};
 pub use sync_files::Patterns;
+pub use trust::Trust;
 pub use verify::{PrivateFindings, Verification};
 pub use watch::Watcher;
 pub use workspace::Workspace;

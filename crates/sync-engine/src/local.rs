@@ -371,6 +371,16 @@ impl Local {
     }
 }
 
+/// Keeps the name of a working copy in a copy of its private directory: for a plan it is the same.
+pub(crate) fn carry_name(private: &Path, copy: &Path) -> Result<(), Error> {
+    let path = copy.join(COPY);
+    let Some(name) = kept(private) else {
+        return Ok(());
+    };
+    let text = format!("{name} {}\n", inode(copy));
+    replace(&path, text.as_bytes(), Sync::No).context(WriteSnafu { path })
+}
+
 /// The name that was kept here. A copy of a whole workspace is another working copy: it has other directories.
 fn kept(private: &Path) -> Option<String> {
     let text = std::fs::read_to_string(private.join(COPY)).ok()?;

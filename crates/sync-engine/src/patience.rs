@@ -14,10 +14,11 @@ use crate::event::Event;
 use crate::maps::Maps;
 use crate::push::{ATTEMPTS, retry_after};
 use crate::session::{Local, Session, blocking};
+use crate::shadow::Opening;
 use crate::tree_map::empty_root;
 
 /// How often a store that is in use is tried again, and how long after.
-const TRIES: u32 = 50;
+pub(crate) const TRIES: u32 = 50;
 /// How often where the run can do without it.
 const FEW_TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -28,17 +29,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// As [`Store::open_dir`]; [`Error::Held`] where it stays in use.
 pub async fn open_store(dir: &Path) -> Result<Store, Error> {
-    open_within(dir, TRIES).await
+    open_within(&Opening::itself(dir), TRIES).await
 }
 
-async fn open_within(dir: &Path, tries: u32) -> Result<Store, Error> {
+pub(crate) async fn open_within(opening: &Opening, tries: u32) -> Result<Store, Error> {
     for _ in 1..tries {
-        match Store::open_dir(dir).await {
+        match opening.open().await {
             Err(Error::Held { .. }) => tokio::time::sleep(PAUSE).await,
             opened => return opened,
         }
     }
-    Store::open_dir(dir).await
+    opening.open().await
 }
 
 /// How a run takes it that another one has the private store open, as a long push has.
@@ -71,9 +72,9 @@ impl Forbearance {
     }
 
     /// Opens the private store; where a run that only looks cannot have it, it does without from then on.
-    pub(crate) async fn open(&self, dir: &Path) -> Result<Store, crate::Error> {
+    pub(crate) async fn open(&self, opening: &Opening) -> Result<Store, crate::Error> {
         let looks = self.looks.load(Ordering::Relaxed);
-        let opened = open_within(dir, if looks { FEW_TRIES } else { TRIES }).await;
+        let opened = open_within(opening, if looks { FEW_TRIES } else { TRIES }).await;
         if looks && matches!(opened, Err(Error::Held { .. })) {
             self.does_without.store(true, Ordering::Relaxed);
         }

@@ -1,22 +1,24 @@
 //! The tenant, as the protocol shows it (ADR 0004).
 
+mod answer;
 mod bundles;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use http::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use snafu::{OptionExt, ensure};
 use sync_core::patch::Signature;
 use sync_core::{Chunk, Digest, Name, SnapshotId};
+use sync_store::identity::Introduction;
 use sync_store::pack::PackWriter;
 use sync_store::protocol::{
     self, Advanced, Answer, BINARY_MEDIA_TYPE, Branch, Branches, Details, EXPIRED_HEADER,
-    ErrorBody, ErrorDetail, Fetch, Head, Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired,
+    ErrorDetail, Fetch, Head, Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired,
     SNAPSHOT_HEADER, SetAsideRow, Stale, VerifyReport,
 };
 use sync_transport::{Body, Call, CallBody, Client};
@@ -25,9 +27,8 @@ use crate::Error;
 use crate::error::{AnswerSnafu, NoSnapshotSnafu, RefusedSnafu, StaleSnafu};
 use crate::receive::Blocks;
 use crate::report::Traffic;
-
-/// The most bytes of a JSON answer; a page of the log may be long.
-const MAX_JSON: usize = 64 << 20;
+use crate::trust::Trust;
+use answer::{check_logged, expect_ok, json, json_body, plain, pointer, quoted, refusal, typed};
 
 /// One branch of a tenant, over any connection. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub struct Remote {
     client: Client,
     tenant: Name,
     branch: Name,
+    /// Who watches that it is the tenant that it was.
+    trust: Option<Arc<Trust>>,
 }
 
 /// What came of a push.
@@ -66,12 +69,28 @@ impl Remote {
             client,
             tenant,
             branch,
+            trust: None,
         }
     }
 
-    /// The way to the server.
-    pub const fn client(&self) -> &Client {
-        &self.client
+    /// The same, watched by `trust`: answers of somebody else are refused, and the tenant is followed where it moves.
+    #[must_use]
+    pub fn watched(self, trust: Arc<Trust>) -> Self {
+        Self {
+            trust: Some(trust),
+            ..self
+        }
+    }
+
+    /// The way to the server; to the one that the tenant was followed to, where it was.
+    pub fn client(&self) -> &Client {
+        let elsewhere = self.trust.as_ref().and_then(|trust| trust.elsewhere());
+        elsewhere.unwrap_or(&self.client)
+    }
+
+    /// Who watches that it is the tenant that it was.
+    pub fn trust(&self) -> Option<&Arc<Trust>> {
+        self.trust.as_ref()
     }
 
     /// The branch.
@@ -90,11 +109,20 @@ impl Remote {
 
     /// What went over the wire so far.
     pub fn traffic(&self) -> Traffic {
-        let traffic = self.client.traffic();
+        let of = |client: &Client| {
+            let traffic = client.traffic();
+            Traffic {
+                bytes_sent: traffic.bytes_sent,
+                bytes_received: traffic.bytes_received,
+                requests: traffic.requests,
+            }
+        };
+        let elsewhere = self.trust.as_ref().and_then(|trust| trust.elsewhere());
+        let (here, there) = (of(&self.client), elsewhere.map(of).unwrap_or_default());
         Traffic {
-            bytes_sent: traffic.bytes_sent,
-            bytes_received: traffic.bytes_received,
-            requests: traffic.requests,
+            bytes_sent: here.bytes_sent + there.bytes_sent,
+            bytes_received: here.bytes_received + there.bytes_received,
+            requests: here.requests + there.requests,
         }
     }
 
@@ -489,105 +517,52 @@ impl Remote {
     ) -> Result<Response<Body>, Error> {
         // Of our posts only the operator's make something new each time; a stream is never repeated in any case.
         let idempotent = method != Method::POST || !path.starts_with(protocol::routes::ADMIN);
-        let call = Call {
-            method,
-            path_and_query: path,
-            headers,
+        let again = match &body {
+            CallBody::Empty => Some(CallBody::Empty),
+            CallBody::Bytes(bytes) => Some(CallBody::Bytes(bytes.clone())),
+            CallBody::Stream(_) => None,
+        };
+        let call = |body| Call {
+            method: method.clone(),
+            path_and_query: path.clone(),
+            headers: headers.clone(),
             body,
             idempotent,
         };
-        Ok(self.client.send(call).await?)
-    }
-}
-
-fn check_logged(logged: &Logged) -> Result<(), Error> {
-    let named = logged
-        .snapshot
-        .encode()
-        .is_ok_and(|(id, _)| id == logged.id);
-    ensure!(
-        named,
-        AnswerSnafu {
-            reason: format!("snapshot {} is not what its id promises", logged.id.short())
-        }
-    );
-    Ok(())
-}
-
-fn json_body(value: &impl Serialize) -> CallBody {
-    CallBody::Bytes(Bytes::from(serde_json::to_vec(value).unwrap_or_default()))
-}
-
-async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
-    let bytes = body.read_to_end(MAX_JSON).await?;
-    serde_json::from_slice(&bytes).map_err(|error| {
-        AnswerSnafu {
-            reason: error.to_string(),
-        }
-        .build()
-    })
-}
-
-/// The body of a success; anything else as an error.
-async fn expect_ok(response: Response<Body>) -> Result<Body, Error> {
-    if response.status().is_success() {
-        return Ok(response.into_body());
-    }
-    Err(refusal(response).await.0)
-}
-
-/// What a refusing answer says; a body that is not of the protocol (a proxy's page, say) is told by its status.
-async fn refusal(response: Response<Body>) -> (Error, Option<Details>) {
-    let status = response.status();
-    let seconds = response.headers().get(http::header::RETRY_AFTER);
-    let seconds = seconds.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let retry_after = seconds.map(Duration::from_secs);
-    let header = response.headers().get(protocol::REQUEST_ID_HEADER);
-    let request_id = header
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
-    let bytes = response
-        .into_body()
-        .read_to_end(MAX_JSON)
-        .await
-        .unwrap_or_default();
-    if let Ok(ErrorBody { error }) = serde_json::from_slice::<ErrorBody>(&bytes) {
-        let refused = RefusedSnafu {
-            status: status.as_u16(),
-            code: error.code,
-            // Text of the server must not write to a terminal.
-            message: error.message.replace(|c: char| c.is_control(), " "),
-            advice: error
-                .hint
-                .map(|hint| hint.replace(|c: char| c.is_control(), " ")),
-            request_id: error.request_id,
-            retry_after,
+        let mut response = self.client().send(call(body)).await?;
+        let Some(trust) = &self.trust else {
+            return Ok(response);
         };
-        (refused.build(), error.details)
-    } else {
-        let message = format!("answered {status}");
-        let refused = RefusedSnafu {
-            status: status.as_u16(),
-            code: "",
-            message,
-            advice: None,
-            request_id,
-            retry_after,
-        };
-        (refused.build(), None)
+        if response.status() == StatusCode::GONE {
+            let (refused, moved) = pointer(response).await;
+            response = refused;
+            // Rare, so no other request is to carry it.
+            if let (Some(moved), Some(body)) = (moved, again)
+                && Box::pin(trust.follow(&moved)).await?
+            {
+                response = self.client().send(call(body)).await?;
+            }
+        }
+        if path.starts_with(&protocol::routes::heads(self.tenant.as_str())) {
+            let (status, headers) = (response.status(), response.headers());
+            Box::pin(trust.check(self, status, headers)).await?;
+        }
+        Ok(response)
     }
-}
 
-fn quoted(id: SnapshotId) -> HeaderValue {
-    plain(format!("\"{id}\""))
-}
-
-/// A header value made of hexadecimal digits, quotes and commas, which always is one.
-fn plain(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
-}
-
-fn typed(content_type: &'static str) -> HeaderMap {
-    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))])
+    /// Who whoever is behind `client` says that he is.
+    pub(crate) async fn introduction(client: &Client, path: String) -> Result<Introduction, Error> {
+        let response = client.send(Call::get(path)).await?;
+        // A server that was made before tenants had keys.
+        if response.status() == StatusCode::NOT_FOUND {
+            let (error, _) = refusal(response).await;
+            return match error {
+                Error::Refused { code, .. } if code == "server/no-route" => {
+                    Ok(Introduction::default())
+                }
+                error => Err(error),
+            };
+        }
+        json(expect_ok(response).await?).await
+    }
 }

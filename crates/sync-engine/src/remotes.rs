@@ -6,12 +6,14 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use snafu::{ResultExt, ensure};
+use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::Name;
+use sync_store::PublicKey;
 
 use crate::config::{CONFIG_FILE, Config, DEFAULT_REMOTE, RemoteConfig};
 use crate::error::{ReadSnafu, RemoteExistsSnafu, UneditableSnafu, UnknownRemoteSnafu, WriteSnafu};
 use crate::state::{Sync, replace};
+use crate::trust::keep;
 use crate::{Error, Workspace};
 
 impl Workspace {
@@ -36,6 +38,30 @@ impl Workspace {
         let (_, remote) = self.config().remote_named(Some(name.as_str()))?;
         self.edit(|text, path| removed(text, path, name))?;
         Ok(remote.clone())
+    }
+
+    /// Gives the remote that this workspace works with another address in `sync.toml`, and finds what is remembered of its tenant
+    /// there from now on. `key` is who was met there.
+    ///
+    /// A run that ends in between leaves the new address, where the tenant is recognised by its key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Uneditable`] where the remote is not written as a table of its own, [`Error::Config`] where the url is none. The
+    /// file is as it was then, as after any other error but that what is known of tenants cannot be written.
+    pub fn set_remote_url(&self, url: &str, key: Option<PublicKey>) -> Result<(), Error> {
+        let (name, from) = (self.remote_name()?, self.written_remote()?);
+        let to = RemoteConfig {
+            url: url.to_owned(),
+            ..from.clone()
+        };
+        to.location(self.root())?;
+        if to != *from {
+            self.edit(|text, path| rewritten(text, path, name, url))?;
+        }
+        keep(self, |known| {
+            known.carry(&from.url, url, &from.tenant, key);
+        })
     }
 
     fn edit(&self, edit: impl Fn(&str, &Path) -> Result<String, Error>) -> Result<(), Error> {
@@ -66,8 +92,46 @@ fn added(text: &str, path: &Path, name: &Name, remote: &RemoteConfig) -> Result<
         edited.push_str(if edited.ends_with('\n') { "\n" } else { "\n\n" });
     }
     edited.push_str(&table(name, remote));
+    ensure_means(&edited, path, name.as_str(), &wanted)?;
+    Ok(edited)
+}
+
+/// The text with another address of a remote.
+fn rewritten(text: &str, path: &Path, name: &str, url: &str) -> Result<String, Error> {
+    let mut wanted = Config::parse(text, path)?;
+    let is_first = |name: &str| name == DEFAULT_REMOTE;
+    let named = wanted.named_remotes.iter_mut();
+    let mut named = named.filter(|(known, _)| known.as_str() == name);
+    let remote = match &mut wanted.remote {
+        Some(remote) if is_first(name) => Some(remote),
+        _ => named.next().map(|(_, remote)| remote),
+    };
+    let remote = remote.context(UnknownRemoteSnafu { name })?;
+    url.clone_into(&mut remote.url);
+    let uneditable = || UneditableSnafu { name }.build();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let table = lines.iter().position(|line| is_header_of(line, name));
+    let first = table.ok_or_else(uneditable)? + 1;
+    let table = lines[first..].iter().take_while(|line| !is_header(line));
+    let at = table.into_iter().position(|line| after_url(line).is_some());
+    let at = first + at.ok_or_else(uneditable)?;
+    let rest = after_url(lines[at]).unwrap_or_default();
+    let edited = [
+        &lines[..at].concat(),
+        &format!("url = {}{rest}", quoted(url)),
+        &lines[at + 1..].concat(),
+    ];
+    let edited = edited.map(String::as_str).concat();
     ensure_means(&edited, path, name, &wanted)?;
     Ok(edited)
+}
+
+/// What stands after the address in a line that gives one.
+fn after_url(line: &str) -> Option<&str> {
+    let value = line.trim_start().strip_prefix("url")?.trim_start();
+    let value = value.strip_prefix('=')?.trim_start();
+    let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    Some(value[1..].split_once(quote)?.1)
 }
 
 /// The text without a remote: without the line that begins its table and those that follow up to the next table, but for
@@ -94,7 +158,7 @@ fn removed(text: &str, path: &Path, name: &Name) -> Result<String, Error> {
     };
     let mut headers = lines.iter().enumerate().filter(|(_, line)| is_header(line));
     let (first, _) = headers
-        .find(|(_, line)| is_header_of(line, name))
+        .find(|(_, line)| is_header_of(line, name.as_str()))
         .ok_or_else(uneditable)?;
     let mut last = headers.next().map_or(lines.len(), |(next, _)| next);
     if last < lines.len() {
@@ -112,7 +176,7 @@ fn removed(text: &str, path: &Path, name: &Name) -> Result<String, Error> {
         }
     }
     edited.push_str(&lines[last..].concat());
-    ensure_means(&edited, path, name, &wanted)?;
+    ensure_means(&edited, path, name.as_str(), &wanted)?;
     Ok(edited)
 }
 
@@ -121,30 +185,28 @@ fn is_header(line: &str) -> bool {
 }
 
 /// Whether the line begins the table of this remote, in one of the ways that people write it.
-fn is_header_of(line: &str, name: &Name) -> bool {
+fn is_header_of(line: &str, name: &str) -> bool {
     let line = line.split('#').next().unwrap_or_default();
     let bare: String = line
         .chars()
         .filter(|c| !matches!(c, ' ' | '\t' | '\r' | '\n' | '"' | '\''))
         .collect();
-    bare == format!("[remotes.{name}]") || (name.as_str() == DEFAULT_REMOTE && bare == "[remote]")
+    bare == format!("[remotes.{name}]") || (name == DEFAULT_REMOTE && bare == "[remote]")
 }
 
-fn ensure_means(edited: &str, path: &Path, name: &Name, wanted: &Config) -> Result<(), Error> {
+fn ensure_means(edited: &str, path: &Path, name: &str, wanted: &Config) -> Result<(), Error> {
     let means = Config::parse(edited, path).is_ok_and(|found| found == *wanted);
-    ensure!(
-        means,
-        UneditableSnafu {
-            name: name.as_str()
-        }
-    );
+    ensure!(means, UneditableSnafu { name });
     Ok(())
+}
+
+/// A JSON string is a TOML basic string.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// A remote as people write it.
 fn table(name: &Name, remote: &RemoteConfig) -> String {
-    // A JSON string is a TOML basic string.
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut text = if name.as_str() == DEFAULT_REMOTE {
         "[remote]\n".to_owned()
     } else if name.as_str().contains('.') {
@@ -216,6 +278,29 @@ mod tests {
             removed(text, path, &name("b")).unwrap(),
             "[remotes.a]\nurl = \"https://a\"\n# of a\n\n# of b\n[workspace]\nname = \"w\"\n"
         );
+    }
+
+    #[test]
+    fn an_address_is_another_one_and_the_rest_stays() {
+        let path = Path::new(FILE);
+        let text = "# mine\n[remote]\ntenant = \"t\"\n  url='https://a' # here\n\n[remotes.b]\nurl = \"https://b\"\n";
+        assert_eq!(
+            rewritten(text, path, DEFAULT_REMOTE, "https://n").unwrap(),
+            "# mine\n[remote]\ntenant = \"t\"\nurl = \"https://n\" # here\n\n[remotes.b]\nurl = \"https://b\"\n"
+        );
+        let other = rewritten(text, path, "b", "https://n").unwrap();
+        assert_eq!(other, text.replace("https://b", "https://n"));
+        let unknown = rewritten(text, path, "c", "https://n");
+        assert!(matches!(unknown, Err(Error::UnknownRemote { .. })));
+        for text in [
+            "[remotes]\nb = { url = \"https://b\" }\n",
+            "[remotes.b]\nurl = \"\"\"https://b\"\"\"\n",
+            "[remotes.b]\n\"url\" = \"https://b\"\n",
+            "[workspace]\nname = \"\"\"\n[remotes.b]\nurl = \"x\"\n\"\"\"\n[remotes.b]\nurl = \"https://b\"\n",
+        ] {
+            let outcome = rewritten(text, path, "b", "https://n");
+            assert!(matches!(outcome, Err(Error::Uneditable { .. })), "{text}");
+        }
     }
 
     #[test]

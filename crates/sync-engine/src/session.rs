@@ -195,7 +195,7 @@ impl Session {
 
     /// The private store, where there is one yet.
     async fn stored(&self) -> Result<Option<Repository>, Error> {
-        if self.private.get().is_none() && !self.workspace.private().join(STORE_DIR).exists() {
+        if self.private.get().is_none() && !self.workspace.kept().join(STORE_DIR).exists() {
             return Ok(None);
         }
         if self.forbearance.does_without() {
@@ -216,8 +216,10 @@ impl Session {
     pub(crate) async fn private(&self) -> Result<Repository, Error> {
         let open = || async {
             self.workspace.make_private()?;
-            let dir = self.workspace.private().join(STORE_DIR);
-            let store = self.forbearance.open(&dir).await?;
+            let opening = self
+                .workspace
+                .opening(&self.workspace.kept().join(STORE_DIR));
+            let store = self.forbearance.open(&opening).await?;
             match store.tenant(STORE_TENANT).await.context(StoreSnafu)? {
                 Some(repository) => Ok(repository),
                 None => store.create_tenant(STORE_TENANT).await.context(StoreSnafu),

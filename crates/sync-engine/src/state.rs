@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use snafu::ResultExt;
-use sync_core::Digest;
+use sync_core::{Digest, Name};
 
 use crate::Error;
 use crate::decide::Point;
@@ -16,7 +17,7 @@ use crate::tree_map::empty_root;
 
 const FILE: &str = "state.json";
 
-/// The state of a workspace, kept in `.sync/state.json`; everything is keyed by [`key`].
+/// The state of a workspace, kept in `.sync/state.json`; everything is keyed by a branch of a tenant and where that was first met.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {
     /// The base for each tenant and branch that the workspace has synced with.
@@ -86,9 +87,9 @@ pub(crate) struct Remembered {
     pub(crate) undo: Option<Replaced>,
 }
 
-/// What a base is remembered under.
-pub fn key(url: &str, tenant: &str, branch: &str) -> String {
-    format!("{} {tenant} {branch}", url.trim_end_matches('/'))
+/// What a base is remembered under: a branch of a tenant, which was first met at `address`.
+pub(crate) fn key(address: &str, branch: &Name) -> String {
+    format!("{address} {branch}")
 }
 
 fn put<T>(map: &mut BTreeMap<String, T>, key: &str, value: Option<T>) {
@@ -211,12 +212,24 @@ pub(crate) enum Sync {
     No,
 }
 
+/// The permissions of a file that only its owner reads.
+pub(crate) const PRIVATE_FILE: u32 = 0o600;
+
 /// Writes a new file beside `path` and renames it into place.
 pub(crate) fn replace(path: &Path, bytes: &[u8], sync: Sync) -> std::io::Result<()> {
+    replace_as(path, bytes, sync, 0o666)
+}
+
+/// Likewise, with these permissions, as far as the process gives any.
+pub(crate) fn replace_as(path: &Path, bytes: &[u8], sync: Sync, mode: u32) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
-    let mut file = fs::File::create(&beside)?;
+    // What an earlier run left may have other permissions.
+    let _ = fs::remove_file(&beside);
+    let mut options = fs::File::options();
+    let options = options.write(true).create(true).truncate(true);
+    let mut file = options.mode(mode).open(&beside)?;
     file.write_all(bytes)?;
     if sync == Sync::Yes {
         file.sync_data()?;
@@ -241,11 +254,12 @@ mod tests {
     fn a_base_is_remembered_per_tenant_and_branch() {
         let dir = tempfile::tempdir().unwrap();
         let mut state = State::load(dir.path()).unwrap();
-        let (here, there) = (key("https://a/", "t", "main"), key("https://a", "t", "dev"));
+        let [main, dev] = ["main", "dev"].map(|name| name.parse().unwrap());
+        let (here, there) = (key("https://a t", &main), key("https://a t", &dev));
         let agreed = Agreed::on(point(b"1"));
         state.agree(dir.path(), &here, agreed).unwrap();
         let again = State::load(dir.path()).unwrap();
-        let found = again.remembered(&key("https://a", "t", "main"));
+        let found = again.remembered(&here);
         assert_eq!(found.agreed, agreed);
         assert_eq!(again.remembered(&there).agreed, Agreed::default());
     }

@@ -15,7 +15,9 @@ use crate::config::{CONFIG_FILE, Config, PRIVATE_DIR, RemoteConfig};
 use crate::error::{
     DaemonRunningSnafu, LockedSnafu, NoWorkspaceSnafu, WorkspaceExistsSnafu, WriteSnafu,
 };
+use crate::shadow::Shadow;
 use crate::state::key;
+use crate::trust::Known;
 
 /// A workspace: a directory with a `sync.toml`, the tree that it syncs, and private state in `.sync/`.
 #[derive(Debug, Clone)]
@@ -26,6 +28,8 @@ pub struct Workspace {
     remote: Option<Name>,
     /// The branch that a person named; else what the remote says.
     branch: Option<Name>,
+    /// The copy of the private state that a run works with which only plans.
+    shadow: Option<Arc<Shadow>>,
 }
 
 impl Workspace {
@@ -40,6 +44,7 @@ impl Workspace {
             root: root.to_owned(),
             remote: None,
             branch: None,
+            shadow: None,
         })
     }
 
@@ -50,6 +55,7 @@ impl Workspace {
             config,
             remote: None,
             branch: None,
+            shadow: None,
         }
     }
 
@@ -111,19 +117,37 @@ impl Workspace {
         }
     }
 
-    /// The tenant and the branch that it works with.
+    /// The tenant and the branch that it works with, where it lives by now.
     ///
     /// # Errors
     ///
-    /// [`Error::NoRemote`], [`Error::UnknownRemote`] and [`Error::WhichRemote`] where `sync.toml` does not say which.
+    /// [`Error::NoRemote`], [`Error::UnknownRemote`] and [`Error::WhichRemote`] where `sync.toml` does not say which,
+    /// [`Error::State`] where what is known of tenants does not read.
     pub fn remote(&self) -> Result<RemoteConfig, Error> {
-        let name = self.remote.as_ref().map(Name::as_str);
-        let (_, found) = self.config.remote_named(name)?;
-        let mut remote = found.clone();
+        let mut remote = self.written_remote()?.clone();
         if let Some(branch) = &self.branch {
             remote.branch = branch.clone();
         }
-        Ok(remote)
+        self.found(&remote)
+    }
+
+    /// The same, as `sync.toml` has it.
+    pub fn written_remote(&self) -> Result<&RemoteConfig, Error> {
+        let name = self.remote.as_ref().map(Name::as_str);
+        Ok(self.config.remote_named(name)?.1)
+    }
+
+    /// The tenant that `sync.toml` means by `remote`, where it lives by now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] where what is known of tenants does not read.
+    pub fn found(&self, remote: &RemoteConfig) -> Result<RemoteConfig, Error> {
+        let known = Known::load(&self.private())?;
+        Ok(RemoteConfig {
+            url: known.url(&remote.url, &remote.tenant),
+            ..remote.clone()
+        })
     }
 
     /// What that tenant is called in `sync.toml`.
@@ -138,13 +162,20 @@ impl Workspace {
 
     /// What everything that it remembers of that tenant and branch is kept under.
     pub(crate) fn key(&self) -> Result<String, Error> {
-        Ok(key_of(&self.remote()?))
+        let branch = self.branch.as_ref();
+        self.key_of(branch.unwrap_or(&self.written_remote()?.branch))
     }
 
     /// The same of the branch that it follows unless a person names another one.
     pub(crate) fn home_key(&self) -> Result<String, Error> {
-        let name = self.remote.as_ref().map(Name::as_str);
-        Ok(key_of(self.config.remote_named(name)?.1))
+        self.key_of(&self.written_remote()?.branch)
+    }
+
+    /// The same of any branch.
+    pub(crate) fn key_of(&self, branch: &Name) -> Result<String, Error> {
+        let remote = self.written_remote()?;
+        let known = Known::load(&self.private())?;
+        Ok(key(&known.name(&remote.url, &remote.tenant), branch))
     }
 
     /// The tree that is synced.
@@ -152,9 +183,28 @@ impl Workspace {
         self.root.join(self.config.workspace.tree.as_str())
     }
 
-    /// The directory of private state.
+    /// The directory of private state; of a run that only plans, the copy of it.
     pub fn private(&self) -> PathBuf {
+        match &self.shadow {
+            Some(shadow) => shadow.dir().to_owned(),
+            None => self.kept(),
+        }
+    }
+
+    /// The directory of private state, whatever a run does.
+    pub(crate) fn kept(&self) -> PathBuf {
         self.root.join(PRIVATE_DIR)
+    }
+
+    pub(crate) fn shadow(&self) -> Option<&Arc<Shadow>> {
+        self.shadow.as_ref()
+    }
+
+    pub(crate) fn with_shadow(self, shadow: Arc<Shadow>) -> Self {
+        Self {
+            shadow: Some(shadow),
+            ..self
+        }
     }
 
     /// Makes the private directory, ignored by git, where it is missing.
@@ -222,11 +272,6 @@ impl Workspace {
             .context(WriteSnafu { path: &path })?;
         Ok(Ok(Lock(Arc::new(file))))
     }
-}
-
-fn key_of(remote: &RemoteConfig) -> String {
-    let (tenant, branch) = (remote.tenant.as_str(), remote.branch.as_str());
-    key(&remote.url, tenant, branch)
 }
 
 /// Who holds a workspace.

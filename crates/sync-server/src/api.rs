@@ -17,7 +17,7 @@ use sync_transport::Body;
 use crate::admin::read_json;
 use crate::error::{BodySnafu, MalformedSnafu, NoSnapshotSnafu, StaleSnafu, StoreSnafu};
 use crate::route::{TenantRoute, query};
-use crate::{Error, Server, answer, branches, rows, upkeep};
+use crate::{Error, Server, answer, branches, identity, rows, upkeep};
 
 /// Length in bytes of a digest prefix in a `missing` request.
 const PREFIX_LEN: usize = 8;
@@ -49,6 +49,10 @@ pub(crate) async fn serve(
         TenantRoute::Export | TenantRoute::Import | TenantRoute::PlanImport => {
             Ok(answer::empty(StatusCode::NOT_FOUND))
         }
+        TenantRoute::Identity => identity::show(repository, request.uri().query()).await,
+        TenantRoute::GenerateIdentity => identity::generate(repository).await,
+        TenantRoute::RotateIdentity => identity::rotate(repository).await,
+        TenantRoute::SetMoved => identity::set_moved(server, repository, request).await,
     }
 }
 

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use snafu::Snafu;
 use sync_core::{Class, Fault, SnapshotId};
+use sync_store::identity::{Moved, PublicKey};
 use sync_store::protocol::{Details, Incomplete, Scope, Stale};
 
 use crate::auth::Rejection;
@@ -73,6 +74,24 @@ pub enum Error {
         branch: String,
         /// Why not.
         reason: &'static str,
+    },
+    /// A tenant that is somebody is not made somebody else.
+    #[snafu(display("the tenant has a key already: {key}"))]
+    HasIdentity {
+        /// Who it is.
+        key: PublicKey,
+    },
+    /// A tenant that was made before tenants had keys signs nothing.
+    #[snafu(display("tenant `{tenant}` has no key to sign with"))]
+    NoIdentity {
+        /// The tenant.
+        tenant: String,
+    },
+    /// The tenant lives elsewhere.
+    #[snafu(display("tenant `{}` has moved to {}", moved.statement.tenant, moved.statement.url))]
+    Moved {
+        /// Where, as the tenant says itself.
+        moved: Box<Moved>,
     },
     /// The body could not be read to its end.
     #[snafu(display("the request's body could not be read"))]
@@ -154,9 +173,12 @@ impl Error {
             Self::Body {
                 source: sync_transport::Error::TimedOut { .. },
             } => StatusCode::REQUEST_TIMEOUT,
-            Self::Malformed { .. } | Self::Body { .. } | Self::BranchKept { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Malformed { .. }
+            | Self::Body { .. }
+            | Self::BranchKept { .. }
+            | Self::HasIdentity { .. }
+            | Self::NoIdentity { .. } => StatusCode::BAD_REQUEST,
+            Self::Moved { .. } => StatusCode::GONE,
             Self::Stale { .. } => StatusCode::PRECONDITION_FAILED,
             Self::Tarball { .. } | Self::Import { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Store { source } => match source {
@@ -204,6 +226,7 @@ impl Error {
                 missing: missing.clone(),
                 total: *total,
             })),
+            Self::Moved { moved } => Some(Details::Moved(moved.clone())),
             _ => None,
         }
     }
@@ -222,6 +245,9 @@ impl Fault for Error {
             Self::Malformed { .. } => "server/malformed",
             Self::Stale { .. } => "server/stale",
             Self::BranchKept { .. } => "server/branch-kept",
+            Self::HasIdentity { .. } => "server/has-identity",
+            Self::NoIdentity { .. } => "server/no-identity",
+            Self::Moved { .. } => "server/moved",
             Self::Body { .. } => "server/body",
             Self::Tarball { .. } => "server/tarball",
             Self::Import { .. } => "server/import",
@@ -244,6 +270,9 @@ impl Fault for Error {
             | Self::NoToken { .. }
             | Self::Malformed { .. }
             | Self::BranchKept { .. }
+            | Self::HasIdentity { .. }
+            | Self::NoIdentity { .. }
+            | Self::Moved { .. }
             | Self::Tarball { .. }
             | Self::Import { .. } => Class::Usage,
             Self::Stale { .. } => Class::Conflict,
@@ -268,6 +297,13 @@ impl Fault for Error {
             }
             Self::NoTenant { tenant } => {
                 Some(format!("create it with `sync-cli tenant create {tenant}`"))
+            }
+            Self::HasIdentity { .. } => {
+                Some("`sync-cli identity rotate` gives it another one, which this one vouches for".into())
+            }
+            Self::NoIdentity { .. } => Some("run `sync-cli identity generate` first".into()),
+            Self::Moved { .. } => {
+                Some("run the command again; `sync-cli remote set-url URL` names the new address".into())
             }
             Self::Stale { .. } => Some("pull, then push again".into()),
             Self::Store { source } => source.hint(),

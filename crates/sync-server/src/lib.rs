@@ -9,6 +9,7 @@
 //! - [`auth`]: tokens, and what a caller may do.
 //! - `rows`: tenants that have a database.
 //! - `legacy`: the requests of clients of the earlier system.
+//! - `identity`: who a tenant is, and that it has moved.
 //! - `api`: the protocol's requests; `admin`: tenants and tokens; `upkeep`: collection, verification, repair; `answer`: JSON and error bodies.
 //! - `bundles`: a tenant as one archive, and back.
 //! - `metrics`: what is counted for the operator.
@@ -24,6 +25,7 @@ pub mod auth;
 mod branches;
 mod bundles;
 mod error;
+mod identity;
 mod legacy;
 mod metrics;
 pub mod route;

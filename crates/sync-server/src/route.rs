@@ -71,6 +71,32 @@ pub enum TenantRoute {
     Import,
     /// What a bundle would change.
     PlanImport,
+    /// Who the tenant is.
+    Identity,
+    /// Make the tenant somebody.
+    GenerateIdentity,
+    /// Give the tenant another key.
+    RotateIdentity,
+    /// Say where the tenant lives.
+    SetMoved,
+}
+
+impl TenantRoute {
+    /// Whether it is about who the tenant is and where it lives: one that has moved answers it, too.
+    pub(crate) const fn is_about_identity(&self) -> bool {
+        matches!(
+            self,
+            Self::Identity | Self::GenerateIdentity | Self::RotateIdentity | Self::SetMoved
+        )
+    }
+
+    /// Whether its answer is about heads, and names who gives it.
+    pub(crate) const fn is_about_heads(&self) -> bool {
+        matches!(
+            self,
+            Self::Branches | Self::Delete(_) | Self::Head(_) | Self::Push(_)
+        )
+    }
 }
 
 /// Why there is no route.
@@ -146,6 +172,10 @@ fn tenant_route(method: &Method, segments: &[&str]) -> Result<TenantRoute, NoRou
         ["export"] => is(Method::POST, TenantRoute::Export),
         ["import"] => is(Method::POST, TenantRoute::Import),
         ["import", "plan"] => is(Method::POST, TenantRoute::PlanImport),
+        ["identity"] if method == Method::POST => Ok(TenantRoute::GenerateIdentity),
+        ["identity"] => is(Method::GET, TenantRoute::Identity),
+        ["identity", "rotate"] => is(Method::POST, TenantRoute::RotateIdentity),
+        ["moved"] => is(Method::PUT, TenantRoute::SetMoved),
         ["signatures"] => is(Method::POST, TenantRoute::Signatures),
         ["snapshots"] => is(Method::GET, TenantRoute::Log),
         ["snapshots", prefix] => is(Method::GET, TenantRoute::Resolve(prefix.to_owned())),
@@ -245,6 +275,26 @@ mod tests {
             &Ok(tenant(TenantRoute::PlanImport)),
         );
         check("GET", "/v1/tenants/acme/import", &Err(NoRoute::Method));
+        check(
+            "GET",
+            "/v1/tenants/acme/identity",
+            &Ok(tenant(TenantRoute::Identity)),
+        );
+        check(
+            "POST",
+            "/v1/tenants/acme/identity",
+            &Ok(tenant(TenantRoute::GenerateIdentity)),
+        );
+        check(
+            "POST",
+            "/v1/tenants/acme/identity/rotate",
+            &Ok(tenant(TenantRoute::RotateIdentity)),
+        );
+        check(
+            "PUT",
+            "/v1/tenants/acme/moved",
+            &Ok(tenant(TenantRoute::SetMoved)),
+        );
         check("GET", "/v1/admin/tenants", &Ok(Route::ListTenants));
         check("POST", "/v1/admin/gc", &Ok(Route::Gc));
         check("PUT", "/v1/admin/retention", &Ok(Route::SetRetention));

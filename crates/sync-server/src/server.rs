@@ -21,7 +21,7 @@ use crate::error::{
 use crate::metrics::{self, Metrics, MetricsPage, RouteName};
 use crate::route::{NoRoute, Route, TenantRoute, route};
 use crate::rows::{self, Databases, TenantDatabase, Variables, Waiters};
-use crate::{Error, admin, answer, api, bundles, legacy, upkeep};
+use crate::{Error, admin, answer, api, bundles, identity, legacy, upkeep};
 
 /// Says what time it is, in milliseconds since 1970-01-01T00:00:00Z.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -191,22 +191,52 @@ impl Server {
             | TenantRoute::Verify
             | TenantRoute::Repair => Scope::Write,
             // What is told of tokens and settings goes with it, and the tenant signs it.
-            TenantRoute::Export | TenantRoute::Import | TenantRoute::PlanImport => Scope::Admin,
+            TenantRoute::Export
+            | TenantRoute::Import
+            | TenantRoute::PlanImport
+            | TenantRoute::GenerateIdentity
+            | TenantRoute::RotateIdentity
+            | TenantRoute::SetMoved => Scope::Admin,
             _ => Scope::Read,
         };
+        if route.is_about_identity() {
+            let repository = self.repository_anywhere(&caller, &tenant, scope).await?;
+            return api::serve(self, &repository, route, request).await;
+        }
         let repository = self.repository(&caller, &tenant, scope).await?;
-        match route {
+        let is_about_heads = route.is_about_heads();
+        let response = match route {
             TenantRoute::Export => bundles::export(self, &repository, request).await,
             TenantRoute::PlanImport => bundles::plan(&repository, request).await,
             TenantRoute::Import => {
                 Box::pin(bundles::import(self, &caller, &repository, request)).await
             }
             route => api::serve(self, &repository, route, request).await,
+        }?;
+        if is_about_heads {
+            return identity::named(&repository, response).await;
         }
+        Ok(response)
     }
 
-    /// The tenant's repository, for a caller who may have it.
+    /// The repository of a tenant that lives here, for a caller who may have it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Moved`] where it lives elsewhere by now; whoever may not have it is not told so.
     pub(crate) async fn repository(
+        &self,
+        caller: &Caller,
+        tenant: &Name,
+        scope: Scope,
+    ) -> Result<Repository, Error> {
+        let found = self.repository_anywhere(caller, tenant, scope).await?;
+        identity::ensure_here(&found).await?;
+        Ok(found)
+    }
+
+    /// The tenant's repository, wherever it lives, for a caller who may have it.
+    async fn repository_anywhere(
         &self,
         caller: &Caller,
         tenant: &Name,

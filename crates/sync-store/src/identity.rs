@@ -3,6 +3,7 @@
 //! Every signature is over `sync`, a space, a domain, a zero byte and the message, so that what was signed for one purpose
 //! says nothing in another.
 
+mod moved;
 mod record;
 
 use std::fmt;
@@ -14,7 +15,8 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use snafu::Snafu;
 
-pub use record::{Succession, TenantIdentity};
+pub use moved::{Moved, Statement};
+pub use record::{Introduction, Succession, TenantIdentity};
 
 /// What the text of a public key starts with.
 const PREFIX: &str = "ed25519:";

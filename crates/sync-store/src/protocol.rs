@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use snafu::Snafu;
 use sync_core::{Digest, Name, Roots, Snapshot, SnapshotId};
 
+use crate::identity::Moved;
+
 mod upkeep;
 
 pub use upkeep::{
@@ -30,6 +32,8 @@ pub const SNAPSHOT_HEADER: &str = "sync-snapshot";
 pub const EXPIRED_HEADER: &str = "sync-expired";
 /// The most ids in that header.
 pub const MAX_EXPIRED: usize = 64;
+/// The header of answers about heads with the public key of the tenant.
+pub const IDENTITY_HEADER: &str = "sync-identity";
 /// The header with the id of a request, on requests and answers.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 /// The media type of a pack.
@@ -94,6 +98,21 @@ pub mod routes {
     /// Objects by name: POST digests.
     pub fn objects(tenant: &str) -> String {
         format!("{TENANTS}{tenant}/objects")
+    }
+
+    /// Who the tenant is: GET (`?nonce=`) asks, POST makes it somebody.
+    pub fn identity(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/identity")
+    }
+
+    /// A new key for the tenant, which the old one vouches for: POST.
+    pub fn rotate_identity(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/identity/rotate")
+    }
+
+    /// Where the tenant lives now: PUT [`super::MoveTo`].
+    pub fn moved(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/moved")
     }
 
     /// Whether everything of the tenant is intact: POST.
@@ -307,6 +326,8 @@ pub enum Details {
     Stale(Stale),
     /// Objects are missing.
     Incomplete(Incomplete),
+    /// The tenant lives elsewhere.
+    Moved(Box<Moved>),
 }
 
 /// The head is another than expected.
@@ -385,6 +406,13 @@ pub struct NewTenant {
 pub struct TenantInfo {
     /// Its name.
     pub name: String,
+}
+
+/// Where a tenant is to say that it lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveTo {
+    /// The address of the server; absent where it lives here again.
+    pub url: Option<String>,
 }
 
 /// A token to be made.

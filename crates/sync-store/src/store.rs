@@ -22,6 +22,9 @@ pub(crate) use names::{check_branch, check_tenant};
 /// The catalogue's file in a store's directory.
 const CATALOGUE: &str = "catalogue.redb";
 
+/// The directory of its packs.
+const PACKS: &str = "packs";
+
 /// A store of objects for any number of tenants. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -80,7 +83,7 @@ impl Store {
         // The lock comes first: `DirBlobs::open` clears what a writer may still be writing.
         let lock = lock::take(dir)?;
         let catalogue = RedbCatalogue::open_locked(&dir.join(CATALOGUE), Some(lock))?;
-        let blobs = DirBlobs::open(&dir.join("packs"))?;
+        let blobs = DirBlobs::open(&dir.join(PACKS))?;
         if is_new {
             // What is acknowledged in a new store must not vanish with the store's own name.
             let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
@@ -94,6 +97,31 @@ impl Store {
         })
     }
 
+    /// Opens a copy of the store in `dir`, which is made at `to`: what is written to it stays there, and in `dir` nothing changes,
+    /// neither bytes nor times. An empty store where there is none in `dir`.
+    ///
+    /// The catalogue is copied, packs are linked to: they never change. So `dir` is held as by [`Store::open_dir`] until the last
+    /// clone is dropped; whoever is kept out by that is not told by whom. What is at `to` is for the caller to remove.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open_dir`]; [`Error::Blobs`] where there is something at `to`.
+    pub async fn open_copy(dir: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Result<Self, Error> {
+        let (dir, to) = (dir.into(), to.into());
+        task::blocking(move || Self::open_copy_blocking(&dir, &to)).await
+    }
+
+    fn open_copy_blocking(dir: &Path, to: &Path) -> Result<Self, Error> {
+        let lock = lock::take_quietly(dir)?;
+        let copied = copy(dir, to).map_err(BoxError::from);
+        copied.with_context(|_| BlobsSnafu {
+            action: format!("copy {} to {}", dir.display(), to.display()),
+        })?;
+        let catalogue = RedbCatalogue::open_locked(&to.join(CATALOGUE), lock)?;
+        let blobs = DirBlobs::open(&to.join(PACKS))?;
+        Ok(Self::new(Arc::new(blobs), Arc::new(catalogue)))
+    }
+
     /// Where the packs are, for upkeep.
     pub fn blobs(&self) -> &dyn Blobs {
         self.blobs.as_ref()
@@ -105,10 +133,8 @@ impl Store {
     ///
     /// [`Error::Name`] or [`Error::Exists`]; nothing has changed then. [`Error::Randomness`].
     pub async fn create_tenant(&self, name: &str) -> Result<Repository, Error> {
-        check_tenant(name)?;
         let identity = TenantIdentity::generate()?;
-        let tenant = self.catalogue.create_tenant(name).await?;
-        let repository = self.repository(tenant);
+        let repository = self.create_nobody(name).await?;
         repository.set_identity(&identity).await?;
         Ok(repository)
     }
@@ -117,6 +143,16 @@ impl Store {
     pub async fn tenants(&self) -> Result<Vec<String>, Error> {
         let tenants = self.catalogue.tenants().await?.into_iter();
         Ok(tenants.map(|tenant| tenant.name).collect())
+    }
+
+    /// Makes a tenant that is nobody yet, as those were that were made before tenants had identities.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::create_tenant`].
+    pub async fn create_nobody(&self, name: &str) -> Result<Repository, Error> {
+        check_tenant(name)?;
+        Ok(self.repository(self.catalogue.create_tenant(name).await?))
     }
 
     /// One tenant's view of the store, `None` where there is no such tenant.
@@ -156,4 +192,35 @@ impl Store {
     pub async fn revoke_token(&self, id: &str, when: u64) -> Result<bool, Error> {
         self.catalogue.revoke_token(id, when).await
     }
+}
+
+/// Copies the catalogue, where there is one, and makes links to the packs.
+fn copy(dir: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().mode(0o700).create(to)?;
+    let catalogue = dir.join(CATALOGUE);
+    if !catalogue.exists() {
+        return Ok(());
+    }
+    std::fs::copy(catalogue, to.join(CATALOGUE))?;
+    let packs = std::fs::canonicalize(dir)?.join(PACKS);
+    // A run that ended between the making of the two has left none.
+    if !packs.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir(to.join(PACKS))?;
+    for below in std::fs::read_dir(packs)? {
+        let below = below?;
+        // What is unfinished is none of the copy's packs.
+        let is_packs = below.file_name().len() == 2 && below.file_type()?.is_dir();
+        if !is_packs {
+            continue;
+        }
+        let copied = to.join(PACKS).join(below.file_name());
+        std::fs::create_dir(&copied)?;
+        for pack in std::fs::read_dir(below.path())? {
+            let pack = pack?;
+            std::os::unix::fs::symlink(pack.path(), copied.join(pack.file_name()))?;
+        }
+    }
+    Ok(())
 }

@@ -10,8 +10,11 @@ mod all;
 mod alone;
 mod daemon;
 mod killed;
+mod moved;
 mod operator;
 mod promote;
+mod terminated;
+mod untouched;
 
 use super::scenario::Suite;
 
@@ -32,6 +35,10 @@ pub(super) const SCENARIOS: Suite = &[
     ),
     ("status_and_diff_name_each", all::status_and_diff_name_each),
     ("a_dry_run_changes_nothing", all::a_dry_run_changes_nothing),
+    (
+        "a_dry_run_leaves_no_trace",
+        untouched::a_dry_run_leaves_no_trace,
+    ),
     (
         "without_a_database_it_is_files",
         alone::without_a_database_it_is_files,
@@ -68,6 +75,10 @@ pub(super) const SCENARIOS: Suite = &[
     (
         "an_agent_calls_several_at_once",
         agent::an_agent_calls_several_at_once,
+    ),
+    (
+        "an_agent_that_is_terminated_is_gone_on_with",
+        terminated::an_agent_that_is_terminated_is_gone_on_with,
     ),
     (
         "a_daemon_brings_both_ways",
@@ -115,6 +126,22 @@ pub(super) const SCENARIOS: Suite = &[
     (
         "a_promote_that_is_killed_is_made_again",
         promote::a_promote_that_is_killed_is_made_again,
+    ),
+    (
+        "a_tenant_that_moves_is_followed",
+        moved::a_tenant_that_moves_is_followed,
+    ),
+    (
+        "what_a_database_agreed_on_moves_along",
+        moved::what_a_database_agreed_on_moves_along,
+    ),
+    (
+        "a_daemon_follows_its_tenant",
+        moved::a_daemon_follows_its_tenant,
+    ),
+    (
+        "nobody_else_is_taken_for_a_tenant",
+        moved::nobody_else_is_taken_for_a_tenant,
     ),
     (
         "a_server_that_dies_in_a_promote_is_gone_on_with",

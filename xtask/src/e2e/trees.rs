@@ -12,6 +12,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 pub(super) use crate::noise::noise;
@@ -83,6 +84,21 @@ pub(super) fn traces(root: &Path) -> BTreeMap<PathBuf, Trace> {
         .into_iter()
         .filter_map(|(path, trace)| Some((path, trace?)))
         .collect()
+}
+
+/// Names, bytes and times of a directory and everything below it, so that what was written and put back shows, too; nothing
+/// where it is not there.
+pub(super) fn moments(root: &Path) -> BTreeMap<PathBuf, (SystemTime, u64)> {
+    let Ok(metadata) = fs::symlink_metadata(root) else {
+        return BTreeMap::new();
+    };
+    let modified = |metadata: &fs::Metadata| metadata.modified().expect("a time");
+    let mut found = walk(root, |path, metadata| {
+        let hash = if metadata.is_file() { hash(path) } else { 0 };
+        (modified(metadata), hash)
+    });
+    found.insert(PathBuf::new(), (modified(&metadata), 0));
+    found
 }
 
 /// Demands that nothing below a directory was written since its traces were taken.

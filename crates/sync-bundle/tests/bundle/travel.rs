@@ -229,7 +229,7 @@ async fn many_packs_and_equal_bytes_in_different_roles() {
         .iter()
         .filter(|(path, _)| path.starts_with("packs/"))
         .count();
-    assert_eq!(packs, 3);
+    assert_eq!(packs, 5);
     let copy = tenant("copy").await;
     imported(&tar, &copy).await.unwrap();
     assert_equal(&source, &copy).await;

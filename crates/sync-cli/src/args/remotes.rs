@@ -8,7 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 use sync_core::Name;
 use sync_engine::{MaxDelete, OnConflict};
 
-/// list, add and remove the tenants that the workspace has names for
+/// list, add, change and remove the tenants that the workspace has names for
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -32,7 +32,36 @@ pub(crate) enum RemoteVerb {
     Add(RemoteAdd),
     /// Remove one.
     Remove(RemoteRemove),
+    /// Say where its tenant lives.
+    SetUrl(RemoteSetUrl),
+    /// Take another tenant for it.
+    Trust(RemoteTrust),
 }
+
+impl RemoteVerb {
+    /// Whether it is about the remote that the workspace works with.
+    pub(crate) const fn follows(&self) -> bool {
+        matches!(self, Self::SetUrl(_) | Self::Trust(_))
+    }
+}
+
+/// write another address of the tenant to sync.toml; what the workspace agreed on with it stays
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(
+    subcommand,
+    name = "set-url",
+    note = "Refused where somebody else is there."
+)]
+pub(crate) struct RemoteSetUrl {
+    /// where the tenant lives, `https://HOST:PORT` or `embedded:DIR`
+    #[argh(positional)]
+    pub(crate) url: String,
+}
+
+/// take whoever answers there for the tenant from now on; what was agreed on with the one before is forgotten
+#[derive(Debug, FromArgs, ArgsInfo)]
+#[argh(subcommand, name = "trust")]
+pub(crate) struct RemoteTrust {}
 
 /// list the remotes of sync.toml
 #[derive(Debug, FromArgs, ArgsInfo)]

@@ -13,7 +13,7 @@ use crate::terminal::moment;
 use crate::{Error, Outcome};
 
 /// No body.
-const NOTHING: Option<&()> = None;
+pub(super) const NOTHING: Option<&()> = None;
 
 pub(super) async fn create_tenant(
     place: &Place<'_>,

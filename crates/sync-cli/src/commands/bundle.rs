@@ -24,7 +24,7 @@ use super::Place;
 use crate::args::{Export, Import, Inspect};
 use crate::connect::{Connection, Purpose};
 use crate::env::Env;
-use crate::error::{NoDataSnafu, WhichTenantSnafu, WriteSnafu, WrongFlagSnafu};
+use crate::error::{WriteSnafu, WrongFlagSnafu};
 use crate::progress::Progress;
 use crate::terminal::{Terminal, moment, one_line};
 use crate::{Error, Outcome};
@@ -159,22 +159,13 @@ pub(super) async fn import(place: &Place<'_>, asked: Import) -> Result<Outcome, 
     }
     let file = BundleFile::new(asked.file, asked.identity_file.as_deref())?;
     let opening = file.opening().await?;
-    let private = match asked.data {
-        None => Some(place.workspace()?.private()),
-        Some(_) => None,
+    let met = match asked.data {
+        None => place.workspace()?.keys_met()?,
+        Some(_) => Vec::new(),
     };
-    let trust = trust(
-        &opening,
-        private.as_deref(),
-        &asked.trust,
-        asked.trust_unsigned,
-    )?;
+    let trust = trust(&opening, met, &asked.trust, asked.trust_unsigned)?;
     let progress = Progress::new(&place.terminal);
-    let purpose = if asked.dry_run {
-        Purpose::Look
-    } else {
-        Purpose::Act
-    };
+    let purpose = Purpose::of(asked.dry_run);
     let connected = tenant_for(place, asked.data.as_deref(), asked.tenant, purpose).await?;
     let (remote, connection) = connected;
     let imported = async {
@@ -334,20 +325,11 @@ async fn tenant_for(
     name: Option<Name>,
     purpose: Purpose,
 ) -> Result<(Remote, Connection), Error> {
-    let (connection, remote) = match (data, name) {
-        (Some(data), Some(name)) => {
-            ensure!(data.is_dir(), NoDataSnafu { path: data });
-            let connection = Connection::operator(data, place.env).await?;
-            let (client, branch) = (connection.remote.client(), connection.remote.branch());
-            let remote = Remote::new(client.clone(), name, branch.clone());
-            (connection, remote)
-        }
-        (None, None) => {
-            let connection = Connection::open(&place.workspace()?, place.env, purpose).await?;
-            let remote = connection.remote.clone();
-            (connection, remote)
-        }
-        _ => return WhichTenantSnafu.fail(),
+    let (connection, tenant) = place.tenant(data, name, purpose).await?;
+    let remote = &connection.remote;
+    let remote = match data {
+        Some(_) => Remote::new(remote.client().clone(), tenant, remote.branch().clone()),
+        None => remote.clone(),
     };
     Ok((remote, connection))
 }

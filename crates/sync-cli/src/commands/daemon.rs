@@ -164,6 +164,9 @@ async fn manager(
         .with_author(place.env.author())
         .with_clock(Arc::new(Env::now))
         .with_random(Arc::new(Env::random));
+    if let Some(trust) = connection.remote.trust() {
+        config = config.with_trust(Arc::clone(trust));
+    }
     if targets.contains(&Target::Database) {
         config = config.with_database(rows::database(place)?);
     }

@@ -17,6 +17,7 @@ use super::Place;
 use super::rows::database;
 use super::transfer::limits;
 use crate::args::{Diff, ITEMS, Pull, Push, Status, TENANT};
+use crate::connect::Purpose;
 use crate::error::WrongFlagSnafu;
 use crate::progress::Progress;
 use crate::terminal::failed;
@@ -119,7 +120,8 @@ pub(super) fn open(
 /// Plans each kind, and applies unless it is a dry run.
 async fn transfer(place: &Place<'_>, kinds: &[LocalKind], asked: &Asked) -> Result<Outcome, Error> {
     let progress = Progress::new(&place.terminal);
-    let local = open(place, place.workspace()?, database(place)?, &progress);
+    let workspace = place.workspace_for(Purpose::of(asked.dry_run))?;
+    let local = open(place, workspace, database(place)?, &progress);
     if !asked.dry_run {
         local.recover().await?;
     }

@@ -24,7 +24,7 @@ struct End {
 }
 
 pub(super) async fn run(place: &Place<'_>, asked: Promote) -> Result<Outcome, Error> {
-    let workspace = place.workspace()?;
+    let workspace = place.workspace_for(Purpose::of(asked.dry_run))?;
     let end = |named: &RemoteBranch| {
         let (name, remote) = workspace
             .config()
@@ -37,17 +37,13 @@ pub(super) async fn run(place: &Place<'_>, asked: Promote) -> Result<Outcome, Er
         Ok::<_, Error>(End { name, config })
     };
     let ends = [end(&asked.from)?, end(&asked.to)?];
-    let purpose = if asked.dry_run {
-        Purpose::Look
-    } else {
-        Purpose::Act
-    };
+    let purpose = Purpose::of(asked.dry_run);
     let [from, to] = &ends;
     let source = [
         (from.name.as_str(), &from.config),
         (to.name.as_str(), &to.config),
     ];
-    let connections = Connection::pair(workspace.root(), source, place.env, purpose).await?;
+    let connections = Connection::pair(&workspace, source, place.env, purpose).await?;
     let progress = Progress::new(&place.terminal);
     let remotes = connections.remotes();
     let context = place.context(progress.listener());

@@ -61,7 +61,7 @@ pub(super) async fn begin(
     dry_run: bool,
 ) -> Result<(Session, Connection), Error> {
     progress.begin(operation, direction);
-    let purpose = if dry_run { Purpose::Look } else { Purpose::Act };
+    let purpose = Purpose::of(dry_run);
     let (session, connection) = place.session(purpose, progress.listener()).await?;
     if !dry_run {
         session.recover().await?;

@@ -207,7 +207,12 @@ pub(super) async fn gc(place: &Place<'_>, gc: &Gc) -> Result<Outcome, Error> {
 /// The workspace's own store holds only what can be fetched or made again: there is no grace to wait for.
 async fn gc_workspace(place: &Place<'_>, gc: &Gc) -> Result<Upkept<GcReport>, Error> {
     let progress = Progress::new(&place.terminal);
-    let (session, connection) = place.session(Purpose::Look, progress.listener()).await?;
+    let purpose = if gc.dry_run {
+        Purpose::Plan
+    } else {
+        Purpose::Look
+    };
+    let (session, connection) = place.session(purpose, progress.listener()).await?;
     let report = if gc.dry_run {
         session.plan_private_gc().await.map(|plan| plan.report)
     } else {

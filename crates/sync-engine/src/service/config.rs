@@ -19,6 +19,7 @@ use crate::jobs::Clock;
 use crate::merge::OnConflict;
 use crate::rows::{Database, Direction};
 use crate::session::{Context, Random};
+use crate::trust::{Dial, Trust};
 use crate::{Config, Error, Remote, Workspace};
 
 /// How long a call may take where nobody says otherwise.
@@ -31,6 +32,7 @@ pub struct SyncConfig {
     remote: RemoteConfig,
     token: Arc<str>,
     client: Option<Client>,
+    trust: Option<Arc<Trust>>,
     database: WithDatabase,
     request: AllRequest,
     limits: Limits,
@@ -51,6 +53,7 @@ pub struct SyncConfigBuilder {
     workspace: Option<Workspace>,
     ca_file: Option<PathBuf>,
     client: Option<Client>,
+    trust: Option<Arc<Trust>>,
     database: Option<Database>,
     direction: Direction,
     on_conflict: OnConflict,
@@ -83,6 +86,7 @@ impl SyncConfig {
             workspace: None,
             ca_file: None,
             client: None,
+            trust: None,
             database: None,
             direction: Direction::Sync,
             on_conflict: OnConflict::Ask,
@@ -101,16 +105,24 @@ impl SyncConfig {
     }
 
     pub(super) fn remote(&self) -> Result<Remote, Error> {
-        let client = if let Some(client) = &self.client {
-            client.clone()
-        } else {
-            let ca_file = self.remote.ca_file.as_deref();
-            let client = client(&self.remote.url, ca_file, &self.token)?;
-            client.connect_early();
-            client
-        };
         let (tenant, branch) = (self.remote.tenant.clone(), self.remote.branch.clone());
-        Ok(Remote::new(client, tenant, branch))
+        if let Some(client) = &self.client {
+            let remote = Remote::new(client.clone(), tenant, branch);
+            return Ok(match &self.trust {
+                Some(trust) => remote.watched(Arc::clone(trust)),
+                None => remote,
+            });
+        }
+        let found = self.workspace.found(&self.remote)?;
+        let dial: Dial = {
+            let (ca_file, token) = (found.ca_file.clone(), Arc::clone(&self.token));
+            Arc::new(move |url: &str| client(url, ca_file.as_deref(), &token))
+        };
+        let client = dial(&found.url)?;
+        client.connect_early();
+        let followed = Arc::new(|url: &str| tracing::warn!(url, "the tenant has moved"));
+        let trust = Trust::new(&self.workspace, &found, dial, followed)?;
+        Ok(Remote::new(client, tenant, branch).watched(trust))
     }
 
     /// Which way.
@@ -211,6 +223,13 @@ impl SyncConfigBuilder {
     /// was agreed on with whom.
     pub fn with_client(mut self, client: Client) -> Self {
         self.client = Some(client);
+        self
+    }
+
+    /// Who watches over the way of [`Self::with_client`]; nobody does where nobody says.
+    /// Over a way that is made for its address the service watches itself.
+    pub fn with_trust(mut self, trust: Arc<Trust>) -> Self {
+        self.trust = Some(trust);
         self
     }
 
@@ -329,6 +348,7 @@ impl SyncConfigBuilder {
             remote,
             token: self.token.into(),
             client: self.client,
+            trust: self.trust,
             database,
             request: AllRequest {
                 direction: self.direction,

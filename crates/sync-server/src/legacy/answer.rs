@@ -81,6 +81,8 @@ fn status_of(error: &Error) -> (StatusCode, &'static str) {
         }
         | Error::Malformed { .. }
         | Error::BranchKept { .. }
+        | Error::HasIdentity { .. }
+        | Error::NoIdentity { .. }
         | Error::Body { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
         Error::NoRoute { .. }
         | Error::NoTenant { .. }
@@ -89,6 +91,7 @@ fn status_of(error: &Error) -> (StatusCode, &'static str) {
         Error::Tarball { .. } | Error::Import { .. } => {
             (StatusCode::UNPROCESSABLE_ENTITY, "validation_error")
         }
+        Error::Moved { .. } => (StatusCode::GONE, "gone"),
         Error::Stale { .. } => (StatusCode::CONFLICT, "conflict_error"),
         // No request of theirs leads here.
         Error::Random { .. } | Error::NoDatabaseUrl { .. } | Error::Bundle { .. } => {

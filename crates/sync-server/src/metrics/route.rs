@@ -24,6 +24,8 @@ pub(crate) enum RouteName {
     Export,
     /// A bundle that comes, and what it would change.
     Import,
+    /// Who a tenant is, and where it lives.
+    Identity,
     Admin,
     Legacy,
     /// No request that the server knows.
@@ -35,7 +37,7 @@ pub(super) const COUNT: usize = RouteName::ALL.len();
 
 impl RouteName {
     /// Each, in the order of their numbers.
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::Health,
         Self::Metrics,
         Self::Head,
@@ -52,6 +54,7 @@ impl RouteName {
         Self::Repair,
         Self::Export,
         Self::Import,
+        Self::Identity,
         Self::Admin,
         Self::Legacy,
         Self::Unknown,
@@ -81,6 +84,10 @@ impl RouteName {
             TenantRoute::Repair => Self::Repair,
             TenantRoute::Export => Self::Export,
             TenantRoute::Import | TenantRoute::PlanImport => Self::Import,
+            TenantRoute::Identity
+            | TenantRoute::GenerateIdentity
+            | TenantRoute::RotateIdentity
+            | TenantRoute::SetMoved => Self::Identity,
         }
     }
 
@@ -103,6 +110,7 @@ impl RouteName {
             Self::Repair => "repair",
             Self::Export => "export",
             Self::Import => "import",
+            Self::Identity => "identity",
             Self::Admin => "admin",
             Self::Legacy => "legacy",
             Self::Unknown => "unknown",

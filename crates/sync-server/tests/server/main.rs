@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod branches;
+mod identity;
 mod legacy;
 mod metrics;
 

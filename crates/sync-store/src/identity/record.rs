@@ -12,6 +12,8 @@ use crate::repository::Repository;
 const NOTE: &str = "identity";
 /// The domain of signatures by which a key names the one that follows it.
 const SUCCESSION: &str = "succession";
+/// The domain of signatures by which a tenant shows that it has its key.
+const HELLO: &str = "hello";
 
 /// A key says which one follows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +66,45 @@ struct Record {
     successions: Vec<Succession>,
 }
 
+/// A tenant says who it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Introduction {
+    /// Its public key; absent where it has none.
+    pub key: Option<PublicKey>,
+    /// How its first key led to this one, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub successions: Vec<Succession>,
+    /// By the key, over the bytes that the caller chose, in the domain `hello`; absent where he chose none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+}
+
+impl Introduction {
+    /// The key, where its holder signed `nonce` just now; `None` where the tenant has no key.
+    ///
+    /// # Errors
+    ///
+    /// [`BadSignature`] where whoever answered does not have the key that he names.
+    pub fn verify(&self, nonce: &[u8]) -> Result<Option<PublicKey>, BadSignature> {
+        let Some(key) = self.key else {
+            return Ok(None);
+        };
+        let signature = self.signature.ok_or(BadSignature)?;
+        key.verify(HELLO, nonce, &signature)?;
+        Ok(Some(key))
+    }
+}
+
 impl TenantIdentity {
+    /// Says who the tenant is, to who chose `nonce`.
+    pub fn introduce(&self, nonce: Option<&[u8]>) -> Introduction {
+        Introduction {
+            key: Some(self.key.public_key()),
+            successions: self.successions.clone(),
+            signature: nonce.map(|nonce| self.key.sign(HELLO, nonce)),
+        }
+    }
+
     /// A new key without a past.
     ///
     /// # Errors
@@ -155,6 +195,23 @@ mod tests {
         let key = |identity: Option<TenantIdentity>| identity.map(|i| i.key.public_key());
         let (one, two) = (key(one), key(two));
         assert!(one.is_some() && one != two);
+        Ok(())
+    }
+
+    #[test]
+    fn a_hello_is_to_who_chose_the_bytes() -> Result<(), Error> {
+        let identity = TenantIdentity::generate()?;
+        let said = identity.introduce(Some(b"nonce"));
+        assert_eq!(said.verify(b"nonce"), Ok(Some(identity.key.public_key())));
+        assert_eq!(said.verify(b"other"), Err(BadSignature));
+        assert_eq!(identity.introduce(None).verify(b""), Err(BadSignature));
+        assert_eq!(Introduction::default().verify(b"nonce"), Ok(None));
+        // Whoever repeats the public key of another does not have it.
+        let stranger = Introduction {
+            key: said.key,
+            ..TenantIdentity::generate()?.introduce(Some(b"nonce"))
+        };
+        assert_eq!(stranger.verify(b"nonce"), Err(BadSignature));
         Ok(())
     }
 

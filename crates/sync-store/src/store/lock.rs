@@ -48,6 +48,31 @@ pub(super) fn take(dir: &Path) -> Result<File, Error> {
     })
 }
 
+/// Locks the directory as [`take`] does, and changes nothing in it, so that who has it is not said; `None` where it was never
+/// locked.
+///
+/// # Errors
+///
+/// As [`take`].
+pub(super) fn take_quietly(dir: &Path) -> Result<Option<File>, Error> {
+    let action = || BlobsSnafu {
+        action: format!("lock {}", dir.display()),
+    };
+    let file = match File::open(dir.join(FILE)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(BoxError::from(error)).with_context(|_| action()),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {
+            let holder = Holder::read(dir);
+            HeldSnafu { dir, holder }.fail()
+        }
+        Err(TryLockError::Error(error)) => Err(BoxError::from(error)).with_context(|_| action()),
+    }
+}
+
 impl Holder {
     /// This process, now.
     fn this() -> Self {

@@ -127,3 +127,88 @@ fn another_layout_is_refused() {
     let refused = RedbCatalogue::open(&path);
     assert!(matches!(refused, Err(Error::Catalogue { .. })));
 }
+
+/// Tenants' keys are in the catalogue.
+#[tokio::test]
+async fn nobody_but_its_owner_reads_a_catalogue() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("catalogue.redb");
+    let mode = || std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    let store = Store::open_dir(dir.path()).await.unwrap();
+    assert_eq!(mode(), 0o600);
+    drop(store);
+    // As an earlier version left it.
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let store = Store::open_dir(dir.path()).await.unwrap();
+    store.create_tenant("acme").await.unwrap();
+    assert_eq!(mode(), 0o600);
+}
+
+/// Names, bytes and times of what is below a directory.
+fn seen(dir: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>, std::time::SystemTime)> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(path) = open.pop() {
+        let metadata = std::fs::metadata(&path).unwrap();
+        let mut bytes = Vec::new();
+        if metadata.is_dir() {
+            let entries = std::fs::read_dir(&path).unwrap();
+            open.extend(entries.map(|entry| entry.unwrap().path()));
+        } else {
+            bytes = std::fs::read(&path).unwrap();
+        }
+        found.push((path, bytes, metadata.modified().unwrap()));
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn what_is_done_to_a_copy_does_nothing_to_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let (origin, copy) = (dir.path().join("origin"), dir.path().join("copy"));
+    let put = async |repository: &crate::Repository, text: &str| {
+        let object = (crate::Class::Contents, text.as_bytes().to_vec());
+        drop(repository.put([object]).await.unwrap());
+    };
+    let has = async |repository: &crate::Repository, text: &str| {
+        let digest = sync_core::Digest::of(text.as_bytes());
+        repository.object(&digest).await.unwrap().is_some()
+    };
+    // Of a store that is not there the copy is empty.
+    let store = Store::open_copy(&origin, &copy).await.unwrap();
+    assert!(store.tenants().await.unwrap().is_empty());
+    drop(store);
+    assert!(!origin.exists());
+    std::fs::remove_dir_all(&copy).unwrap();
+
+    let store = Store::open_dir(&origin).await.unwrap();
+    put(&store.create_tenant("acme").await.unwrap(), "old").await;
+    assert!(matches!(
+        Store::open_copy(&origin, &copy).await,
+        Err(Error::Held { .. })
+    ));
+    drop(store);
+    let before = seen(&origin);
+    let store = Store::open_copy(&origin, &copy).await.unwrap();
+    let repository = store.tenant("acme").await.unwrap().unwrap();
+    put(&repository, "new").await;
+    store.create_tenant("second").await.unwrap();
+    assert!(has(&repository, "old").await && has(&repository, "new").await);
+    assert!(matches!(
+        Store::open_dir(&origin).await,
+        Err(Error::Held { .. })
+    ));
+    drop((store, repository));
+    assert_eq!(seen(&origin), before);
+    let store = Store::open_dir(&origin).await.unwrap();
+    assert_eq!(store.tenants().await.unwrap(), ["acme"]);
+    let repository = store.tenant("acme").await.unwrap().unwrap();
+    assert!(has(&repository, "old").await && !has(&repository, "new").await);
+    // Nothing that is there is written over.
+    assert!(matches!(
+        Store::open_copy(&origin, &copy).await,
+        Err(Error::Held { .. } | Error::Blobs { .. })
+    ));
+}

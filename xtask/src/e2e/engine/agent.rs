@@ -172,7 +172,16 @@ pub(super) fn an_agent_syncs_files_and_rows(place: &Place) {
         mode: "auto",
     };
 
+    // A plan is noted nowhere.
+    let private = here.workspace.root().join(".sync");
+    let before = trees::moments(&private);
+    let plans = ["all", "files", "database"].map(|target| {
+        ["push", "pull"].map(|direction| call("sync", &sync(target, direction, None)))
+    });
+    agent.take(&plans.concat());
+    assert_eq!(trees::moments(&private), before);
     let shown = agent.done("sync", &sync("all", "push", None));
+    assert_eq!(trees::moments(&private), before);
     assert_eq!(shown["dry_run"], true, "{shown:#}");
     for target in ["files", "database"] {
         assert_eq!(state(&shown, target), "not_started", "{shown:#}");

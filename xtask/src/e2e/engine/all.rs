@@ -200,6 +200,9 @@ pub(super) fn status_and_diff_name_each(place: &Place) {
     let both = |files: &str, rows: &str| (files.to_owned(), rows.to_owned());
     save(&here, "a.md", "a\n");
     here.ask("INSERT INTO items (id) VALUES ('i1')");
+    // The first command has the tenant prove who it is.
+    let met = here.call(&["status"]).ok();
+    assert_eq!(met.number("requests"), 2, "{}", met.stdout);
     assert_eq!(stands(&here, 10), both("local_ahead", "local_ahead"));
     let diff = here.call(&["diff", "--exit-code"]).exits(10).json();
     assert_eq!(operation(&diff, "files")["counts"]["added"], 1, "{diff:#}");

@@ -152,8 +152,8 @@ pub(super) fn a_promote_is_a_fast_forward(place: &Place) {
     let before = trees::nodes(&private);
     let dry = two.promote(&["--dry-run"]).ok().json();
     assert_eq!(dry["fast_forward"], true, "{dry:#}");
-    assert_eq!(two.log(), Vec::<Value>::new());
     assert_eq!(before, trees::nodes(&private));
+    assert_eq!(two.log(), Vec::<Value>::new());
     assert_eq!(two.production.tenant.ask("SELECT count(*) FROM items"), "0");
 
     let promoted = two.promote(&[]).ok().json();

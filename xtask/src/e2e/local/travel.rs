@@ -260,6 +260,8 @@ pub(super) fn a_dry_run_changes_nothing(place: &Place) {
         || (SELECT string_agg(l::text || xmin, ',' ORDER BY key) FROM sync.local_item l) \
         || (SELECT string_agg(l::text || xmin, ',' ORDER BY home) FROM sync.local_unit l)";
     let (rows, tree) = (desk.ask(everything), trees::traces(desk.workspace.root()));
+    let private = desk.workspace.root().join(".sync");
+    let noted = trees::moments(&private);
     let push = desk
         .call(&["push", "content", "--dry-run", "--delete"])
         .ok()
@@ -268,6 +270,7 @@ pub(super) fn a_dry_run_changes_nothing(place: &Place) {
     assert_eq!(push["state"]["kind"], "not_started");
     let pull = desk.call(&["pull", "content", "--dry-run"]).ok().json();
     assert_eq!(pull["changes"][0]["path"], "content/blog/two.md");
+    assert_eq!(trees::moments(&private), noted);
     desk.call(&["status", "content"]).ok();
     desk.call(&["diff", "content"]).ok();
     assert_eq!(desk.ask(everything), rows);
@@ -276,6 +279,20 @@ pub(super) fn a_dry_run_changes_nothing(place: &Place) {
     let done = desk.call(&["push", "content", "--delete"]).ok().json();
     assert_eq!(done["changes"], push["changes"]);
     assert_eq!(counts(&done), [1, 1, 1]);
+    // Of every kind, and where nothing was ever noted.
+    let new = desk.elsewhere("new");
+    let private = new.workspace.root().join(".sync");
+    let _ = std::fs::remove_dir_all(&private);
+    for kind in KINDS {
+        for verb in ["push", "pull"] {
+            new.call(&[verb, kind, "--dry-run"]).ok();
+            assert!(!private.exists(), "{verb} {kind}");
+            let noted = trees::moments(&desk.workspace.root().join(".sync"));
+            desk.call(&[verb, kind, "--dry-run"]).ok();
+            let after = trees::moments(&desk.workspace.root().join(".sync"));
+            assert_eq!(after, noted, "{verb} {kind}");
+        }
+    }
 }
 
 pub(super) fn a_mass_removal_is_not_made_unasked(place: &Place) {

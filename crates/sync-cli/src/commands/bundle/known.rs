@@ -1,15 +1,9 @@
 //! Whose bundles are taken.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use sync_bundle::{Error as BundleError, Opening};
 use sync_store::PublicKey;
 
 use crate::Error;
-
-/// What is remembered of tenants, below a workspace's private state.
-const IDENTITIES: &str = "identities.json";
 
 /// Why a bundle is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,14 +18,15 @@ pub(super) enum Trust {
     Anybody,
 }
 
-/// Decides whom to trust; what the tenant itself knows is asked there.
+/// Decides whom to trust, of the keys that a person named and of those of tenants that the workspace has `met`; what the tenant
+/// itself knows is asked there.
 ///
 /// # Errors
 ///
 /// [`BundleError::Unsigned`].
 pub(super) fn trust(
     opening: &Opening,
-    private: Option<&Path>,
+    met: Vec<(String, PublicKey)>,
     named: &[PublicKey],
     anybody: bool,
 ) -> Result<Trust, Error> {
@@ -42,21 +37,14 @@ pub(super) fn trust(
             Err(BundleError::Unsigned.into())
         };
     };
-    let known = private.map(pinned).unwrap_or_default();
     let mut named = named.iter().filter(|key| signer.follows(**key));
-    let mut known = known.into_iter().filter(|(_, key)| signer.follows(*key));
+    let mut known = met.into_iter().filter(|(_, key)| signer.follows(*key));
     Ok(match (named.next(), known.next()) {
         (Some(key), _) => Trust::Named(*key),
         (None, Some((name, key))) => Trust::Known(key, name),
         (None, None) if anybody => Trust::Anybody,
         (None, None) => Trust::Own,
     })
-}
-
-/// The keys of tenants that the workspace has met, by url and tenant; none where nothing is remembered.
-fn pinned(private: &Path) -> BTreeMap<String, PublicKey> {
-    let bytes = std::fs::read(private.join(IDENTITIES)).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
 impl Trust {

@@ -129,11 +129,7 @@ pub(super) async fn import(place: &Place<'_>, asked: Import) -> Result<Outcome, 
     let tokens = Vec::new();
     let beside = Beside { settings, tokens };
     let bundle = Bundle::plan(&repository, AskExport::default(), beside).await?;
-    let purpose = if asked.dry_run {
-        Purpose::Look
-    } else {
-        Purpose::Act
-    };
+    let purpose = Purpose::of(asked.dry_run);
     let connected = tenant_for(place, asked.data.as_deref(), asked.tenant, purpose).await?;
     let (remote, connection) = connected;
     let imported = async {

@@ -4,6 +4,7 @@
 //! runs of a command-line program write nothing.
 
 use std::fs::File;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -88,6 +89,8 @@ impl CatalogueFile {
         }
         // The reader's lock on the file would keep the writer out.
         *state = State::Closed;
+        make_private(&self.path)
+            .map_err(|error| Error::catalogue("open its file")(error.into()))?;
         let database = match builder().create(&self.path) {
             Ok(database) => database,
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => return self.held(),
@@ -138,6 +141,19 @@ impl CatalogueFile {
         };
         change(database, changes).map_err(Error::catalogue(action))
     }
+}
+
+/// Makes the file, where it is missing, and lets nobody but its owner read it: tenants' keys are in it, and hashes of tokens.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let mut options = File::options();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    let file = options.mode(0o600).open(path)?;
+    let mut permissions = file.metadata()?.permissions();
+    if permissions.mode() & 0o077 != 0 {
+        permissions.set_mode(0o600);
+        file.set_permissions(permissions)?;
+    }
+    Ok(())
 }
 
 fn builder() -> redb::Builder {
