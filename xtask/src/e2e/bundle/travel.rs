@@ -232,7 +232,7 @@ pub(super) fn who_may_and_whom_to_trust(place: &Place) {
             .ok()
             .text("token"),
     );
-    let known = format!("{{\"https://source.example acme\":\"{key}\"}}");
+    let known = format!("{{\"https://source.example acme\":{{\"key\":\"{key}\"}}}}");
     fs::create_dir_all(met.root().join(".sync")).expect("make a directory");
     fs::write(met.root().join(".sync/identities.json"), known).expect("write");
     met.call(&["import", &file]).ok().says("unchanged");
