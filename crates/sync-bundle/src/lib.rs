@@ -5,7 +5,7 @@
 //! - [`Reader`]: bytes of a tar into what is in it, each member checked. Pure.
 //! - [`Export`]: a repository into a tar, always the same one. [`AskExport`]: how much of it.
 //! - [`Incoming`]: a tar into a repository, from which [`Taken`] then moves heads. [`Plan`]: what that would change.
-//! - [`file`]: what is around the tar in a file: zstd, and [`age`] where it is for chosen readers.
+//! - [`mod@file`]: what is around the tar in a file: zstd, and [`age`] where it is for chosen readers.
 //!
 //! - [`plain`]: a head as files and lines of JSON, for people.
 //!

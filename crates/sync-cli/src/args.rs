@@ -90,6 +90,7 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a command line is read once")]
 pub(crate) enum Verb {
     /// Make a workspace.
     Init(Init),
@@ -352,6 +353,7 @@ pub(crate) struct Tenant {
 /// What to do with tenants.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a command line is read once")]
 pub(crate) enum TenantVerb {
     /// Create one.
     Create(TenantCreate),

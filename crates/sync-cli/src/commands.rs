@@ -83,7 +83,7 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Watch(watch)) => Box::pin(watch::run(&place, &watch)).await,
         Some(Verb::Log(log)) => history::log(&place, &log).await,
         Some(Verb::Show(show)) => history::show(&place, &show).await,
-        Some(Verb::Doctor(Doctor { what: None })) => doctor::run(&place).await,
+        Some(Verb::Doctor(Doctor { what: None })) => Box::pin(doctor::run(&place)).await,
         Some(Verb::Doctor(Doctor { what: Some(_) })) => Box::pin(doctor::deploy(&place)).await,
         Some(Verb::Deploy(asked)) => Box::pin(deploy::run(&place, asked)).await,
         Some(Verb::Completions(completions)) => Ok(completions::run(completions.shell)),

@@ -134,16 +134,15 @@ impl Session {
         lines: bool,
     ) -> Result<(Logged, Difference), Error> {
         let head;
-        let prefix = match prefix {
-            Some(prefix) => prefix,
-            None => {
-                let newest = self.remote.head(None).await?.and_then(|head| head.head);
-                head = newest.map(|id| id.to_string());
-                head.as_deref().context(NoSnapshotSnafu {
-                    given: "head",
-                    reason: "the branch has no snapshot",
-                })?
-            }
+        let prefix = if let Some(prefix) = prefix {
+            prefix
+        } else {
+            let newest = self.remote.head(None).await?.and_then(|head| head.head);
+            head = newest.map(|id| id.to_string());
+            head.as_deref().context(NoSnapshotSnafu {
+                given: "head",
+                reason: "the branch has no snapshot",
+            })?
         };
         let logged = self.remote.resolve(prefix).await?;
         let parent = match logged.snapshot.parents.first() {

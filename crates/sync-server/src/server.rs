@@ -105,13 +105,11 @@ impl Server {
         tenant: &str,
         settings: &DeploySettings,
     ) -> Result<Arc<dyn Deployer>, Error> {
-        match &self.places {
-            Some(places) => places(tenant, settings),
-            None => {
-                let variables = Arc::clone(&self.variables);
-                deploys::in_adapters(variables, self.private.clone())(tenant, settings)
-            }
+        if let Some(places) = &self.places {
+            return places(tenant, settings);
         }
+        let variables = Arc::clone(&self.variables);
+        deploys::in_adapters(variables, self.private.clone())(tenant, settings)
     }
 
     pub(crate) const fn turns(&self) -> &Arc<Turns> {

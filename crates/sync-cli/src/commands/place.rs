@@ -18,16 +18,17 @@ use crate::{Error, Outcome};
 pub(super) async fn run(place: &Place<'_>, asked: TenantDeploy) -> Result<Outcome, Error> {
     ensure!(asked.data.is_dir(), NoDataSnafu { path: &asked.data });
     let (name, data) = (asked.name.clone(), asked.data.clone());
-    let set = set(asked)?;
+    let change = change(asked)?;
     let connection = Connection::operator(&data, place.env).await?;
     let remote = &connection.remote;
-    let shown = match set {
-        None => {
+    let shown = match change {
+        Change::Show => {
             let route = format!("{}?tenant={name}", routes::ADMIN_DEPLOY);
             remote.json(Method::GET, route, None::<&()>).await
         }
-        Some(deploy) => {
+        Change::Set(deploy) => {
             let (tenant, route) = (name.clone(), routes::ADMIN_DEPLOY.to_owned());
+            let deploy = deploy.map(|settings| *settings);
             let body = SetDeploy { tenant, deploy };
             remote.json(Method::PUT, route, Some(&body)).await
         }
@@ -72,8 +73,15 @@ fn told(place: &Where) -> String {
     }
 }
 
-/// What is to be set: nothing where it is only shown, `Some(None)` where it is taken away.
-fn set(asked: TenantDeploy) -> Result<Option<Option<DeploySettings>>, Error> {
+/// What is to be done.
+enum Change {
+    /// It is only shown.
+    Show,
+    /// It is set, or with `None` taken away.
+    Set(Option<Box<DeploySettings>>),
+}
+
+fn change(asked: TenantDeploy) -> Result<Change, Error> {
     let which = |reason| WhichPlaceSnafu { reason };
     let given = usize::from(asked.docker.is_some())
         + usize::from(asked.fly.is_some())
@@ -84,7 +92,7 @@ fn set(asked: TenantDeploy) -> Result<Option<Option<DeploySettings>>, Error> {
         which("one of --docker, --fly, --command and --none")
     );
     if asked.none {
-        return Ok(Some(None));
+        return Ok(Change::Set(None));
     }
     let registry = match asked.registry {
         None => None,
@@ -124,14 +132,14 @@ fn set(asked: TenantDeploy) -> Result<Option<Option<DeploySettings>>, Error> {
             registry.is_none(),
             which("one of --docker, --fly and --command")
         );
-        return Ok(None);
+        return Ok(Change::Show);
     };
-    Ok(Some(Some(DeploySettings {
+    Ok(Change::Set(Some(Box::new(DeploySettings {
         branch: asked.branch.map_or_else(main, Ok)?,
         place,
         registry,
         patience_seconds: asked.patience,
-    })))
+    }))))
 }
 
 fn main() -> Result<Name, Error> {

@@ -301,3 +301,56 @@ fn a_data_directory_has_many_tenants() {
     let done = desk.json(&work, &words, 0);
     assert_eq!(done["result"], "imported");
 }
+
+#[test]
+fn settings_come_without_an_address() {
+    let desk = Desk::new();
+    let (work, _) = pair(&desk);
+    let data = desk.root("tenant").display().to_string();
+    let tables = desk.root("tables.toml");
+    fs::write(
+        &tables,
+        "[[database.tables]]\nname = \"items\"\nwhere = \"n > 0\"\n",
+    )
+    .unwrap();
+    let tables = tables.display().to_string();
+    let at = ["--data", data.as_str()];
+    let set = [
+        "tenant",
+        "database",
+        "default",
+        "--url-env",
+        "HERE",
+        "--tables",
+        &tables,
+    ];
+    desk.json(&work, &[&set[..], &at].concat(), 0);
+    let file = desk.root("x.tar.zst").display().to_string();
+    let words = ["export", "--out", &file, "--tenant", "default"];
+    desk.json(&work, &[&words[..], &at].concat(), 0);
+    let bytes = fs::read(&file).unwrap();
+    assert!(!bytes.windows(4).any(|window| window == b"HERE"));
+    desk.json(
+        &work,
+        &[&["tenant", "create", "second"][..], &at].concat(),
+        0,
+    );
+    let words = ["import", &file, "--trust-unsigned", "--tenant", "second"];
+    let done = desk.json(&work, &[&words[..], &at].concat(), 0);
+    assert_eq!(done["records_skipped"], 0, "{done:#}");
+    let show = [&["tenant", "database", "second"][..], &at].concat();
+    let shown = desk.json(&work, &show, 0);
+    assert_eq!(
+        shown["database"]["tables"][0]["where"], "n > 0",
+        "{shown:#}"
+    );
+    assert!(shown["database"]["url_env"].is_null());
+    // An address alone keeps what came.
+    let words = [&show[..], &["--url-env", "THERE"]].concat();
+    let shown = desk.json(&work, &words, 0);
+    assert_eq!(
+        shown["database"]["tables"][0]["where"], "n > 0",
+        "{shown:#}"
+    );
+    assert_eq!(shown["database"]["url_env"], "THERE");
+}

@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 
 use super::schedules::{ANYTHING, Ledger, Random, edit, files, run_seeds, text};
 
-const SIMULATIONS: u64 = 1_000;
+const SIMULATIONS: u64 = 2_000;
 pub(super) const NAMES: [&str; 3] = ["ada", "ben", "cy"];
 /// What each of them does while things go wrong.
 const STEPS: usize = 8;

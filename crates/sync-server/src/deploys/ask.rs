@@ -43,7 +43,7 @@ pub(crate) async fn deploy(
         // Nobody may listen any more.
         let say = |line| drop(sender.send(line));
         let done = go(&server, &repository, start, &|step| {
-            say(DeployLine::Step(step))
+            say(DeployLine::Step(step));
         })
         .await;
         say(match done {

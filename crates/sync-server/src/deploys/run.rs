@@ -76,10 +76,10 @@ pub(super) async fn resume_begun(
     let settings = super::settings_of(repository).await?;
     let place = server.place(repository.name(), &settings)?;
     let wanted = wanted(repository, &begun);
-    let serving = place.serving(repository.name()).await?;
-    let serves = serving.is_some_and(|serving| serving.release == Some(begun.release));
+    let found = place.serving(repository.name()).await?;
+    let has_taken_over = found.is_some_and(|found| found.release == Some(begun.release));
     // To switch again ends what a switch that was cut short has left of what served before.
-    let switched = if serves {
+    let switched = if has_taken_over {
         place
             .switch(&wanted)
             .await

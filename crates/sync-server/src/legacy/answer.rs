@@ -84,10 +84,9 @@ fn status_of(error: &Error) -> (StatusCode, &'static str) {
             (StatusCode::CONFLICT, "conflict_error")
         }
         Error::Moved { .. } => (StatusCode::GONE, "gone"),
-        // No request of theirs leads to a bundle.
-        Error::Bundle { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
-        // What failed fails again when it is sent again.
+        // What failed fails again when it is sent again; no request of theirs leads to a bundle.
         Error::NotDeployed { .. }
+        | Error::Bundle { .. }
         | Error::NoSecret { .. }
         | Error::Deploy { .. }
         | Error::Random { .. }

@@ -232,8 +232,13 @@ pub(super) fn who_may_and_whom_to_trust(place: &Place) {
             .ok()
             .text("token"),
     );
-    let known = format!("{{\"https://source.example acme\":\"{key}\"}}");
-    fs::create_dir_all(met.root().join(".sync")).expect("make a directory");
-    fs::write(met.root().join(".sync/identities.json"), known).expect("write");
+    let url = format!("https://localhost:{}", place.server().port());
+    let authority = place.certificates().authority.display().to_string();
+    let mut words = vec!["remote", "add", "source", &url];
+    words.extend(["--tenant", place.tenant(), "--ca-file", &authority]);
+    met.call(&words).ok();
+    let mut look = met.cli().command(&["log", "--remote", "source"]);
+    look.env("SYNC_TOKEN_SOURCE", place.token(place.tenant(), "read"));
+    assert!(look.output().expect("run sync-cli").status.success());
     met.call(&["import", &file]).ok().says("unchanged");
 }
