@@ -103,16 +103,13 @@ impl<'p> Look<'p> {
         let Some(username) = self.config.username.clone() else {
             return Ok(None);
         };
-        let (place, password) = match &self.config.password_file {
-            Some(file) => {
-                let path = self.workspace.root().join(file);
-                let text = std::fs::read_to_string(&path).context(ReadUrlSnafu { path: &path })?;
-                (format!("`{}`", path.display()), Some(text))
-            }
-            None => {
-                let name = &self.config.password_env;
-                (format!("`{name}`"), self.env.var(name))
-            }
+        let (place, password) = if let Some(file) = &self.config.password_file {
+            let path = self.workspace.root().join(file);
+            let text = std::fs::read_to_string(&path).context(ReadUrlSnafu { path: &path })?;
+            (format!("`{}`", path.display()), Some(text))
+        } else {
+            let name = &self.config.password_env;
+            (format!("`{name}`"), self.env.var(name))
         };
         let password = password.map(|text| text.trim().to_owned());
         let password = password.filter(|text| !text.is_empty());
