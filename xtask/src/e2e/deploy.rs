@@ -365,7 +365,7 @@ fn a_client_that_is_killed_starts_again(place: &Place) {
         .expect("start sync-cli");
     client.kill().expect("kill sync-cli");
     client.wait().expect("wait for sync-cli");
-    let said = String::from_utf8_lossy(&second.stderr);
+    let said = String::from_utf8_lossy(&second.stdout);
     assert!(
         second.status.success() || said.contains("another deploy"),
         "{said}"
