@@ -6,6 +6,7 @@
 mod bundle;
 pub(crate) mod cli;
 mod daemon;
+mod deploy;
 mod engine;
 mod faults;
 mod files;
@@ -76,7 +77,7 @@ impl Arguments {
 }
 
 /// Every suite by its name.
-const SUITES: [(&str, Suite); 9] = [
+const SUITES: [(&str, Suite); 10] = [
     ("postgres", postgres::SCENARIOS),
     ("rows", rows::SCENARIOS),
     ("local", local::SCENARIOS),
@@ -85,6 +86,7 @@ const SUITES: [(&str, Suite); 9] = [
     ("upkeep", upkeep::SCENARIOS),
     ("bundle", bundle::SCENARIOS),
     ("engine", engine::SCENARIOS),
+    ("deploy", deploy::SCENARIOS),
     ("faults", faults::SCENARIOS),
 ];
 
@@ -107,7 +109,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         words.next().is_none()
             && suite.is_none_or(|suite| SUITES.iter().any(|(name, _)| *name == suite)),
         UnexpectedSnafu {
-            what: "usage: cargo xtask e2e [up|test|down|run] [postgres|rows|local|files|legacy|upkeep|bundle|engine|faults]"
+            what: "usage: cargo xtask e2e [up|test|down|run] [postgres|rows|local|files|legacy|upkeep|bundle|engine|deploy|faults]"
         }
     );
     let only = arguments.only.as_deref().unwrap_or_default();

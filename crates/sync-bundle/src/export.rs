@@ -66,12 +66,12 @@ impl AskExport {
         match self.only {
             None => roots,
             Some(Only::Files) => Roots {
-                rows: None,
-                ..roots
+                files: roots.files,
+                ..Roots::default()
             },
             Some(Only::Rows) => Roots {
-                files: None,
-                ..roots
+                rows: roots.rows,
+                ..Roots::default()
             },
         }
     }

@@ -76,6 +76,9 @@ impl Walk<'_> {
         if let Some(root) = after.files {
             self.map(before.files, root, Values::Files)?;
         }
+        if let Some(release) = after.release.filter(|_| after.release != before.release) {
+            self.emit(Class::Nodes, release)?;
+        }
         after
             .rows
             .map_or(Ok(()), |root| self.tables(before.rows, root))

@@ -1,10 +1,12 @@
 //! The command line: global flags, then a verb, then what belongs to the verb.
 
 mod bundles;
+mod deploy;
 mod hoist;
 mod identity;
 mod jobs;
 mod mcp;
+mod place;
 mod remotes;
 mod rows;
 mod transfer;
@@ -20,10 +22,12 @@ use sync_core::Name;
 use sync_store::protocol::Scope;
 
 pub(crate) use bundles::{Export, Import, Inspect};
+pub(crate) use deploy::{Deploy, DeployHistory, DeployRollback, DeployVerb, Doctor};
 pub(crate) use hoist::hoisted;
 pub(crate) use identity::{Identity, IdentityVerb, TenantMoved};
 pub(crate) use jobs::{Daemon, DaemonVerb, Jobs, JobsHistory, JobsRun, JobsVerb};
 pub(crate) use mcp::Mcp;
+pub(crate) use place::TenantDeploy;
 pub(crate) use remotes::{
     Branch, BranchCreate, BranchDelete, BranchVerb, Promote, Remote, RemoteAdd, RemoteBranch,
     RemoteRemove, RemoteSetUrl, RemoteVerb,
@@ -36,7 +40,8 @@ pub(crate) use transfer::{Diff, Pull, Push, Rollback, Status, SyncBoth, Undo, Wa
 pub(crate) use upkeep::{Gc, Retention, RetentionSet, RetentionShow, RetentionVerb, Verify};
 use values::named;
 pub(crate) use values::{
-    Aim, Chosen, Color, Format, ITEMS, Lifetime, LogFormat, Shell, SyncTarget, TENANT, Target,
+    Aim, Chosen, Color, Format, ITEMS, Lifetime, LogFormat, Returning, Shell, SyncTarget, TENANT,
+    Target,
 };
 
 /// Keeps an AI-agent workspace identical, reviewable and recoverable: shows what would change, makes it so, remembers.
@@ -85,6 +90,7 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a command line is read once")]
 pub(crate) enum Verb {
     /// Make a workspace.
     Init(Init),
@@ -120,6 +126,8 @@ pub(crate) enum Verb {
     Branch(Branch),
     /// One tenant to another.
     Promote(Promote),
+    /// From source to a running program.
+    Deploy(Deploy),
     /// Serve tenants.
     Serve(Serve),
     /// Manage tenants.
@@ -171,7 +179,9 @@ impl Verb {
             Self::Watch(verb) => named("watch", &verb.targets),
             Self::Log(_) => "log",
             Self::Show(_) => "show",
-            Self::Doctor(_) => "doctor",
+            Self::Doctor(Doctor { what: None }) => "doctor",
+            Self::Doctor(_) => "doctor deploy",
+            Self::Deploy(_) => "deploy",
             Self::Completions(_) => "completions",
             Self::Login(_) => "login",
             Self::Remote(_) => "remote",
@@ -227,6 +237,7 @@ impl Verb {
             | Self::Log(_)
             | Self::Show(_)
             | Self::Doctor(_)
+            | Self::Deploy(_)
             | Self::Login(_)
             | Self::Branch(_)
             | Self::Db(_)
@@ -283,11 +294,6 @@ pub(crate) struct Show {
     #[argh(switch)]
     pub(crate) stat: bool,
 }
-
-/// look for what is wrong: configuration, tree, private state, connection, token, clock
-#[derive(Debug, FromArgs, ArgsInfo)]
-#[argh(subcommand, name = "doctor")]
-pub(crate) struct Doctor {}
 
 /// print completions for a shell
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -347,6 +353,7 @@ pub(crate) struct Tenant {
 /// What to do with tenants.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a command line is read once")]
 pub(crate) enum TenantVerb {
     /// Create one.
     Create(TenantCreate),
@@ -354,6 +361,8 @@ pub(crate) enum TenantVerb {
     List(TenantList),
     /// Give it a database.
     Database(TenantDatabase),
+    /// Say where its program runs.
+    Deploy(TenantDeploy),
     /// Say where it lives.
     Moved(TenantMoved),
 }
@@ -492,6 +501,10 @@ mod tests {
             "import acme.tar.zst --dry-run",
             "import acme.tar.zst --force-overwrite --trust-unsigned --data d --tenant acme",
             "gc --data d --grace 0s --dry-run",
+            "deploy",
+            "deploy --tag v1 --skip-build --skip-push --allow-dirty --dry-run --yes",
+            "doctor",
+            "doctor deploy",
             "retention set --data d --tenant acme --branch main --last 20",
             "retention show --data d --tenant acme --branch main",
             "push database --dry-run",
@@ -515,6 +528,12 @@ mod tests {
             "daemon status",
             "daemon kick",
             "tenant database acme --data d --url-env X",
+            "tenant deploy acme --data d",
+            "tenant deploy acme --data d --docker 127.0.0.1:8080 --registry r:5000 --username ci --password-env P",
+            "deploy status",
+            "deploy history -n 3",
+            "deploy rollback v1 --yes",
+            "rollback 7f3a9c0 release",
             "--remote staging --branch trial push --yes",
             "remote list",
             "remote add staging https://a --tenant acme --branch main --ca-file ca.pem",

@@ -9,6 +9,7 @@ mod completions;
 mod conflicts;
 mod daemon;
 mod db;
+mod deploy;
 mod diff;
 mod doctor;
 mod history;
@@ -18,6 +19,7 @@ mod jobs;
 mod local;
 mod login;
 mod mcp;
+mod place;
 mod promote;
 mod pull;
 mod push;
@@ -42,7 +44,7 @@ use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::Name;
 use sync_engine::{Context, Listener, Patterns, Session, Workspace};
 
-use crate::args::{Args, RetentionVerb, TenantVerb, TokenVerb, Verb};
+use crate::args::{Args, Doctor, RetentionVerb, TenantVerb, TokenVerb, Verb};
 use crate::connect::{Connection, Purpose};
 use crate::env::Env;
 use crate::error::{CurrentDirSnafu, NoDataSnafu, WhichTenantSnafu, WrongFlagSnafu};
@@ -81,7 +83,9 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
         Some(Verb::Watch(watch)) => Box::pin(watch::run(&place, &watch)).await,
         Some(Verb::Log(log)) => history::log(&place, &log).await,
         Some(Verb::Show(show)) => history::show(&place, &show).await,
-        Some(Verb::Doctor(_)) => Box::pin(doctor::run(&place)).await,
+        Some(Verb::Doctor(Doctor { what: None })) => Box::pin(doctor::run(&place)).await,
+        Some(Verb::Doctor(Doctor { what: Some(_) })) => Box::pin(doctor::deploy(&place)).await,
+        Some(Verb::Deploy(asked)) => Box::pin(deploy::run(&place, asked)).await,
         Some(Verb::Completions(completions)) => Ok(completions::run(completions.shell)),
         Some(Verb::Login(_)) => login::run(&place).await,
         Some(Verb::Branch(asked)) => branch::run(&place, &asked.verb).await,
@@ -92,6 +96,7 @@ pub(crate) async fn run(args: Args, env: &Env, terminal: Terminal) -> Result<Out
             TenantVerb::Create(create) => admin::create_tenant(&place, &create).await,
             TenantVerb::List(list) => admin::list_tenants(&place, &list).await,
             TenantVerb::Database(database) => admin::tenant_database(&place, database).await,
+            TenantVerb::Deploy(asked) => place::run(&place, asked).await,
             TenantVerb::Moved(moved) => Box::pin(identity::moved(&place, moved)).await,
         },
         Some(Verb::Identity(asked)) => Box::pin(identity::run(&place, asked.verb)).await,

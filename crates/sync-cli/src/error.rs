@@ -37,6 +37,18 @@ pub(crate) enum Error {
     /// The database failed.
     #[snafu(transparent)]
     Database { source: sync_db::Error },
+    /// Something was not built, shipped or run.
+    #[snafu(transparent)]
+    Deploy { source: sync_deploy::Error },
+    /// Nothing says what the program is made from.
+    #[snafu(display("sync.toml does not say what is deployed: it has no `[deploy]`"))]
+    NoDeploy,
+    /// Nobody says where images go.
+    #[snafu(display("neither sync.toml nor the tenant says where images go"))]
+    NoRegistry,
+    /// A password that is needed is not to be found.
+    #[snafu(display("the password of the registry is not known: {place} has none"))]
+    NoPassword { place: String },
     /// A bundle is not made, or not taken.
     #[snafu(transparent)]
     Bundle { source: sync_bundle::Error },
@@ -129,6 +141,12 @@ pub(crate) enum Error {
         "a tenant's database is found by either `--url-env`, `--url-file` or `--none`"
     ))]
     WhichDatabase,
+    /// It is not said, or said twice, where a program is to run, or how it is reached.
+    #[snafu(display("give {reason}"))]
+    WhichPlace { reason: &'static str },
+    /// No release of the tenant is meant.
+    #[snafu(display("no release is `{given}`: {reason}"))]
+    NoRelease { given: String, reason: &'static str },
     /// Things that are not synced by one command.
     #[snafu(display("only skills, content and access-control can be named together"))]
     Targets,
@@ -184,6 +202,10 @@ impl Fault for Error {
             Self::ReadBundle { .. } => "cli/read-bundle",
             Self::NotASecret { .. } => "cli/not-a-secret",
             Self::Store { source } => source.code(),
+            Self::Deploy { source } => source.code(),
+            Self::NoDeploy => "cli/no-deploy",
+            Self::NoRegistry => "cli/no-registry",
+            Self::NoPassword { .. } => "cli/no-password",
             Self::Database { source } => source.code(),
             Self::CurrentDir { .. } => "cli/current-dir",
             Self::Write { .. } => "cli/write",
@@ -205,6 +227,8 @@ impl Fault for Error {
             Self::ReadUrl { .. } => "cli/read-url",
             Self::NoFilter => "cli/no-filter",
             Self::WhichDatabase => "cli/which-database",
+            Self::WhichPlace { .. } => "cli/which-place",
+            Self::NoRelease { .. } => "cli/no-release",
             Self::Targets => "cli/targets",
             Self::WrongFlag { .. } => "cli/wrong-flag",
             Self::NoSnapshots => "cli/no-snapshots",
@@ -223,6 +247,7 @@ impl Fault for Error {
             Self::Transport { source } => source.class(),
             Self::Bundle { source } => source.class(),
             Self::Store { source } => source.class(),
+            Self::Deploy { source } => source.class(),
             Self::Database { source } => source.class(),
             Self::CurrentDir { .. }
             | Self::Write { .. }
@@ -249,8 +274,13 @@ impl Fault for Error {
             | Self::NoSnapshots
             | Self::NothingYet
             | Self::NoDatabase { .. }
+            | Self::NoDeploy
+            | Self::NoRegistry
+            | Self::NoPassword { .. }
             | Self::NoFilter
             | Self::WhichDatabase
+            | Self::WhichPlace { .. }
+            | Self::NoRelease { .. }
             | Self::WhichRetention
             | Self::NotASecret { .. }
             | Self::HalfTls
@@ -277,6 +307,12 @@ impl Fault for Error {
             Self::Transport { source } => return source.hint(),
             Self::Bundle { source } => return source.hint(),
             Self::Store { source } => return source.hint(),
+            Self::Deploy { source } => return source.hint(),
+            Self::NoDeploy => "add a `[deploy]` table with at least `registry` and `repository`",
+            Self::NoRegistry => {
+                "name both in `[deploy]` of sync.toml, or let the operator run `sync-cli tenant deploy`"
+            }
+            Self::NoPassword { .. } => "put it there, or leave out `[deploy] username`",
             Self::Database { source } => return source.hint(),
             Self::Credentials { .. } => "delete the file and run `sync-cli login` again",
             Self::CredentialsOpen { path } => {
@@ -319,6 +355,8 @@ impl Fault for Error {
             | Self::NotASecret { .. }
             | Self::NoFilter
             | Self::WhichDatabase
+            | Self::WhichPlace { .. }
+            | Self::NoRelease { .. }
             | Self::Unfinished { .. }
             | Self::Setup { .. } => {
                 return None;

@@ -210,6 +210,13 @@ impl Terminal {
         }
     }
 
+    /// Prints that something has happened, for a program that follows every event.
+    pub(crate) fn event_of_program(&self, event: &impl Serialize) {
+        if self.format == Format::Ndjson {
+            self.event(event);
+        }
+    }
+
     /// Prints an error with its whole chain and its hint to stderr.
     pub(crate) fn error(&self, error: &(impl Fault + ?Sized)) {
         let code = format!("error[{}]", error.code());

@@ -13,6 +13,7 @@
 //! - [`three_way`]: what becomes of a thing that two sides may have changed.
 //! - [`name`]: what tenants and branches are called.
 //! - [`snapshot`]: an immutable commit, named by the digest of its canonical JSON.
+//! - [`release`]: what a tenant runs, an object as snapshots are.
 //! - [`retry`]: when to try again, as arithmetic; [`fault`]: the face that every error of ours shows.
 //! - [`wire`]: primitive encodings; [`codec`]: the one place that names `bincode`.
 
@@ -31,6 +32,7 @@ pub mod map;
 pub mod name;
 pub mod patch;
 pub mod path;
+pub mod release;
 pub mod retry;
 pub mod rows;
 pub mod size;
@@ -44,6 +46,7 @@ pub use entry::Entry;
 pub use fault::{Class, Fault};
 pub use name::Name;
 pub use path::TreePath;
+pub use release::Release;
 pub use size::ByteCount;
 pub use snapshot::{Roots, Snapshot, SnapshotId};
 pub use three_way::three_way;

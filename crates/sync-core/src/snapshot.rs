@@ -42,6 +42,9 @@ pub struct Roots {
     /// The root node of the map of files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Digest>,
+    /// The release that the tenant runs ([`Release`](crate::Release)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Digest>,
     /// The root node of the map of tables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<Digest>,
@@ -120,7 +123,7 @@ mod tests {
             parents: vec![],
             roots: Roots {
                 files: Some(Digest::of(b"root")),
-                rows: None,
+                ..Roots::default()
             },
             time: 1_700_000_000_000,
         }
@@ -139,6 +142,26 @@ mod tests {
         );
         assert_eq!(Snapshot::decode(&bytes).unwrap(), example());
         assert_eq!(id.0, Digest::of(&bytes));
+    }
+
+    /// The second test vector of `docs/formats.md`: roots in their order, those that are absent left out.
+    #[test]
+    fn a_release_is_a_root_between_files_and_rows() {
+        let mut snapshot = example();
+        snapshot.roots.release = Some(Digest::of(b"release"));
+        snapshot.roots.rows = Some(Digest::of(b"rows"));
+        let (id, bytes) = snapshot.encode().unwrap();
+        assert_eq!(
+            String::from_utf8(bytes.clone()).unwrap(),
+            format!(
+                r#"{{"author":"ada","message":"tune \"triage\" agent\n","parents":[],"roots":{{"files":"{}","release":"{}","rows":"{}"}},"time":1700000000000}}"#,
+                Digest::of(b"root"),
+                Digest::of(b"release"),
+                Digest::of(b"rows")
+            )
+        );
+        assert_eq!(Snapshot::decode(&bytes).unwrap(), snapshot);
+        assert_eq!(id, SnapshotId(Digest::of(&bytes)));
     }
 
     #[test]

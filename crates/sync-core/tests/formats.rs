@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use sync_core::map::{self, Builder, Map, MemoryNodes, NodeSource};
 use sync_core::patch::{self, Signature};
 use sync_core::rows::{Cell, Column, KeyWriter, Kind, RowWriter, Schema, TableEntry};
-use sync_core::{Chunk, Content, Digest, Entry, Roots, Snapshot, content, wire};
+use sync_core::{Chunk, Content, Digest, Entry, Release, Roots, Snapshot, content, wire};
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {
     let digits = bytes.as_ref().iter().map(|byte| format!("{byte:02x}"));
@@ -104,9 +104,24 @@ fn vectors() -> BTreeMap<&'static str, String> {
         parents: vec![],
         roots: Roots {
             files: Some(Digest::of(b"root")),
-            rows: None,
+            ..Roots::default()
         },
         time: 1_700_000_000_000,
+    };
+    let release = Release {
+        commit: Some("0123456789abcdef0123456789abcdef01234567".into()),
+        contents: Digest::of(b"contents"),
+        dirty: false,
+        image: format!("registry.example.com/agents@sha256:{}", "ab".repeat(32)),
+        tag: "deploy-1700000000-0123456".into(),
+    };
+    let release = release.encode().unwrap().0;
+    let deployed = Snapshot {
+        roots: Roots {
+            release: Some(release),
+            ..snapshot.roots
+        },
+        ..snapshot.clone()
     };
 
     let base = b"0123456789".repeat(10);
@@ -144,6 +159,11 @@ fn vectors() -> BTreeMap<&'static str, String> {
         ("core/map-small-root", small_root),
         ("core/map-thousand-node", thousand_node),
         ("core/map-thousand-root", thousand_root),
+        ("core/release-id", release.to_string()),
+        (
+            "core/snapshot-with-release-id",
+            deployed.encode().unwrap().0.to_string(),
+        ),
         ("core/snapshot-id", snapshot.encode().unwrap().0.to_string()),
     ])
 }

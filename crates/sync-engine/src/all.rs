@@ -162,7 +162,7 @@ impl Session {
                 FilesPlan::Pull(Box::new(self.plan_merge(look, rules).await?))
             }
             Direction::Sync => {
-                let plan = self.plan_sync_of(look, options.on_conflict).await?;
+                let plan = Box::pin(self.plan_sync_of(look, options.on_conflict)).await?;
                 FilesPlan::Sync(Box::new(plan))
             }
         })

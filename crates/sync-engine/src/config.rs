@@ -7,6 +7,7 @@ use serde::Deserialize;
 use snafu::{OptionExt, ResultExt, ensure};
 use sync_core::{Name, TreePath};
 use sync_db::TableSpec;
+use sync_deploy::DeployConfig;
 
 use crate::Error;
 use crate::error::{
@@ -38,6 +39,9 @@ pub struct Config {
     /// What runs by a schedule.
     #[serde(default)]
     pub jobs: Vec<JobConfig>,
+    /// What the program is made from, and where its image goes; nothing is deployed where this is absent.
+    #[serde(default)]
+    pub deploy: Option<DeployConfig>,
     /// What a daemon does.
     #[serde(default)]
     pub daemon: DaemonConfig,
@@ -410,6 +414,8 @@ mod tests {
             &job("run = \"content_sync\"\nshedule = \"* * * * *\""),
             Some("line 4"),
         );
+        check("[deploy]\npackage = \"agents\"\nweb = \"web\"", None);
+        check("[deploy]\nregistri = \"a\"", Some("line 2"));
         check("[workspace]\ntree = \"../up\"", Some("`..`"));
         check("[remote", Some("line 1"));
     }

@@ -13,6 +13,9 @@ pub struct Point {
     /// The root of its map of tables; `None` where no rows were ever captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<Digest>,
+    /// What the tenant runs; `None` where nobody deployed anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Digest>,
 }
 
 /// Where a workspace stands to its tenant.
@@ -51,6 +54,21 @@ pub fn standing(base: Digest, local: Digest, head: Digest) -> Standing {
     }
 }
 
+/// What both sides made of a root that is taken whole, such as the release; `None` where both made something else of it, and
+/// a person has to choose.
+pub fn whole(
+    base: Option<Digest>,
+    ours: Option<Digest>,
+    theirs: Option<Digest>,
+) -> Option<Option<Digest>> {
+    match (ours == base, theirs == base) {
+        _ if ours == theirs => Some(ours),
+        (true, false) => Some(theirs),
+        (false, true) => Some(ours),
+        (true, true) | (false, false) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +89,17 @@ mod tests {
         check("a", "a", "b", Standing::CloudAhead);
         check("a", "b", "c", Standing::Diverged);
         check("a", "b", "b", Standing::InSync);
+    }
+
+    #[test]
+    fn a_release_is_taken_whole() {
+        let [a, b, c] = ["a", "b", "c"].map(|name| Some(root(name)));
+        assert_eq!(whole(a, a, a), Some(a));
+        assert_eq!(whole(a, b, a), Some(b));
+        assert_eq!(whole(a, a, b), Some(b));
+        assert_eq!(whole(None, None, b), Some(b));
+        assert_eq!(whole(a, b, b), Some(b));
+        assert_eq!(whole(a, b, c), None);
+        assert_eq!(whole(None, b, c), None);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use serde::Serialize;
 use similar::TextDiff;
+use snafu::OptionExt;
 use sync_core::{Digest, Entry, SnapshotId};
 use sync_files::Patterns;
 use sync_store::protocol::{Logged, MAX_LOG};
@@ -132,27 +133,18 @@ impl Session {
         prefix: Option<&str>,
         lines: bool,
     ) -> Result<(Logged, Difference), Error> {
-        let logged = if let Some(prefix) = prefix {
-            self.remote.resolve(prefix).await?
+        let head;
+        let prefix = if let Some(prefix) = prefix {
+            prefix
         } else {
-            let head = self.remote.head(None).await?;
-            let newest = head.and_then(|head| {
-                Some(Logged {
-                    id: head.head?,
-                    snapshot: head.snapshot?,
-                })
-            });
-            match newest {
-                Some(logged) => logged,
-                None => {
-                    return NoSnapshotSnafu {
-                        given: "head",
-                        reason: "the branch has no snapshot",
-                    }
-                    .fail();
-                }
-            }
+            let newest = self.remote.head(None).await?.and_then(|head| head.head);
+            head = newest.map(|id| id.to_string());
+            head.as_deref().context(NoSnapshotSnafu {
+                given: "head",
+                reason: "the branch has no snapshot",
+            })?
         };
+        let logged = self.remote.resolve(prefix).await?;
         let parent = match logged.snapshot.parents.first() {
             Some(parent) => {
                 let found = self.remote.resolve(&parent.to_string()).await?;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use snafu::{ResultExt, ensure};
 use sync_core::rows::Decided;
 use sync_core::rows::TableCounts;
-use sync_core::{Roots, Snapshot, SnapshotId, TreePath};
+use sync_core::{Digest, Roots, Snapshot, SnapshotId, TreePath};
 use sync_rows::OpenConflict;
 use sync_store::pack::Class;
 use sync_store::protocol::SetAsideRow;
@@ -69,6 +69,8 @@ pub struct PromotePlan {
     pub row_conflicts: Vec<OpenConflict>,
     /// Rows that both sides changed, and what decided about them, by table.
     pub decided: Vec<Decided>,
+    /// What the target runs and what the source does, where both deployed since and a person has to choose, likewise.
+    pub release_conflict: Option<[Option<Digest>; 2]>,
     /// The snapshots that the target does not have, each after its parents, with one that it has by then.
     history: Vec<(SnapshotId, Option<SnapshotId>)>,
     /// What that comes after and nobody keeps: the target is told the names.
@@ -84,7 +86,9 @@ pub struct PromotePlan {
 impl PromotePlan {
     /// Whether a person has to choose first.
     pub fn has_conflicts(&self) -> bool {
-        !self.conflicts.is_empty() || !self.row_conflicts.is_empty()
+        !self.conflicts.is_empty()
+            || !self.row_conflicts.is_empty()
+            || self.release_conflict.is_some()
     }
 
     /// Refuses to go on where a person has to choose.
@@ -98,7 +102,8 @@ impl PromotePlan {
             .iter()
             .map(|conflict| conflict.path.to_string());
         let rows = self.row_conflicts.iter().map(crate::rows::conflicts::named);
-        let paths: Vec<String> = files.chain(rows).collect();
+        let release = self.release_conflict.map(|_| "the release".to_owned());
+        let paths: Vec<String> = files.chain(rows).chain(release).collect();
         ensure!(paths.is_empty(), ConflictSnafu { paths });
         Ok(())
     }

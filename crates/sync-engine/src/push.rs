@@ -319,6 +319,7 @@ impl Session {
             // What this push is not about stays as it is.
             roots: Roots {
                 files: Some(root),
+                release: onto.and_then(|onto| onto.release),
                 rows: match rows {
                     Some((_, brought)) => Some(brought.root()),
                     None => onto.and_then(|onto| onto.rows),
@@ -331,6 +332,7 @@ impl Session {
             id,
             files: root,
             rows: snapshot.roots.rows,
+            release: snapshot.roots.release,
         };
         let parcel = Arc::new(Parcel {
             maps: local.maps.clone(),

@@ -2,6 +2,7 @@
 
 mod answer;
 mod bundles;
+mod deploy;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -91,6 +92,11 @@ impl Remote {
     /// Who watches that it is the tenant that it was.
     pub fn trust(&self) -> Option<&Arc<Trust>> {
         self.trust.as_ref()
+    }
+
+    /// The tenant's name.
+    pub const fn tenant(&self) -> &Name {
+        &self.tenant
     }
 
     /// The branch.

@@ -428,6 +428,7 @@ pub(crate) fn point(id: SnapshotId, snapshot: &Snapshot) -> Point {
         id,
         files: snapshot.roots.files.unwrap_or_else(empty_root),
         rows: snapshot.roots.rows,
+        release: snapshot.roots.release,
     }
 }
 

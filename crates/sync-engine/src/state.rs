@@ -247,6 +247,7 @@ mod tests {
             id: SnapshotId(Digest::of(name)),
             files: Digest::of(b"files"),
             rows: None,
+            release: None,
         }
     }
 

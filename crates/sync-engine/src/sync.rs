@@ -53,7 +53,7 @@ impl Session {
     /// Paths under `files.restricted` are never merged by line. The result does not depend on which side runs first.
     pub async fn plan_sync(&self, on_conflict: OnConflict) -> Result<SyncPlan, Error> {
         let look = self.look().await?;
-        self.plan_sync_of(look, on_conflict).await
+        Box::pin(self.plan_sync_of(look, on_conflict)).await
     }
 
     /// Plans a sync of what was looked at.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use http::{Request, Response, StatusCode};
 use snafu::{OptionExt, ResultExt, ensure};
-use sync_core::{Digest, Name, SnapshotId};
+use sync_core::{Digest, Name, Release, Snapshot, SnapshotId};
 use sync_store::protocol::{
     Advanced, BINARY_MEDIA_TYPE, EXPIRED_HEADER, Fetch, Head, Log, Logged, MAX_DIGESTS,
     MAX_EXPIRED, MAX_LOG, MAX_SIGNATURES, MAX_SIGNED, PACK_MEDIA_TYPE, SNAPSHOT_HEADER,
@@ -17,7 +17,7 @@ use sync_transport::Body;
 use crate::admin::read_json;
 use crate::error::{BodySnafu, MalformedSnafu, NoSnapshotSnafu, StaleSnafu, StoreSnafu};
 use crate::route::{TenantRoute, query};
-use crate::{Error, Server, answer, branches, identity, rows, upkeep};
+use crate::{Error, Server, answer, branches, deploys, identity, rows, upkeep};
 
 /// Length in bytes of a digest prefix in a `missing` request.
 const PREFIX_LEN: usize = 8;
@@ -45,10 +45,14 @@ pub(crate) async fn serve(
         TenantRoute::Resolve(prefix) => resolve(repository, &prefix).await,
         TenantRoute::Verify => Ok(upkeep::verify_tenant(repository, &request)),
         TenantRoute::Repair => upkeep::repair(repository, request).await,
+        TenantRoute::DeployStatus => deploys::status(server, repository).await,
+        TenantRoute::Deploys => deploys::deploys(repository).await,
+        TenantRoute::RegistryToken => deploys::registry_token(server, repository).await,
         // Served by whoever knows the caller.
-        TenantRoute::Export | TenantRoute::Import | TenantRoute::PlanImport => {
-            Ok(answer::empty(StatusCode::NOT_FOUND))
-        }
+        TenantRoute::Export
+        | TenantRoute::Import
+        | TenantRoute::PlanImport
+        | TenantRoute::Deploy => Ok(answer::empty(StatusCode::NOT_FOUND)),
         TenantRoute::Identity => identity::show(repository, request.uri().query()).await,
         TenantRoute::GenerateIdentity => identity::generate(repository).await,
         TenantRoute::RotateIdentity => identity::rotate(repository).await,
@@ -175,6 +179,13 @@ async fn push(
     metrics.packs_stored.add(1);
     metrics.objects_stored.add(objects);
     metrics.pack_bytes.add(bytes);
+    let release = deploys::ensure_release(
+        repository,
+        &received,
+        branch.as_str(),
+        [expected, Some(target)],
+    );
+    release.await?;
     let advance = Advance {
         branch: branch.as_str().to_owned(),
         expected,
@@ -330,10 +341,22 @@ async fn log(repository: &Repository, parameters: Option<&str>) -> Result<Respon
         .log(from, limit.min(MAX_LOG))
         .await
         .context(StoreSnafu)?;
-    let snapshots = found
-        .into_iter()
-        .map(|(id, snapshot)| Logged { id, snapshot })
-        .collect();
+    let mut snapshots: Vec<Logged> = Vec::with_capacity(found.len());
+    for (id, snapshot) in found {
+        // Mostly that of the one before.
+        let known = snapshots
+            .last()
+            .filter(|last| last.snapshot.roots.release == snapshot.roots.release);
+        let release = match known {
+            Some(last) => last.release.clone(),
+            None => release_of(repository, &snapshot).await?,
+        };
+        snapshots.push(Logged {
+            id,
+            snapshot,
+            release,
+        });
+    }
     Ok(answer::json(StatusCode::OK, &Log { snapshots }))
 }
 
@@ -353,7 +376,13 @@ async fn resolve(repository: &Repository, prefix: &str) -> Result<Response<Body>
     match *found.as_slice() {
         [id] => {
             let snapshot = repository.snapshot(id).await.context(StoreSnafu)?;
-            Ok(answer::json(StatusCode::OK, &Logged { id, snapshot }))
+            let release = release_of(repository, &snapshot).await?;
+            let logged = Logged {
+                id,
+                snapshot,
+                release,
+            };
+            Ok(answer::json(StatusCode::OK, &logged))
         }
         [] => {
             if let Ok(id) = prefix.parse() {
@@ -365,6 +394,16 @@ async fn resolve(repository: &Repository, prefix: &str) -> Result<Response<Body>
             reason: format!("`{prefix}` is the start of several snapshots: give more digits"),
         }
         .fail(),
+    }
+}
+
+async fn release_of(
+    repository: &Repository,
+    snapshot: &Snapshot,
+) -> Result<Option<Release>, Error> {
+    match snapshot.roots.release {
+        Some(release) => repository.release(release).await.context(StoreSnafu),
+        None => Ok(None),
     }
 }
 

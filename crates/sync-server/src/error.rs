@@ -4,6 +4,7 @@ use http::StatusCode;
 use snafu::Snafu;
 use sync_core::{Class, Fault, SnapshotId};
 use sync_store::identity::{Moved, PublicKey};
+use sync_store::protocol::deploy::{Deploying, Step};
 use sync_store::protocol::{Details, Incomplete, Scope, Stale};
 
 use crate::auth::Rejection;
@@ -133,6 +134,51 @@ pub enum Error {
         /// What `sync-rows` said.
         source: sync_rows::Error,
     },
+    /// Nobody has said where the tenant's program runs.
+    #[snafu(display("tenant `{tenant}` has no place where programs run"))]
+    NoPlace {
+        /// The tenant.
+        tenant: String,
+    },
+    /// A secret that the settings of deploys name is not to be found.
+    #[snafu(display("the server cannot find {what} of tenant `{tenant}`"))]
+    NoSecret {
+        /// Which.
+        what: &'static str,
+        /// The tenant.
+        tenant: String,
+    },
+    /// The tenant has not got the release that is meant.
+    #[snafu(display("the tenant has no release `{release}`"))]
+    NoRelease {
+        /// Its name, or that of its image.
+        release: String,
+    },
+    /// One deploy at a time.
+    #[snafu(display("`{}` is being deployed by {}", running.tag, running.by))]
+    Deploying {
+        /// Whose runs, and since when.
+        running: Box<Deploying>,
+    },
+    /// The release does not serve.
+    #[snafu(display("`{tag}` was not deployed: {step}: {reason}"))]
+    NotDeployed {
+        /// What people call it.
+        tag: String,
+        /// In which step it failed.
+        step: Step,
+        /// Why.
+        reason: String,
+    },
+    /// A push that says that another release runs than does.
+    #[snafu(display("the pushed snapshot names another release than the one that serves"))]
+    OtherRelease,
+    /// The place where programs run, or a registry.
+    #[snafu(transparent)]
+    Deploy {
+        /// What `sync-deploy` said.
+        source: sync_deploy::Error,
+    },
     /// A bundle is not made, or not taken.
     #[snafu(transparent)]
     Bundle {
@@ -169,7 +215,14 @@ impl Error {
             Self::NoRoute { .. }
             | Self::NoTenant { .. }
             | Self::NoSnapshot { .. }
+            | Self::NoPlace { .. }
+            | Self::NoRelease { .. }
             | Self::NoToken { .. } => StatusCode::NOT_FOUND,
+            Self::Deploying { .. } | Self::OtherRelease => StatusCode::CONFLICT,
+            // Of the operator's place and credentials, not of the caller's.
+            Self::Deploy { source } if source.class() == Class::Unavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Body {
                 source: sync_transport::Error::TimedOut { .. },
             } => StatusCode::REQUEST_TIMEOUT,
@@ -204,6 +257,11 @@ impl Error {
                 // The role of the server, not the caller, lacks the right.
                 Class::Denied | Class::Failed | Class::Bug => StatusCode::INTERNAL_SERVER_ERROR,
             },
+            Self::NoDatabaseUrl { .. }
+            | Self::NoSecret { .. }
+            | Self::NotDeployed { .. }
+            | Self::Deploy { .. }
+            | Self::Random { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Bundle { source } => match source.class() {
                 Class::Conflict => StatusCode::CONFLICT,
                 Class::Usage => StatusCode::BAD_REQUEST,
@@ -212,7 +270,6 @@ impl Error {
                 Class::Denied => StatusCode::FORBIDDEN,
                 Class::Failed | Class::Bug => StatusCode::INTERNAL_SERVER_ERROR,
             },
-            Self::NoDatabaseUrl { .. } | Self::Random { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -226,6 +283,7 @@ impl Error {
                 missing: missing.clone(),
                 total: *total,
             })),
+            Self::Deploying { running } => Some(Details::Deploying(Deploying::clone(running))),
             Self::Moved { moved } => Some(Details::Moved(moved.clone())),
             _ => None,
         }
@@ -254,6 +312,13 @@ impl Fault for Error {
             Self::Store { source } => source.code(),
             Self::NoDatabaseUrl { .. } => "server/no-database-url",
             Self::Rows { source } => source.code(),
+            Self::NoPlace { .. } => "server/no-place",
+            Self::NoSecret { .. } => "server/no-secret",
+            Self::NoRelease { .. } => "server/no-release",
+            Self::Deploying { .. } => "server/deploying",
+            Self::NotDeployed { .. } => "server/not-deployed",
+            Self::OtherRelease => "server/other-release",
+            Self::Deploy { source } => source.code(),
             Self::Bundle { source } => source.code(),
             Self::Random { .. } => "server/random",
         }
@@ -270,17 +335,23 @@ impl Fault for Error {
             | Self::NoToken { .. }
             | Self::Malformed { .. }
             | Self::BranchKept { .. }
+            | Self::NoPlace { .. }
+            | Self::NoRelease { .. }
             | Self::HasIdentity { .. }
             | Self::NoIdentity { .. }
             | Self::Moved { .. }
             | Self::Tarball { .. }
             | Self::Import { .. } => Class::Usage,
-            Self::Stale { .. } => Class::Conflict,
+            Self::Stale { .. } | Self::Deploying { .. } | Self::OtherRelease => Class::Conflict,
             Self::Body { .. } => Class::Unavailable,
             Self::Store { source } => source.class(),
             Self::Rows { source } => source.class(),
+            Self::Deploy { source } => source.class(),
+            Self::NoDatabaseUrl { .. }
+            | Self::NoSecret { .. }
+            | Self::NotDeployed { .. }
+            | Self::Random { .. } => Class::Failed,
             Self::Bundle { source } => source.class(),
-            Self::NoDatabaseUrl { .. } | Self::Random { .. } => Class::Failed,
         }
     }
 
@@ -308,6 +379,21 @@ impl Fault for Error {
             Self::Stale { .. } => Some("pull, then push again".into()),
             Self::Store { source } => source.hint(),
             Self::Rows { source } => source.hint(),
+            Self::NoPlace { tenant } => Some(format!(
+                "the operator names one: `sync-cli tenant deploy {tenant} --data DIR --docker ...`"
+            )),
+            Self::NoSecret { .. } => Some(
+                "set the variable or write the file that `sync-cli tenant deploy` named, and start the server again".into(),
+            ),
+            Self::NoRelease { .. } => Some("`sync-cli deploy history` lists those that there are".into()),
+            Self::Deploying { .. } => {
+                Some("wait until it is over: `sync-cli deploy status` says so".into())
+            }
+            Self::NotDeployed { .. } => {
+                Some("what served before goes on; look at the log of the program".into())
+            }
+            Self::OtherRelease => Some("deploy it: what serves is what the head names".into()),
+            Self::Deploy { source } => source.hint(),
             Self::Bundle { source } => source.hint(),
             Self::NoDatabaseUrl { .. } => {
                 Some("set the variable that `sync-cli tenant database` named, and start the server again".into())

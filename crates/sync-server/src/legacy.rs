@@ -6,6 +6,7 @@
 //!   with them, [`unpack`] cuts files into objects, [`land`] edits the tree and moves the head.
 //! - [`pull`]: the tree as a tarball or as a manifest, from [`contents`], which reads ahead, into [`outgoing`].
 //! - [`database`]: rows as JSON, both ways.
+//! - [`deploy`]: what runs.
 //! - [`answer`]: the JSON that these clients read.
 //!
 //! Everything below these requests is the same as for a workspace of today: same tokens, same objects, same branch.
@@ -13,6 +14,7 @@
 mod answer;
 mod contents;
 mod database;
+mod deploy;
 mod exchange;
 mod form;
 #[cfg(fuzzing)]
@@ -129,7 +131,7 @@ async fn serve(
     let (tenant, request) = match route {
         Ok(LegacyRoute::Tenant(tenant, request)) => (tenant, request),
         Ok(LegacyRoute::Direct(request)) => (own_tenant(&caller)?, request),
-        Ok(LegacyRoute::Exchange | LegacyRoute::Later) => {
+        Ok(LegacyRoute::Exchange) => {
             let reason = NoRoute::NotFound;
             return NoRouteSnafu { reason }.fail();
         }
@@ -137,6 +139,7 @@ async fn serve(
     };
     let scope = match request {
         TenantRequest::Push | TenantRequest::Import(_) => Scope::Write,
+        TenantRequest::RegistryToken | TenantRequest::Deploy => Scope::Deploy,
         _ => Scope::Read,
     };
     let repository = server.repository(&caller, &tenant, scope).await?;
@@ -155,9 +158,11 @@ async fn serve(
         TenantRequest::Export(layout) => {
             database::export::serve(server, &repository, layout, &query).await
         }
-        TenantRequest::Describe => Ok(answer::tenant()),
+        TenantRequest::Describe => deploy::describe(&repository).await,
         TenantRequest::Database => Ok(answer::database()),
-        TenantRequest::Status => Ok(answer::status()),
+        TenantRequest::Status => deploy::status(server, &repository).await,
+        TenantRequest::RegistryToken => deploy::registry_token(server, &repository).await,
+        TenantRequest::Deploy => deploy::deploy(server, &caller, &repository, body).await,
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`route`]: a method and a path as one of the known requests, purely.
 //! - [`auth`]: tokens, and what a caller may do.
 //! - `rows`: tenants that have a database.
+//! - `deploys`: what a tenant's program runs.
 //! - `legacy`: the requests of clients of the earlier system.
 //! - `identity`: who a tenant is, and that it has moved.
 //! - `api`: the protocol's requests; `admin`: tenants and tokens; `upkeep`: collection, verification, repair; `answer`: JSON and error bodies.
@@ -24,6 +25,7 @@ mod api;
 pub mod auth;
 mod branches;
 mod bundles;
+mod deploys;
 mod error;
 mod identity;
 mod legacy;
@@ -33,6 +35,7 @@ mod rows;
 mod server;
 mod upkeep;
 
+pub use deploys::Places;
 pub use error::Error;
 #[cfg(fuzzing)]
 pub use legacy::fuzzing;

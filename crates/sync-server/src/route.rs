@@ -36,6 +36,10 @@ pub enum Route {
     Database,
     /// Set a tenant's database.
     SetDatabase,
+    /// Where a tenant's program runs.
+    Place,
+    /// Set where a tenant's program runs.
+    SetPlace,
 }
 
 /// A request about one tenant.
@@ -65,6 +69,14 @@ pub enum TenantRoute {
     Verify,
     /// Take in good copies of what is damaged.
     Repair,
+    /// Have a release run.
+    Deploy,
+    /// How the tenant's program is.
+    DeployStatus,
+    /// What was deployed.
+    Deploys,
+    /// Who may push images, and where.
+    RegistryToken,
     /// All of the tenant as a bundle.
     Export,
     /// Become what a bundle says.
@@ -138,6 +150,8 @@ pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
         ["v1", "admin", "retention"] => is(Method::GET, Route::Retention),
         ["v1", "admin", "database"] if method == Method::PUT => Ok(Route::SetDatabase),
         ["v1", "admin", "database"] => is(Method::GET, Route::Database),
+        ["v1", "admin", "deploy"] if method == Method::PUT => Ok(Route::SetPlace),
+        ["v1", "admin", "deploy"] => is(Method::GET, Route::Place),
         ["v1", "tenants", tenant, ref rest @ ..] => {
             let tenant = tenant.parse().map_err(|_| NoRoute::Name)?;
             tenant_route(method, rest).map(|route| Route::Tenant(tenant, route))
@@ -169,6 +183,10 @@ fn tenant_route(method: &Method, segments: &[&str]) -> Result<TenantRoute, NoRou
         ["objects"] => is(Method::POST, TenantRoute::Objects),
         ["verify"] => is(Method::POST, TenantRoute::Verify),
         ["repair"] => is(Method::POST, TenantRoute::Repair),
+        ["deploy"] if method == Method::POST => Ok(TenantRoute::Deploy),
+        ["deploy"] => is(Method::GET, TenantRoute::DeployStatus),
+        ["deploys"] => is(Method::GET, TenantRoute::Deploys),
+        ["registry-token"] => is(Method::GET, TenantRoute::RegistryToken),
         ["export"] => is(Method::POST, TenantRoute::Export),
         ["import"] => is(Method::POST, TenantRoute::Import),
         ["import", "plan"] => is(Method::POST, TenantRoute::PlanImport),
@@ -264,6 +282,35 @@ mod tests {
             "/v1/tenants/acme/snapshots/ab12",
             &Ok(tenant(TenantRoute::Resolve("ab12".into()))),
         );
+        check("GET", "/v1/admin/tenants", &Ok(Route::ListTenants));
+        check("POST", "/v1/admin/gc", &Ok(Route::Gc));
+        check("PUT", "/v1/admin/retention", &Ok(Route::SetRetention));
+        check("POST", "/v1/admin/tenants", &Ok(Route::CreateTenant));
+        check(
+            "DELETE",
+            "/v1/admin/tokens/x",
+            &Ok(Route::RevokeToken("x".into())),
+        );
+        check("PUT", "/v1/tenants/acme/heads/main", &Err(NoRoute::Method));
+        check("GET", "/v1/tenants/acme/missing", &Err(NoRoute::Method));
+        check("GET", "/v1/tenants/..%2fx/heads/main", &Err(NoRoute::Name));
+        check("GET", "/v1/tenants/acme", &Err(NoRoute::NotFound));
+        check("GET", "/", &Err(NoRoute::NotFound));
+    }
+
+    #[test]
+    fn requests_about_deploys_bundles_and_identities() {
+        for (method, path, route) in [
+            ("POST", "deploy", TenantRoute::Deploy),
+            ("GET", "deploy", TenantRoute::DeployStatus),
+            ("GET", "deploys", TenantRoute::Deploys),
+            ("GET", "registry-token", TenantRoute::RegistryToken),
+        ] {
+            let path = format!("/v1/tenants/acme/{path}");
+            check(method, &path, &Ok(tenant(route)));
+        }
+        check("GET", "/v1/admin/deploy", &Ok(Route::Place));
+        check("PUT", "/v1/admin/deploy", &Ok(Route::SetPlace));
         check(
             "POST",
             "/v1/tenants/acme/export",
@@ -295,20 +342,6 @@ mod tests {
             "/v1/tenants/acme/moved",
             &Ok(tenant(TenantRoute::SetMoved)),
         );
-        check("GET", "/v1/admin/tenants", &Ok(Route::ListTenants));
-        check("POST", "/v1/admin/gc", &Ok(Route::Gc));
-        check("PUT", "/v1/admin/retention", &Ok(Route::SetRetention));
-        check("POST", "/v1/admin/tenants", &Ok(Route::CreateTenant));
-        check(
-            "DELETE",
-            "/v1/admin/tokens/x",
-            &Ok(Route::RevokeToken("x".into())),
-        );
-        check("PUT", "/v1/tenants/acme/heads/main", &Err(NoRoute::Method));
-        check("GET", "/v1/tenants/acme/missing", &Err(NoRoute::Method));
-        check("GET", "/v1/tenants/..%2fx/heads/main", &Err(NoRoute::Name));
-        check("GET", "/v1/tenants/acme", &Err(NoRoute::NotFound));
-        check("GET", "/", &Err(NoRoute::NotFound));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The handler: who calls, what for, and what came of it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,12 +10,15 @@ use http::header::HeaderMap;
 use http::{Request, Response, StatusCode};
 use snafu::{ResultExt, ensure};
 use sync_core::Name;
+use sync_deploy::Deployer;
 use sync_store::protocol::Scope;
+use sync_store::protocol::deploy::DeploySettings;
 use sync_store::{Repository, Store};
 use sync_transport::{ATTEMPT, Body, Handler, Peer, RequestId, Totals};
 use tracing::Instrument;
 
 use crate::auth::{self, Caller, Known, Rejection};
+use crate::deploys::{self, Places, Turns};
 use crate::error::{
     ForbiddenSnafu, NoRouteSnafu, NoTenantSnafu, OperatorOnlySnafu, StoreSnafu, UnauthorizedSnafu,
 };
@@ -34,6 +38,9 @@ pub struct Server {
     variables: Variables,
     legacy: Arc<legacy::State>,
     databases: Arc<Databases>,
+    places: Option<Places>,
+    private: Option<PathBuf>,
+    turns: Arc<Turns>,
     waiters: Arc<Waiters>,
     metrics: Arc<Metrics>,
 }
@@ -60,6 +67,9 @@ impl Server {
             variables: Arc::new(|_| None),
             legacy: Arc::default(),
             databases: Arc::default(),
+            places: None,
+            private: None,
+            turns: Arc::default(),
             waiters: Arc::default(),
             metrics: Arc::default(),
         }
@@ -69,6 +79,45 @@ impl Server {
     #[must_use]
     pub fn with_variables(self, variables: Variables) -> Self {
         Self { variables, ..self }
+    }
+
+    /// A directory that nobody else reads, for credentials while an image is pulled.
+    #[must_use]
+    pub fn with_private_dir(self, dir: PathBuf) -> Self {
+        Self {
+            private: Some(dir),
+            ..self
+        }
+    }
+
+    /// Has programs of tenants run in these places instead of those that `sync-deploy` knows.
+    #[must_use]
+    pub fn with_places(self, places: Places) -> Self {
+        Self {
+            places: Some(places),
+            ..self
+        }
+    }
+
+    /// Where the tenant's program runs.
+    pub(crate) fn place(
+        &self,
+        tenant: &str,
+        settings: &DeploySettings,
+    ) -> Result<Arc<dyn Deployer>, Error> {
+        if let Some(places) = &self.places {
+            return places(tenant, settings);
+        }
+        let variables = Arc::clone(&self.variables);
+        deploys::in_adapters(variables, self.private.clone())(tenant, settings)
+    }
+
+    pub(crate) const fn turns(&self) -> &Arc<Turns> {
+        &self.turns
+    }
+
+    pub(crate) fn variables(&self) -> &Variables {
+        &self.variables
     }
 
     /// Answers whoever waits for a head to move, and lets nobody wait any more: a server that is about to end is not held up by
@@ -190,6 +239,7 @@ impl Server {
             | TenantRoute::Delete(_)
             | TenantRoute::Verify
             | TenantRoute::Repair => Scope::Write,
+            TenantRoute::Deploy | TenantRoute::RegistryToken => Scope::Deploy,
             // What is told of tokens and settings goes with it, and the tenant signs it.
             TenantRoute::Export
             | TenantRoute::Import
@@ -207,6 +257,7 @@ impl Server {
         let is_about_heads = route.is_about_heads();
         let response = match route {
             TenantRoute::Export => bundles::export(self, &repository, request).await,
+            TenantRoute::Deploy => deploys::deploy(self, &caller, &repository, request).await,
             TenantRoute::PlanImport => bundles::plan(&repository, request).await,
             TenantRoute::Import => {
                 Box::pin(bundles::import(self, &caller, &repository, request)).await
@@ -291,6 +342,14 @@ impl Server {
             Route::SetDatabase => {
                 ensure!(*caller == Caller::Operator, OperatorOnlySnafu);
                 rows::set_record(self, request).await
+            }
+            Route::Place => {
+                ensure!(*caller == Caller::Operator, OperatorOnlySnafu);
+                deploys::show_settings(self, request.uri().query()).await
+            }
+            Route::SetPlace => {
+                ensure!(*caller == Caller::Operator, OperatorOnlySnafu);
+                deploys::set_settings(self, request).await
             }
             Route::Gc | Route::Verify | Route::Retention | Route::SetRetention => {
                 ensure!(*caller == Caller::Operator, OperatorOnlySnafu);

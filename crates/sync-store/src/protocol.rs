@@ -10,10 +10,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use snafu::Snafu;
-use sync_core::{Digest, Name, Roots, Snapshot, SnapshotId};
+use sync_core::{Digest, Name, Release, Roots, Snapshot, SnapshotId};
 
 use crate::identity::Moved;
 
+pub mod deploy;
 mod upkeep;
 
 pub use upkeep::{
@@ -70,6 +71,8 @@ pub mod routes {
     pub const ADMIN_RETENTION: &str = "/v1/admin/retention";
     /// A tenant's database: GET (`?tenant=`) shows, PUT sets.
     pub const ADMIN_DATABASE: &str = "/v1/admin/database";
+    /// Where a tenant's program runs: GET (`?tenant=`) shows, PUT [`super::deploy::SetDeploy`] sets.
+    pub const ADMIN_DEPLOY: &str = "/v1/admin/deploy";
     /// Whether the process lives.
     pub const HEALTH: &str = "/healthz";
     /// Whether it can serve.
@@ -123,6 +126,22 @@ pub mod routes {
     /// Good copies of what is damaged: POST a pack.
     pub fn repair(tenant: &str) -> String {
         format!("{TENANTS}{tenant}/repair")
+    }
+
+    /// A tenant's program: GET says how it is ([`super::deploy::DeployStatus`]), POST [`super::deploy::AskDeploy`] has another
+    /// release run.
+    pub fn deploy(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/deploy")
+    }
+
+    /// What was deployed: GET [`super::deploy::Deploys`].
+    pub fn deploys(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/deploys")
+    }
+
+    /// Who may push images, and where: GET [`super::deploy::RegistryToken`].
+    pub fn registry_token(tenant: &str) -> String {
+        format!("{TENANTS}{tenant}/registry-token")
     }
 
     /// All of the tenant as a bundle: POST how much of it.
@@ -257,7 +276,7 @@ pub enum Part {
     Files,
     /// The map of tables, and the maps of their rows.
     Rows,
-    /// Both.
+    /// Everything: the release, too.
     All,
 }
 
@@ -270,6 +289,11 @@ impl Part {
     /// Whether rows are a part of it.
     pub const fn has_rows(self) -> bool {
         matches!(self, Self::Rows | Self::All)
+    }
+
+    /// Whether the release is a part of it: nobody needs it but who carries a whole snapshot elsewhere.
+    pub const fn has_release(self) -> bool {
+        matches!(self, Self::All)
     }
 
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -292,6 +316,9 @@ pub struct Logged {
     pub id: SnapshotId,
     /// Itself.
     pub snapshot: Snapshot,
+    /// What it says that the tenant runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
 }
 
 /// The body of every answer that is an error.
@@ -326,6 +353,8 @@ pub enum Details {
     Stale(Stale),
     /// Objects are missing.
     Incomplete(Incomplete),
+    /// Another deploy runs.
+    Deploying(deploy::Deploying),
     /// The tenant lives elsewhere.
     Moved(Box<Moved>),
 }

@@ -9,6 +9,7 @@ mod history;
 mod hostile;
 mod patches;
 mod push;
+mod releases;
 mod rows;
 mod rows_hostile;
 mod upkeep;

@@ -6,7 +6,7 @@
 )]
 
 pub(in crate::e2e) mod clock;
-mod disk;
+pub(super) mod disk;
 mod killed;
 pub(super) mod refusals;
 mod server_killed;

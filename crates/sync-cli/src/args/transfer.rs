@@ -4,7 +4,7 @@ use argh::{ArgsInfo, FromArgs};
 use sync_engine::local::Side;
 use sync_engine::{MaxDelete, OnConflict};
 
-use super::values::{Aim, Choice, SyncTarget, Target};
+use super::values::{Aim, Choice, Returning, SyncTarget, Target};
 
 /// say where workspace and tenant stand, and how much differs on which side
 #[derive(Debug, FromArgs, ArgsInfo)]
@@ -155,9 +155,9 @@ pub(crate) struct Rollback {
     /// the snapshot, by at least 4 digits of its id
     #[argh(positional)]
     pub(crate) snapshot: String,
-    /// what comes back: files or database
-    #[argh(positional, default = "Target::Files")]
-    pub(crate) target: Target,
+    /// what comes back: files, database or release
+    #[argh(positional, default = "Returning::Tenant(Target::Files)")]
+    pub(crate) target: Returning,
     /// print what would be done and do nothing, on either side
     #[argh(switch)]
     pub(crate) dry_run: bool,

@@ -76,6 +76,28 @@ impl FromStr for Target {
     }
 }
 
+/// What a rollback brings back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Returning {
+    /// Files or rows.
+    Tenant(Target),
+    /// What the tenant runs.
+    Release,
+}
+
+impl FromStr for Returning {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "release" => Ok(Self::Release),
+            text => text
+                .parse()
+                .map(Self::Tenant)
+                .map_err(|_| "expected `files`, `database` or `release`".into()),
+        }
+    }
+}
+
 impl Target {
     /// The target as it stands in operations and reports.
     pub(crate) const fn as_str(self) -> &'static str {

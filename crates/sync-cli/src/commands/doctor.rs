@@ -1,9 +1,12 @@
 //! `doctor`: looks for what is wrong, and says what to do about it.
 
+mod deploy;
+
 use serde::Serialize;
 use sync_core::Fault;
 use sync_engine::{Problem, Session, Standing};
 
+pub(super) use self::deploy::run as deploy;
 use super::Place;
 use crate::connect::Purpose;
 use crate::env::Env;
@@ -58,8 +61,13 @@ pub(super) async fn run(place: &Place<'_>) -> Result<Outcome, Error> {
             Err(error) => checks.push(bad("tenant", &error)),
         }
     }
+    Ok(report(place, "doctor", &checks))
+}
+
+/// Prints what was looked at.
+fn report(place: &Place<'_>, operation: &str, checks: &[Check]) -> Outcome {
     let failed = checks.iter().filter(|check| !check.ok).count();
-    for check in &checks {
+    for check in checks {
         let (mark, paint) = if check.ok {
             ("ok  ", Paint::Green)
         } else {
@@ -82,13 +90,13 @@ pub(super) async fn run(place: &Place<'_>) -> Result<Outcome, Error> {
         }
     }
     place.terminal.value(
-        &serde_json::json!({"operation": "doctor", "success": failed == 0, "checks": checks}),
+        &serde_json::json!({"operation": operation, "success": failed == 0, "checks": checks}),
     );
-    Ok(if failed > 0 {
+    if failed > 0 {
         Outcome::Unsound
     } else {
         Outcome::Done
-    })
+    }
 }
 
 async fn examine(session: &Session, checks: &mut Vec<Check>) {

@@ -50,6 +50,7 @@ pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Erro
         "success": true,
         "id": logged.id,
         "snapshot": logged.snapshot,
+        "release": logged.release,
         "difference": difference,
         "rows": changed,
     }));
@@ -63,6 +64,14 @@ pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Erro
     terminal.line(&format!("author    {}", one_line(&logged.snapshot.author)));
     terminal.line(&format!("time      {}", moment(logged.snapshot.time)));
     terminal.line(&format!("message   {}", one_line(&logged.snapshot.message)));
+    if let Some(release) = &logged.release {
+        terminal.line(&format!("release   {}", one_line(&release.tag)));
+        terminal.line(&format!("image     {}", one_line(&release.image)));
+        if let Some(commit) = &release.commit {
+            let dirty = if release.dirty { " and changes" } else { "" };
+            terminal.line(&format!("source    {}{dirty}", one_line(commit)));
+        }
+    }
     diff::print(terminal, &difference, show.stat);
     if let Some(changed) = &changed {
         rows::difference(terminal, changed, show.stat);
@@ -71,8 +80,12 @@ pub(super) async fn show(place: &Place<'_>, show: &Show) -> Result<Outcome, Erro
 }
 
 fn line(terminal: &Terminal, logged: &Logged) {
+    let release = logged.release.as_ref();
+    let release = release.map_or_else(String::new, |release| {
+        format!("  [{}]", one_line(&release.tag))
+    });
     terminal.line(&format!(
-        "{}  {}  {}  {}",
+        "{}  {}  {}  {}{release}",
         terminal.paint(Paint::Yellow, &logged.id.short()),
         moment(logged.snapshot.time),
         one_line(&logged.snapshot.author),

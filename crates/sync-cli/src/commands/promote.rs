@@ -142,6 +142,7 @@ fn told(plan: &PromotePlan, ends: &[End; 2]) -> Value {
         "conflicts": plan.conflicts,
         "rows": plan.rows,
         "row_conflicts": plan.row_conflicts,
+        "release_conflict": plan.release_conflict,
         "set_aside": [],
         "errors": [],
     })
@@ -156,6 +157,15 @@ fn undecided(place: &Place<'_>, plan: &PromotePlan, mut told: Value) -> Outcome 
         }
         for conflict in &plan.row_conflicts {
             rows::conflict_line(terminal, conflict);
+        }
+        if let Some([ours, theirs]) = plan.release_conflict {
+            let short = |release: Option<sync_core::Digest>| {
+                release.map_or_else(|| "none".to_owned(), |release| release.short())
+            };
+            let (ours, theirs) = (short(ours), short(theirs));
+            terminal.line(&format!(
+                "conflict  release: {ours} there, {theirs} to come"
+            ));
         }
         told["success"] = false.into();
         told["state"] = json!(State::Failed);

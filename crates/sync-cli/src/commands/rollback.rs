@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
+use snafu::OptionExt;
+
 use super::ask::Asking;
 use super::transfer::{Applied, Planned, Verb, begin, conclude, limits};
-use super::{Place, rows};
-use crate::args::{Rollback, Target};
+use super::{Place, deploy, rows};
+use crate::args::{Returning, Rollback, Target};
+use crate::connect::{Connection, Purpose};
+use crate::error::NoReleaseSnafu;
 use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 pub(super) async fn run(place: &Place<'_>, rollback: Rollback) -> Result<Outcome, Error> {
-    if rollback.target == Target::Database {
-        return rows::rollback(place, rollback).await;
+    match rollback.target {
+        Returning::Tenant(Target::Files) => {}
+        Returning::Tenant(Target::Database) => return rows::rollback(place, rollback).await,
+        Returning::Release => return release(place, rollback).await,
     }
     let progress = Progress::new(&place.terminal);
     let (session, connection) = begin(
@@ -56,4 +62,41 @@ pub(super) async fn run(place: &Place<'_>, rollback: Rollback) -> Result<Outcome
         applied,
     )
     .await)
+}
+
+/// Has the tenant run what an old snapshot says that it ran.
+async fn release(place: &Place<'_>, rollback: Rollback) -> Result<Outcome, Error> {
+    let purpose = if rollback.dry_run {
+        Purpose::Look
+    } else {
+        Purpose::Act
+    };
+    let connection = Connection::open(&place.workspace()?, place.env, purpose).await?;
+    let remote = &connection.remote;
+    let done = async {
+        let found = remote.resolve(&rollback.snapshot).await?;
+        let (release, named) =
+            found
+                .snapshot
+                .roots
+                .release
+                .zip(found.release)
+                .context(NoReleaseSnafu {
+                    given: rollback.snapshot,
+                    reason: "the snapshot has none",
+                })?;
+        let wanted = deploy::Wanted {
+            release,
+            tag: named.tag,
+            message: rollback.message,
+        };
+        let going = deploy::Going {
+            dry_run: rollback.dry_run,
+            yes: rollback.yes,
+        };
+        deploy::bring_back(place, remote, wanted, going).await
+    };
+    let done = Box::pin(done).await;
+    connection.close().await;
+    done
 }

@@ -63,8 +63,10 @@ pub(super) async fn run(place: &Place<'_>, args: Serve) -> Result<Outcome, Error
     // Held to the end: a successor must not have its socket removed by this process.
     let held = store.clone();
     let variables = place.env.clone();
-    let server = Server::new(store, Arc::new(Env::now));
+    let server = Server::new(store, Arc::new(Env::now)).with_private_dir(args.data.clone());
     let server = Arc::new(server.with_variables(Arc::new(move |name| variables.var(name))));
+    let resuming = Arc::clone(&server);
+    tokio::spawn(async move { resuming.resume_deploys().await });
     let ending = Arc::clone(&server);
     let shutdown = async move {
         tokio::select! {

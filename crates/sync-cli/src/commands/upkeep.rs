@@ -106,6 +106,7 @@ fn intact(report: &VerifyReport) -> String {
 fn print(terminal: &Terminal, damage: &Damage) {
     let kind = match damage.kind {
         DamageKind::Snapshot => "snapshot",
+        DamageKind::Release => "release",
         DamageKind::Node => "node",
         DamageKind::List => "chunk list",
         DamageKind::Chunk => "chunk",

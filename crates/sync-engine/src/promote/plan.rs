@@ -14,7 +14,7 @@ use sync_store::protocol::Part;
 use super::{PromotePlan, Promoting, Promotion};
 use crate::Error;
 use crate::ancestry::Ancestry;
-use crate::decide::Point;
+use crate::decide::{Point, whole};
 use crate::error::NoBranchSnafu;
 use crate::guard::{Place, Removal};
 use crate::maps::Maps;
@@ -59,6 +59,9 @@ struct Merge {
     files_root: Option<Digest>,
     rows: Option<sync_rows::Merged>,
     rows_root: Option<Digest>,
+    release: Option<Digest>,
+    /// What the target runs and what the source does, where a person has to choose.
+    releases: Option<[Option<Digest>; 2]>,
 }
 
 impl Promotion {
@@ -91,6 +94,7 @@ impl Promotion {
             rows: Vec::new(),
             row_conflicts: Vec::new(),
             decided: Vec::new(),
+            release_conflict: None,
             history: way.history,
             expired: way.expired,
             roots: source.roots,
@@ -283,6 +287,7 @@ impl Promotion {
                     Merge {
                         files_root: plan.source.roots.files,
                         rows_root: plan.source.roots.rows,
+                        release: plan.source.roots.release,
                         ..Merge::default()
                     }
                 };
@@ -304,8 +309,10 @@ impl Promotion {
         };
         plan.roots = Roots {
             files: merge.files_root,
+            release: merge.release,
             rows: merge.rows_root,
         };
+        plan.release_conflict = merge.releases;
         plan.merged = merge.files.merged;
         plan.conflicts = merge.files.conflicts;
         plan.texts = merge.files.texts.into_values().map(Into::into).collect();
@@ -369,7 +376,18 @@ impl Promotion {
             }
             (_, stays) => (None, stays),
         };
+        let releases = [base, onto].map(|point| point.and_then(|point| point.release));
+        let [before, ours] = releases;
+        let release = match (whole(before, ours, source.release), on_conflict) {
+            (Some(release), _) => Some(release),
+            (None, OnConflict::Ours) => Some(ours),
+            (None, OnConflict::Theirs) => Some(source.release),
+            // Only one runs.
+            (None, OnConflict::Ask | OnConflict::KeepBoth) => None,
+        };
         Ok(Merge {
+            release: release.unwrap_or(ours),
+            releases: release.is_none().then_some([ours, source.release]),
             files: merged,
             files_root: Some(files_root),
             rows,

@@ -42,6 +42,15 @@ pub(super) fn check_logged(logged: &Logged) -> Result<(), Error> {
             reason: format!("snapshot {} is not what its id promises", logged.id.short())
         }
     );
+    if let Some(release) = &logged.release {
+        let named = release.encode().ok().map(|(digest, _)| digest);
+        ensure!(
+            named.is_some() && named == logged.snapshot.roots.release,
+            AnswerSnafu {
+                reason: format!("the release of snapshot {} is another", logged.id.short())
+            }
+        );
+    }
     Ok(())
 }
 

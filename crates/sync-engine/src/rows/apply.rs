@@ -309,6 +309,7 @@ impl Rows<'_> {
             // What this push is not about stays as it is.
             roots: Roots {
                 files: onto.map(|onto| onto.files),
+                release: onto.and_then(|onto| onto.release),
                 rows: Some(rows),
             },
             time: self.session.context.now,

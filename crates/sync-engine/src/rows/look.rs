@@ -84,6 +84,7 @@ fn point_of(agreed: &Agreed) -> Option<Point> {
         id: agreed.snapshot?,
         files: agreed.note.files.unwrap_or(Map::empty_root()),
         rows: agreed.note.rows,
+        release: None,
     })
 }
 
@@ -254,6 +255,7 @@ impl Rows<'_> {
                     id,
                     files: agreed.note.files.unwrap_or(Map::empty_root()),
                     rows: agreed.note.rows,
+                    release: None,
                 };
                 match self.ensure_rows(Some(wanted), None).await {
                     Ok(_) => Ok(agreed),

@@ -27,22 +27,9 @@ pub(super) fn pushed(pushed: &Pushed) -> Response<Body> {
     answer::json(StatusCode::OK, pushed)
 }
 
-/// Nothing is deployed by this server, so there is no application to name.
-pub(super) fn tenant() -> Response<Body> {
-    both(json!({"fly_app_name": null}))
-}
-
 /// The password of a database is handed to nobody.
 pub(super) fn database() -> Response<Body> {
     both(json!({"database_url": null}))
-}
-
-pub(super) fn status() -> Response<Body> {
-    both(json!({
-        "status": "not_deployed",
-        "message": "this server keeps files and deploys nothing",
-        "app_url": null,
-    }))
 }
 
 /// One body for both kinds of clients: those that read the members, and those that read them from `data`.
@@ -87,16 +74,23 @@ fn status_of(error: &Error) -> (StatusCode, &'static str) {
         Error::NoRoute { .. }
         | Error::NoTenant { .. }
         | Error::NoSnapshot { .. }
+        | Error::NoPlace { .. }
+        | Error::NoRelease { .. }
         | Error::NoToken { .. } => (StatusCode::NOT_FOUND, "not_found"),
         Error::Tarball { .. } | Error::Import { .. } => {
             (StatusCode::UNPROCESSABLE_ENTITY, "validation_error")
         }
-        Error::Moved { .. } => (StatusCode::GONE, "gone"),
-        Error::Stale { .. } => (StatusCode::CONFLICT, "conflict_error"),
-        // No request of theirs leads here.
-        Error::Random { .. } | Error::NoDatabaseUrl { .. } | Error::Bundle { .. } => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "internal_error")
+        Error::Stale { .. } | Error::Deploying { .. } | Error::OtherRelease => {
+            (StatusCode::CONFLICT, "conflict_error")
         }
+        Error::Moved { .. } => (StatusCode::GONE, "gone"),
+        // What failed fails again when it is sent again; no request of theirs leads to a bundle.
+        Error::NotDeployed { .. }
+        | Error::Bundle { .. }
+        | Error::NoSecret { .. }
+        | Error::Deploy { .. }
+        | Error::Random { .. }
+        | Error::NoDatabaseUrl { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
         Error::Store { source } => store_status(source),
         Error::Rows { source } => rows_status(source),
     }

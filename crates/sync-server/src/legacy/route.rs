@@ -15,8 +15,6 @@ pub(super) enum LegacyRoute {
     Tenant(Name, TenantRequest),
     /// About the tenant of the token.
     Direct(TenantRequest),
-    /// Clients make it, and this server does not serve it yet.
-    Later,
 }
 
 /// A request about one tenant.
@@ -38,6 +36,10 @@ pub(super) enum TenantRequest {
     Database,
     /// How its program is.
     Status,
+    /// Who may push images.
+    RegistryToken,
+    /// An image is to run.
+    Deploy,
 }
 
 /// Finds the route of a path below `/api/v1`; empty segments are skipped, because clients join base and path by concatenation.
@@ -52,9 +54,7 @@ pub(super) fn route(method: &Method, path: &str) -> Result<LegacyRoute, NoRoute>
         ["cloud", "tenants", tenant, ref rest @ ..] | ["tenants", tenant, ref rest @ ..] => {
             let tenant = tenant.parse().map_err(|_| NoRoute::Name)?;
             let request = relay(method, rest)?;
-            Ok(request.map_or(LegacyRoute::Later, |request| {
-                LegacyRoute::Tenant(tenant, request)
-            }))
+            Ok(LegacyRoute::Tenant(tenant, request))
         }
         ["sync", "files"] if method == Method::POST => Ok(LegacyRoute::Direct(TenantRequest::Push)),
         ["sync", "files"] => is(
@@ -81,21 +81,21 @@ pub(super) fn route(method: &Method, path: &str) -> Result<LegacyRoute, NoRoute>
     }
 }
 
-/// `None` for what is served later.
-fn relay(method: &Method, segments: &[&str]) -> Result<Option<TenantRequest>, NoRoute> {
-    let get = |request| is(method, &Method::GET, Some(request));
+fn relay(method: &Method, segments: &[&str]) -> Result<TenantRequest, NoRoute> {
+    let get = |request| is(method, &Method::GET, request);
     match *segments {
         [] => get(TenantRequest::Describe),
-        ["files"] if method == Method::POST => Ok(Some(TenantRequest::Push)),
+        ["files"] if method == Method::POST => Ok(TenantRequest::Push),
         ["files"] => get(TenantRequest::Pull),
         ["database"] => get(TenantRequest::Database),
         ["status"] => get(TenantRequest::Status),
         ["database", "export"] => get(TenantRequest::Export(Layout::Cloud)),
         ["database", "import"] => {
             let import = TenantRequest::Import(Layout::Cloud);
-            is(method, &Method::POST, Some(import))
+            is(method, &Method::POST, import)
         }
-        ["registry-token" | "deploy"] => Ok(None),
+        ["registry-token"] => get(TenantRequest::RegistryToken),
+        ["deploy"] => is(method, &Method::POST, TenantRequest::Deploy),
         _ => Err(NoRoute::NotFound),
     }
 }
@@ -120,7 +120,9 @@ mod tests {
 
     #[test]
     fn every_request_has_one_route() {
-        use TenantRequest::{Database, Describe, Export, Import, Manifest, Pull, Push, Status};
+        use TenantRequest::{
+            Database, Deploy, Describe, Export, Import, Manifest, Pull, Push, RegistryToken, Status,
+        };
         for base in ["/api/v1/cloud/tenants/acme", "//api/v1/tenants/acme"] {
             for (method, path, request) in [
                 ("POST", "/files", Push),
@@ -130,12 +132,11 @@ mod tests {
                 ("POST", "/database/import", Import(Layout::Cloud)),
                 ("GET", "", Describe),
                 ("GET", "/status", Status),
+                ("GET", "/registry-token", RegistryToken),
+                ("POST", "/deploy", Deploy),
             ] {
                 let route = LegacyRoute::Tenant("acme".parse().unwrap(), request);
                 check(method, &format!("{base}{path}"), &Ok(route));
-            }
-            for later in ["/registry-token", "/deploy"] {
-                check("POST", &format!("{base}{later}"), &Ok(LegacyRoute::Later));
             }
             check("PUT", &format!("{base}/files"), &Err(NoRoute::Method));
             check("GET", &format!("{base}/other"), &Err(NoRoute::NotFound));

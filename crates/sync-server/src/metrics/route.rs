@@ -21,6 +21,7 @@ pub(crate) enum RouteName {
     Snapshot,
     Verify,
     Repair,
+    Deploy,
     Export,
     /// A bundle that comes, and what it would change.
     Import,
@@ -37,7 +38,7 @@ pub(super) const COUNT: usize = RouteName::ALL.len();
 
 impl RouteName {
     /// Each, in the order of their numbers.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::Health,
         Self::Metrics,
         Self::Head,
@@ -52,6 +53,7 @@ impl RouteName {
         Self::Snapshot,
         Self::Verify,
         Self::Repair,
+        Self::Deploy,
         Self::Export,
         Self::Import,
         Self::Identity,
@@ -82,6 +84,10 @@ impl RouteName {
             TenantRoute::Resolve(_) => Self::Snapshot,
             TenantRoute::Verify => Self::Verify,
             TenantRoute::Repair => Self::Repair,
+            TenantRoute::Deploy
+            | TenantRoute::DeployStatus
+            | TenantRoute::Deploys
+            | TenantRoute::RegistryToken => Self::Deploy,
             TenantRoute::Export => Self::Export,
             TenantRoute::Import | TenantRoute::PlanImport => Self::Import,
             TenantRoute::Identity
@@ -108,6 +114,7 @@ impl RouteName {
             Self::Snapshot => "snapshot",
             Self::Verify => "verify",
             Self::Repair => "repair",
+            Self::Deploy => "deploy",
             Self::Export => "export",
             Self::Import => "import",
             Self::Identity => "identity",

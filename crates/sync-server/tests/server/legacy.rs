@@ -184,9 +184,11 @@ async fn every_answer_is_json_that_both_kinds_of_clients_read() {
         check(base, "fly_app_name", Value::Null).await;
         check(&format!("{base}/database"), "database_url", Value::Null).await;
         check(&format!("{base}/status"), "status", json!("not_deployed")).await;
-        // What comes later is refused for good: 503 would be sent again and again.
-        for later in ["registry-token"] {
-            let (status, answer) = send(&client, Call::get(format!("{base}/{later}"))).await;
+        // What is not there is refused for good: 503 would be sent again and again.
+        let deployer = site.client(&site.token("acme", "deploy").await.1);
+        {
+            let token = Call::get(format!("{base}/registry-token"));
+            let (status, answer) = send(&deployer, token).await;
             assert_eq!((status, &answer["code"]), (404, &json!("not_found")));
             assert_eq!(answer["error"]["code"], "not_found");
             let texts = ["message", "trace_id", "timestamp"];
@@ -196,7 +198,7 @@ async fn every_answer_is_json_that_both_kinds_of_clients_read() {
             );
         }
         let deploy = post(&format!("{base}/deploy"), &json!({"image": "a/b:c"}));
-        assert_eq!(send(&client, deploy).await.0, 404);
+        assert_eq!(send(&deployer, deploy).await.0, 404);
     }
     // Nobody learns what exists before he says who he is.
     for path in [

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod branches;
+mod deploys;
 mod identity;
 mod legacy;
 mod metrics;
@@ -42,14 +43,19 @@ impl Site {
     async fn start_with(
         variables: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
+        let configure = |server: Server| server.with_variables(Arc::new(variables));
+        Self::start_over(Store::in_memory(), configure).await
+    }
+
+    /// A site over a store, with a server as it was configured.
+    async fn start_over(store: Store, configure: impl FnOnce(Server) -> Server) -> Self {
         let now = Arc::new(AtomicU64::new(1_700_000_000_000));
         let clock = Arc::clone(&now);
-        let store = Store::in_memory();
         let server = Server::new(
             store.clone(),
             Arc::new(move || clock.load(Ordering::Relaxed)),
-        )
-        .with_variables(Arc::new(variables));
+        );
+        let server = configure(server);
         let public = Listener::bind_tcp("127.0.0.1:0".parse().unwrap(), None)
             .await
             .unwrap();

@@ -47,7 +47,11 @@ fn messages_are_the_json_that_is_documented() {
     );
     check(
         &Log {
-            snapshots: vec![Logged { id, snapshot }],
+            snapshots: vec![Logged {
+                id,
+                snapshot,
+                release: None,
+            }],
         },
         &format!(r#"{{"snapshots":[{{"id":"{id}","snapshot":{text}}}]}}"#),
     );

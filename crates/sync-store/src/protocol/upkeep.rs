@@ -35,6 +35,8 @@ pub struct BranchRetention {
 pub enum DamageKind {
     /// A snapshot.
     Snapshot,
+    /// A release.
+    Release,
     /// A node of a map.
     Node,
     /// A list of chunks.

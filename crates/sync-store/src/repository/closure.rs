@@ -2,7 +2,7 @@
 //!
 //! A map is walked in key order. A subtree that the base has in the same place is trusted; everything else is read:
 //! nodes (shape, order across nodes, counts, cuts), entries (of files: path, encoding, links, nothing below a file; of tables:
-//! name, schema, number of rows; rows), chunk lists (depth, sums), and chunks are looked up with their lengths. What is missing
+//! name, schema, number of rows; rows), releases, chunk lists (depth, sums), and chunks are looked up with their lengths. What is missing
 //! is collected, what is wrong ends the walk.
 //!
 //! **Invariant:** nothing that was received is believed. Order across nodes, which is checked on the way, makes the walk end:
@@ -20,7 +20,7 @@ use bytes::Bytes;
 use snafu::ensure;
 use sync_core::map::{Map, Node, check_node};
 use sync_core::wire::{put_bytes, put_varint};
-use sync_core::{Digest, Roots, Snapshot, SnapshotId};
+use sync_core::{Digest, Release, Roots, Snapshot, SnapshotId};
 
 use self::contents::Contents;
 use self::entries::Entries;
@@ -78,10 +78,29 @@ pub(super) fn check(
         let entries = Entries::new(reader, root, base.files.is_some());
         Walk::new(reader, base.files, entries, &mut contents).root(root, &ANY)?;
     }
+    if let Some(digest) = roots.release.filter(|_| roots.release != base.release) {
+        release(reader, digest, &mut contents)?;
+    }
     if let Some(root) = roots.rows.filter(|_| roots.rows != base.rows) {
         rows::check(reader, base.rows, root, &mut contents)?;
     }
     contents.finish()
+}
+
+fn release(
+    reader: &RepositoryNodes,
+    digest: Digest,
+    contents: &mut Contents<'_>,
+) -> Result<(), Error> {
+    contents.touch(digest)?;
+    match reader.object(&digest)? {
+        None => contents.lacks(digest),
+        Some(bytes) => {
+            let refused = |error| malformed_error(format!("release {digest}"), error);
+            Release::decode(&bytes).map_err(refused)?;
+        }
+    }
+    Ok(())
 }
 
 fn malformed_error(place: impl Into<String>, reason: impl std::fmt::Display) -> Error {

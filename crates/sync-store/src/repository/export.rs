@@ -28,7 +28,7 @@ use crate::protocol::Fetch;
 const QUEUE: usize = 4;
 
 impl Repository {
-    /// A pack of what a holder of snapshot `have` lacks of a part of snapshot `want`: the snapshot, map nodes, schemas of
+    /// A pack of what a holder of snapshot `have` lacks of a part of snapshot `want`: the snapshot, its release, map nodes, schemas of
     /// tables and chunk lists first, then, with `contents`, the chunks in the order of their paths (a stored block that is wanted whole goes as it is,
     /// at the place of its first chunk). Nothing comes twice.
     ///
@@ -54,6 +54,10 @@ impl Repository {
         let nodes = self.nodes();
         Ok(produce(self, move |outgoing| {
             outgoing.push(fetch.want.0)?;
+            let is_new = wanted.release != held.release && fetch.part.has_release();
+            if let Some(release) = wanted.release.filter(|_| is_new) {
+                outgoing.push(release)?;
+            }
             let mut export = Export::new(&nodes, outgoing, fetch.patches);
             let mut pairs = Vec::new();
             if let Some(after) = wanted.files.filter(|_| fetch.part.has_files()) {

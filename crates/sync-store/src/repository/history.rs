@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
 use snafu::{OptionExt, ensure};
-use sync_core::{Digest, Snapshot, SnapshotId};
+use sync_core::{Digest, Release, Snapshot, SnapshotId};
 
 use super::Repository;
 use crate::Error;
@@ -36,6 +36,12 @@ impl Repository {
         };
         let bytes = self.object(&id.0).await?.context(corrupt)?;
         Snapshot::decode(&bytes).ok().context(corrupt)
+    }
+
+    /// A release that a snapshot names, or that was sent; `None` where it is not here, or is none.
+    pub async fn release(&self, digest: Digest) -> Result<Option<Release>, Error> {
+        let bytes = self.object(&digest).await?;
+        Ok(bytes.and_then(|bytes| Release::decode(&bytes).ok()))
     }
 
     /// The accepted snapshots whose ids start with `prefix`, hexadecimal digits, at most sixteen.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use sync_core::Digest;
+use sync_core::{Digest, Snapshot, SnapshotId};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 use tokio::task::JoinHandle;
 
-use super::Repository;
 use super::assembly::{Assembly, Pending};
+use super::{Repository, RepositoryNodes};
 use crate::catalogue::{Committed, HeadChange, Location, PackRecord};
 use crate::error::{BoxError, Error};
 use crate::pack::{BlockBuilder, Class, DecodedBlock, Event, PackDecoder, PackError, Span};
@@ -124,6 +124,17 @@ impl Repository {
         self.record(&prepared).await?;
         prepared.pending = None;
         Ok(prepared)
+    }
+
+    /// A snapshot that was received, or is stored; `None` where it is neither, or is none. Nothing that it names was looked for.
+    pub async fn received_snapshot(
+        &self,
+        received: &Received,
+        id: SnapshotId,
+    ) -> Result<Option<Snapshot>, Error> {
+        let reader = RepositoryNodes::new(self.clone(), received);
+        let bytes = task::blocking(move || reader.object(&id.0)).await?;
+        Ok(bytes.and_then(|bytes| Snapshot::decode(&bytes).ok()))
     }
 
     /// Stores and records the last pack of what was received, and moves no head. Says how many of all objects that were

@@ -43,6 +43,7 @@ impl Objects {
             Role::Node(MapKind::Files) => 3,
             Role::Node(MapKind::Tables) => 4,
             Role::Node(MapKind::Rows) => 5,
+            Role::Release => 6,
             Role::List(depth) => 0x100 | u128::from(depth),
         };
         self.0.insert(Self::short(digest) ^ salt)

@@ -110,6 +110,7 @@ impl Tree {
             roots: Roots {
                 files: self.root,
                 rows: self.rows,
+                ..Roots::default()
             },
             time: 1000 + parents.len() as u64,
         }

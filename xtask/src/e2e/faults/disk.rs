@@ -16,10 +16,10 @@ use crate::{debian, proxy::Proxy};
 const MUCH: usize = 24 << 20;
 
 /// A file system in memory; gone with the scenario.
-struct SmallDisk(PathBuf);
+pub(in crate::e2e) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: &Path) -> Self {
+    pub(in crate::e2e) fn mount(at: &Path) -> Self {
         std::fs::create_dir_all(at).expect("create a directory");
         let path = at.display().to_string();
         let owner = format!(
@@ -34,7 +34,11 @@ impl SmallDisk {
         Self(at.to_owned())
     }
 
-    fn grow(&self) {
+    pub(in crate::e2e) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(in crate::e2e) fn grow(&self) {
         let path = self.0.display().to_string();
         done(debian::run_privileged(
             "mount",

@@ -153,7 +153,7 @@ async fn told(call: Call, dir: Option<PathBuf>, env: &Env, listener: Listener) -
         version: false,
         verb: Some(call.verb),
     };
-    let done = commands::run(args, env, terminal.clone()).await;
+    let done = Box::pin(commands::run(args, env, terminal.clone())).await;
     let outcome = done.unwrap_or_else(|error| {
         terminal.failure(&error);
         Outcome::Failed(error.class())

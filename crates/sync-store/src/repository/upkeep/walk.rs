@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sync_core::content::decode_list;
 use sync_core::map::{Map, Node, check_node};
 use sync_core::rows::{RowError, RowValue, Schema, TableEntry, TableName};
-use sync_core::{Content, Digest, Entry, Snapshot, SnapshotId};
+use sync_core::{Content, Digest, Entry, Release, Snapshot, SnapshotId};
 
 use crate::Error;
 use crate::protocol::DamageKind;
@@ -26,6 +26,7 @@ pub(super) trait Visitor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Role {
     Snapshot,
+    Release,
     Node(MapKind),
     Schema,
     /// A chunk list, and how deep it is.
@@ -83,7 +84,19 @@ impl<V: Visitor> Walk<'_, V> {
         if let Some(root) = snapshot.roots.files {
             self.files(root)?;
         }
+        if let Some(release) = snapshot.roots.release {
+            self.release(release)?;
+        }
         snapshot.roots.rows.map_or(Ok(()), |root| self.tables(root))
+    }
+
+    fn release(&mut self, digest: Digest) -> Result<(), Error> {
+        if let Some(bytes) = self.read(digest, Role::Release, NOBODY)?
+            && Release::decode(&bytes).is_err()
+        {
+            self.lost(digest, Role::Release, "it is no release", NOBODY)?;
+        }
+        Ok(())
     }
 
     /// A map of files.
@@ -277,6 +290,7 @@ impl<V: Visitor> Walk<'_, V> {
     ) -> Result<(), Error> {
         let kind = match role {
             Role::Snapshot => DamageKind::Snapshot,
+            Role::Release => DamageKind::Release,
             Role::Node(_) => DamageKind::Node,
             Role::Schema => DamageKind::Schema,
             Role::List(_) => DamageKind::List,
