@@ -35,3 +35,8 @@ pub use registry::Registry;
 pub use ship::{ShipEvent, Shipped, ship};
 pub use source::Source;
 pub use turn::{Turn, private_dir};
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -265,7 +265,6 @@ fn a_checkout_becomes_what_serves(place: &Place) {
     assert!(stage.live().contains(&image));
 
     // A source that changed is built, and not shipped where nobody may build it.
-    std::thread::sleep(Duration::from_millis(20));
     stage.write(
         "src/main.rs",
         "fn main() {\n    std::process::exit(0);\n}\n",
