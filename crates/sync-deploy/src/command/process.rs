@@ -234,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_has_the_last_lines_and_no_secret() {
-        let command = shell("for i in $(seq 100); do echo $i; done; echo $TOKEN >&2; exit 3");
+        let command = shell("for i in $(seq 100); do echo $i; done; echo $TOKEN; exit 3");
         let (ran, _) = run(&command.secret_env("TOKEN", "hunter2")).await;
         let error = ran.unwrap_err();
         let Error::Ended { lines, status, .. } = &error else {
