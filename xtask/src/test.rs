@@ -9,7 +9,7 @@ use snafu::{OptionExt as _, ensure};
 
 use crate::{
     cargo::{self, cargo},
-    deny, e2e,
+    debian, deny, e2e,
     error::{self, FoundSnafu, Result, UnexpectedSnafu},
     fuzz, layers, package,
     postgres::Postgres,
@@ -174,6 +174,8 @@ fn alone() -> Result<Report> {
 
 /// Tests of databases find one in their environment, for as long as this takes.
 fn tests() -> Result<Report> {
+    // What the images are made of that tests of deploys run.
+    debian::demand("busybox", "busybox-static")?;
     let postgres = Postgres::up_or_found()?;
     let report = test_results(&["--all-targets", "--no-fail-fast"], postgres.environment());
     let removed = postgres.down();
