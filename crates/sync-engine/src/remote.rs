@@ -18,18 +18,20 @@ use sync_core::{Chunk, Digest, Name, SnapshotId};
 use sync_store::identity::Introduction;
 use sync_store::pack::PackWriter;
 use sync_store::protocol::{
-    self, Advanced, Answer, BINARY_MEDIA_TYPE, Branch, Branches, Details, EXPIRED_HEADER,
-    ErrorDetail, Fetch, Head, Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired,
-    SNAPSHOT_HEADER, SetAsideRow, Stale, VerifyReport,
+    self, Advanced, Answer, BINARY_MEDIA_TYPE, Branch, Branches, Details, EXPIRED_HEADER, Fetch,
+    Head, Incomplete, Log, Logged, PACK_MEDIA_TYPE, Part, Repaired, SNAPSHOT_HEADER, SetAsideRow,
+    Stale, VerifyReport,
 };
 use sync_transport::{Body, Call, CallBody, Client};
 
 use crate::Error;
-use crate::error::{AnswerSnafu, NoSnapshotSnafu, RefusedSnafu, StaleSnafu};
+use crate::error::{AnswerSnafu, NoSnapshotSnafu, StaleSnafu};
 use crate::receive::Blocks;
 use crate::report::Traffic;
 use crate::trust::Trust;
-use answer::{check_logged, expect_ok, json, json_body, plain, pointer, quoted, refusal, typed};
+use answer::{
+    check_logged, expect_ok, json, json_body, plain, pointer, quoted, refusal, refused, typed,
+};
 
 /// One branch of a tenant, over any connection. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -471,21 +473,10 @@ impl Remote {
     ) -> Result<T, Error> {
         match self.json(Method::POST, path, body).await? {
             Answer::Done(done) => Ok(done),
-            Answer::Error(ErrorDetail {
-                code,
-                message,
-                hint,
-                request_id,
-                ..
-            }) => RefusedSnafu {
-                status: if code == "store/corrupt" { 422u16 } else { 500 },
-                code,
-                message: message.replace(|c: char| c.is_control(), " "),
-                advice: hint.map(|hint| hint.replace(|c: char| c.is_control(), " ")),
-                request_id,
-                retry_after: None,
+            Answer::Error(error) => {
+                let is_corrupt = error.code == "store/corrupt";
+                Err(refused(if is_corrupt { 422 } else { 500 }, error, None))
             }
-            .fail(),
         }
     }
 

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use snafu::ensure;
 use sync_core::SnapshotId;
 use sync_store::identity::Moved;
-use sync_store::protocol::{self, Details, ErrorBody, Logged};
+use sync_store::protocol::{self, Details, ErrorBody, ErrorDetail, Logged};
 use sync_transport::{Body, CallBody};
 
 use crate::Error;
@@ -92,19 +92,9 @@ pub(super) async fn refusal(response: Response<Body>) -> (Error, Option<Details>
         .read_to_end(MAX_JSON)
         .await
         .unwrap_or_default();
-    if let Ok(ErrorBody { error }) = serde_json::from_slice::<ErrorBody>(&bytes) {
-        let refused = RefusedSnafu {
-            status: status.as_u16(),
-            code: error.code,
-            // Text of the server must not write to a terminal.
-            message: error.message.replace(|c: char| c.is_control(), " "),
-            advice: error
-                .hint
-                .map(|hint| hint.replace(|c: char| c.is_control(), " ")),
-            request_id: error.request_id,
-            retry_after,
-        };
-        (refused.build(), error.details)
+    if let Ok(ErrorBody { mut error }) = serde_json::from_slice::<ErrorBody>(&bytes) {
+        let details = error.details.take();
+        (refused(status.as_u16(), error, retry_after), details)
     } else {
         let message = format!("answered {status}");
         let refused = RefusedSnafu {
@@ -117,6 +107,21 @@ pub(super) async fn refusal(response: Response<Body>) -> (Error, Option<Details>
         };
         (refused.build(), None)
     }
+}
+
+/// What the server says of a failure, as our own error.
+pub(super) fn refused(status: u16, said: ErrorDetail, retry_after: Option<Duration>) -> Error {
+    // Text of the server must not write to a terminal.
+    let plain = |text: String| text.replace(|c: char| c.is_control(), " ");
+    RefusedSnafu {
+        status,
+        code: said.code,
+        message: plain(said.message),
+        advice: said.hint.map(plain),
+        request_id: said.request_id,
+        retry_after,
+    }
+    .build()
 }
 
 pub(super) fn quoted(id: SnapshotId) -> HeaderValue {

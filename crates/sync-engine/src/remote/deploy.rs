@@ -5,12 +5,12 @@ use snafu::OptionExt;
 use sync_store::protocol::deploy::{
     AskDeploy, DeployLine, DeployStatus, DeployStep, Deployed, Deploys, RegistryToken,
 };
-use sync_store::protocol::{ErrorDetail, routes};
+use sync_store::protocol::routes;
 
 use super::Remote;
-use super::answer::{expect_ok, json_body, typed};
+use super::answer::{expect_ok, json_body, refused, typed};
 use crate::Error;
-use crate::error::{AnswerSnafu, RefusedSnafu};
+use crate::error::AnswerSnafu;
 
 /// The longest line of an answer to a deploy.
 const MAX_LINE: usize = 1 << 20;
@@ -91,21 +91,10 @@ fn take(line: &[u8], tell: &(dyn Fn(DeployStep) + Sync)) -> Result<Option<Deploy
             Ok(None)
         }
         DeployLine::Done(deployed) => Ok(Some(deployed)),
-        DeployLine::Error(ErrorDetail {
-            code,
-            message,
-            hint,
-            request_id,
-            ..
-        }) => RefusedSnafu {
-            status: StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
-            code,
-            message: message.replace(|c: char| c.is_control(), " "),
-            advice: hint.map(|hint| hint.replace(|c: char| c.is_control(), " ")),
-            request_id,
-            retry_after: None,
+        DeployLine::Error(error) => {
+            let status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
+            Err(refused(status, error, None))
         }
-        .fail(),
     }
 }
 

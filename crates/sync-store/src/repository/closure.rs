@@ -79,7 +79,11 @@ pub(super) fn check(
         Walk::new(reader, base.files, entries, &mut contents).root(root, &ANY)?;
     }
     if let Some(digest) = roots.release.filter(|_| roots.release != base.release) {
-        release(reader, digest, &mut contents)?;
+        object(reader, digest, &mut contents, |bytes| {
+            let read = Release::decode(bytes);
+            read.map(drop)
+                .map_err(|error| malformed_error(format!("release {digest}"), error))
+        })?;
     }
     if let Some(root) = roots.rows.filter(|_| roots.rows != base.rows) {
         rows::check(reader, base.rows, root, &mut contents)?;
@@ -87,20 +91,21 @@ pub(super) fn check(
     contents.finish()
 }
 
-fn release(
+/// An object that names nothing: it has to be here, and to be what `check` takes.
+fn object(
     reader: &RepositoryNodes,
     digest: Digest,
     contents: &mut Contents<'_>,
+    check: impl FnOnce(&Bytes) -> Result<(), Error>,
 ) -> Result<(), Error> {
     contents.touch(digest)?;
     match reader.object(&digest)? {
-        None => contents.lacks(digest),
-        Some(bytes) => {
-            let refused = |error| malformed_error(format!("release {digest}"), error);
-            Release::decode(&bytes).map_err(refused)?;
+        None => {
+            contents.lacks(digest);
+            Ok(())
         }
+        Some(bytes) => check(&bytes),
     }
-    Ok(())
 }
 
 fn malformed_error(place: impl Into<String>, reason: impl std::fmt::Display) -> Error {

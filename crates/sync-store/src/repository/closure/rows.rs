@@ -10,7 +10,7 @@ use sync_core::{Content, Digest};
 use super::contents::Contents;
 use super::entries::name;
 use super::lookup::Lookup;
-use super::{Size, Values, Walk, malformed_error};
+use super::{Size, Values, Walk, malformed_error, object};
 use crate::Error;
 use crate::error::MalformedSnafu;
 use crate::repository::{RepositoryNodes, store_error};
@@ -74,16 +74,11 @@ fn check_schema(
     digest: Digest,
     contents: &mut Contents<'_>,
 ) -> Result<(), Error> {
-    contents.touch(digest)?;
-    match reader.object(&digest)? {
-        None => contents.lacks(digest),
-        Some(bytes) if Schema::decode(&bytes).is_some() => {}
-        Some(_) => {
-            let place = format!("schema {digest}");
-            return Err(malformed_error(place, "it is no schema of a table"));
-        }
-    }
-    Ok(())
+    object(reader, digest, contents, |bytes| {
+        let place = || format!("schema {digest}");
+        let refused = || malformed_error(place(), "it is no schema of a table");
+        Schema::decode(bytes).map(drop).ok_or_else(refused)
+    })
 }
 
 /// A table that is new or has changed.
