@@ -1,12 +1,10 @@
 //! An agent: `sync-cli mcp` beside a client of another ecosystem, the official SDK of Python.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::Write as _,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
-
-use rustix::process::{Pid, Signal};
 
 use serde_json::{Value, json};
 
@@ -15,10 +13,10 @@ use super::{
         files::watching::wait_until,
         rows::stage::{DEFAULTS, ITEMS, Served, Side, Stage},
         scenario::{Place, done},
-        server::signal,
         trees,
     },
     all::{save, snapshots, state},
+    terminated,
 };
 use crate::{proxy::Proxy, python};
 
@@ -393,37 +391,17 @@ pub(super) fn an_agent_calls_several_at_once(place: &Place) {
     stage.assert_equal(&here);
 }
 
-/// Calls a tool as the protocol has it, without an SDK, and ends the server by SIGTERM once so many bytes came through the proxy;
-/// whether it had answered.
+/// Pulls everything as the protocol has it, without an SDK, and ends the server by SIGTERM once so many bytes came through the
+/// proxy; whether it had answered.
 #[track_caller]
-fn ended_in_a_call(side: &Side<'_>, arguments: &Value, proxy: &Proxy, bytes: u64) -> bool {
+fn ended_in_a_call(side: &Side<'_>, proxy: &Proxy, bytes: u64) -> bool {
     let before = proxy.passed();
-    let mut command = side.workspace.cli().command(&["mcp"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut server = command.stderr(Stdio::null()).spawn().expect("start it");
-    let pid = Pid::from_child(&server);
-    let mut stdin = server.stdin.take().expect("its stdin");
-    let mut stdout = BufReader::new(server.stdout.take().expect("its stdout"));
-    let client = json!({"name": "raw", "version": "1"});
-    let greeting =
-        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
-    let call = json!({"name": "sync", "arguments": arguments});
-    let mut say = |message: Value| writeln!(stdin, "{message}").expect("say something");
-    say(json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": greeting}));
-    let mut said = String::new();
-    stdout.read_line(&mut said).expect("a greeting");
-    say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
-    say(json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}));
+    let mut agent = terminated::Agent::start(&side.workspace);
+    agent.sync("all", "pull");
     wait_until("what the call fetches", || {
         proxy.passed().since(before).received >= bytes
     });
-    let told = Instant::now();
-    signal(pid, Signal::TERM);
-    let status = server.wait().expect("wait for it");
-    let took = told.elapsed();
-    assert!(status.success(), "{status:?}");
-    assert!(took < Duration::from_secs(5), "it took {took:?} to end");
-    stdout.read_to_string(&mut said).expect("text");
+    let said = agent.terminate(Duration::from_secs(5));
     let mut answers = said.lines().map(|line| {
         let answer: Value = serde_json::from_str(line).expect("every line is a message");
         answer
@@ -450,8 +428,7 @@ pub(super) fn a_server_that_is_ended_in_a_call_leaves_nothing_half_done(place: &
         here.call(&["push", "--yes"]).ok();
         // An edit that nobody may lose.
         save(&there, "mine.md", &format!("round {round}\n"));
-        let arguments = json!({"target": "all", "direction": "pull", "dry_run": false});
-        let was_answered = ended_in_a_call(&there, &arguments, &own.proxy, bytes);
+        let was_answered = ended_in_a_call(&there, &own.proxy, bytes);
         unanswered += u32::from(!was_answered);
         there.call(&["pull"]).ok();
         for n in 0..FILES {

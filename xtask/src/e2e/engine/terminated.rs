@@ -1,8 +1,8 @@
 //! An agent's server that is told to end in the middle of a call: it ends soon, and what it was at goes on in the next run.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, Command, Stdio},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -21,31 +21,34 @@ use crate::proxy::{Direction, How};
 const SOON: Duration = Duration::from_secs(10);
 
 /// A server of one client that calls it by hand.
-struct Agent {
+pub(super) struct Agent {
     child: Child,
     stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Agent {
     /// Greets it.
     #[track_caller]
-    fn start(workspace: &Workspace) -> Self {
+    pub(super) fn start(workspace: &Workspace) -> Self {
         let mut command: Command = workspace.cli().command(&["mcp"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("run sync-cli");
         let stdin = child.stdin.take().expect("its stdin");
-        let mut agent = Self { child, stdin };
+        let stdout = BufReader::new(child.stdout.take().expect("its stdout"));
+        let mut agent = Self {
+            child,
+            stdin,
+            stdout,
+        };
         agent.say(&json!({
             "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
                 "protocolVersion": "2025-06-18", "capabilities": {},
                 "clientInfo": {"name": "test", "version": "0"},
             },
         }));
-        let stdout = agent.child.stdout.as_mut().expect("its stdout");
         let mut line = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("an answer");
+        agent.stdout.read_line(&mut line).expect("an answer");
         assert!(line.contains("serverInfo"), "{line}");
         agent.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
         agent
@@ -58,23 +61,26 @@ impl Agent {
 
     /// Calls `sync` for real, and does not wait.
     #[track_caller]
-    fn sync(&mut self, direction: &str) {
+    pub(super) fn sync(&mut self, target: &str, direction: &str) {
         self.say(&json!({
             "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {
                 "name": "sync",
-                "arguments": {"target": "files", "direction": direction, "dry_run": false},
+                "arguments": {"target": target, "direction": direction, "dry_run": false},
             },
         }));
     }
 
-    /// Tells it to end, and demands that it does.
+    /// Tells it to end, and demands that it does, soon; what else it said.
     #[track_caller]
-    fn terminate(mut self) {
+    pub(super) fn terminate(mut self, soon: Duration) -> String {
         signal(Pid::from_child(&self.child), Signal::TERM);
         let began = Instant::now();
         let status = self.child.wait().expect("wait for sync-cli");
         assert!(status.success(), "{status}");
-        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        assert!(began.elapsed() < soon, "{:?}", began.elapsed());
+        let mut said = String::new();
+        self.stdout.read_to_string(&mut said).expect("text");
+        said
     }
 }
 
@@ -98,11 +104,11 @@ pub(super) fn an_agent_that_is_terminated_is_gone_on_with(place: &Place) {
             let _ = stalled.send(());
         });
         let mut agent = Agent::start(&here);
-        agent.sync("push");
+        agent.sync("files", "push");
         has_stalled
             .recv_timeout(Duration::from_mins(1))
             .expect("so much was sent");
-        agent.terminate();
+        agent.terminate(SOON);
         own.proxy.retarget(own.server.address());
         own.proxy.cut();
     }
@@ -113,11 +119,11 @@ pub(super) fn an_agent_that_is_terminated_is_gone_on_with(place: &Place) {
         let before = own.proxy.passed().received;
         own.proxy.break_at(Direction::Down, at, How::Stall);
         let mut agent = Agent::start(&there);
-        agent.sync("pull");
+        agent.sync("files", "pull");
         super::super::files::watching::wait_until("so much was received", || {
             own.proxy.passed().received >= before + at
         });
-        agent.terminate();
+        agent.terminate(SOON);
         own.proxy.mend();
         own.proxy.retarget(own.server.address());
         own.proxy.cut();
